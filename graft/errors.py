@@ -1,0 +1,130 @@
+"""Every error that Graft raises on purpose, as one tree.
+
+::
+
+    GraftError                     anything below; `str()` is meant for a person
+    +-- UsageError                 the caller asked for something that makes no sense (exit code 2)
+    |   +-- InvalidFlow            a flow file does not compile; carries the diagnostics
+    |   +-- InvalidParams          params of a run are missing, unknown or of a wrong type
+    |   +-- UnknownRun             no run has this id
+    |   +-- RunConflict            the run is not in a state that allows the request
+    +-- ExpressionError            an expression could not be evaluated
+    |   +-- AbsentValue            it read something that is not there (a skipped node's `out`)
+    |   +-- BudgetExceeded         it built or did too much
+    +-- PlanError                  a stored plan cannot be read
+    |   +-- PlanFormatUnknown      it was written by a newer Graft
+    +-- StorageError               the data directory cannot be used
+    |   +-- StoreHeld              another process holds it; named
+    |   +-- StoreReadOnly          it cannot be written to
+    |   +-- StoreFull              the disk or our own quota is full
+    |   +-- StoreCorrupt           a checksum or the structure of the store is wrong
+    |   +-- StoreFormatUnknown     it was written by a newer Graft
+    |   +-- SyncFailed             an fsync failed: what the disk holds is unknown
+    +-- Rejected                   the door refused a command, with the reason
+
+Errors of the user's steps are not exceptions: they are `graft.plan.ErrorRecord`s, recorded as data.
+"""
+
+from __future__ import annotations
+
+
+class GraftError(Exception):
+    """Base of all. `message` says what went wrong and where; `hint` says what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(GraftError):
+    exit_code = 2
+
+
+class InvalidFlow(UsageError):
+    """A flow does not compile. `diagnostics` holds every problem that was found, rendered by `graft_dsl`."""
+
+    def __init__(self, message: str, diagnostics: tuple[object, ...] = (), *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.diagnostics = diagnostics
+
+
+class InvalidParams(UsageError):
+    pass
+
+
+class UnknownRun(UsageError):
+    pass
+
+
+class RunConflict(UsageError):
+    pass
+
+
+class ExpressionError(GraftError):
+    """`where` is the canonical text of the (sub-)expression that failed."""
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.where = where
+
+
+class AbsentValue(ExpressionError):
+    pass
+
+
+class BudgetExceeded(ExpressionError):
+    pass
+
+
+class PlanError(GraftError):
+    pass
+
+
+class PlanFormatUnknown(PlanError):
+    pass
+
+
+class StorageError(GraftError):
+    pass
+
+
+class StoreHeld(StorageError):
+    """Another process holds the data directory. `pid` is None when it cannot be told."""
+
+    def __init__(self, message: str, *, pid: int | None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.pid = pid
+
+
+class StoreReadOnly(StorageError):
+    pass
+
+
+class StoreFull(StorageError):
+    pass
+
+
+class StoreCorrupt(StorageError):
+    pass
+
+
+class StoreFormatUnknown(StorageError):
+    pass
+
+
+class SyncFailed(StorageError):
+    pass
+
+
+class Rejected(GraftError):
+    """The commit door refused a command. `reason` is a stable word: `overloaded`, `too_large`, `stopping`, …"""
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

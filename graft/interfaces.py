@@ -1,0 +1,135 @@
+"""Every seam of Graft on one page: what a room asks of another that it may not import.
+
+Shells implement these; fakes in `graft.storage.memory` and `graft.sim` implement them too and pass the same contract
+suites (`tests/contracts/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+Change = tuple[str, bytes, bytes | None]
+"""`(table, key, value)`; a value of None deletes the key."""
+
+# The tables of a store. Keys are big-endian unsigned integers, so they sort by number.
+TABLES: tuple[str, ...] = (
+    "plans",  # sha-256 (32 bytes) -> canonical JSON
+    "runs",  # run (u64) -> record
+    "scopes",  # run, scope (u64 u32) -> record
+    "steps",  # run, scope, ordinal (u64 u32 u32) -> record
+    "values",  # run, scope, ordinal, slot (u64 u32 u32 u8) -> JSON: results, params, items of a map
+    "events",  # run, sequence (u64 u64) -> a batch of events
+    "keys",  # blake2b-16 of a run id -> run (u64)
+    "members",  # member id (utf-8, at most 255 bytes) -> record
+    "meta",  # name (ascii) -> the engine's own counters and configuration
+)
+
+
+@frozen
+class Entry:
+    """One entry of the log. `data` is an encoded command, empty for a leader's no-op."""
+
+    index: int
+    term: int
+    data: bytes
+
+
+@frozen
+class Turn:
+    """What one transaction writes, all or nothing (ARCHITECTURE §6).
+
+    Order within the turn: truncate, append, hard state, changes, applied, purge. Invariant: `changes` and `applied`
+    cover only entries at or below the commit index that are in this or an earlier turn.
+    """
+
+    entries: Sequence[Entry] = ()
+    truncate_from: int | None = None  # remove entries with index >= this first
+    hard_state: bytes | None = None  # replaces the stored one when not None
+    changes: Sequence[Change] = ()
+    applied: int | None = None  # the state now covers the log up to here
+    purge_to: int | None = None  # entries with index <= this may go; a turn removes a bounded number of them
+
+
+@frozen
+class LogBounds:
+    """What the log holds: entries with `first <= index <= last`. Empty: `first == last + 1`."""
+
+    first: int
+    last: int
+    applied: int
+    purged_term: int = 0  # term of entry `first - 1`, 0 when there never was one
+
+
+class Store(Protocol):
+    """One LMDB environment, or its fake: the log and the state in one.
+
+    One writer: `commit` blocks and is called from one dedicated thread. Reads may come from any thread, see what the
+    last finished commit wrote, and verify checksums. Every method may raise `StoreCorrupt`; `commit` also raises
+    `StoreFull` (nothing was written, the store goes on working) and `SyncFailed` (stop at once).
+    """
+
+    def commit(self, turn: Turn) -> None: ...
+
+    def bounds(self) -> LogBounds: ...
+
+    def hard_state(self) -> bytes | None: ...
+
+    def entries(self, first: int, last: int, max_bytes: int = ...) -> list[Entry]:
+        """Entries with first <= index <= last, at least one if there is one, then while they fit in `max_bytes`."""
+        ...
+
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Pairs with start <= key < stop (None: to the end) in key order, the last ones first when `reverse`."""
+        ...
+
+    def usage(self) -> Usage: ...
+
+    def close(self) -> None: ...
+
+
+@frozen
+class Usage:
+    """Bytes used of our own quota."""
+
+    used_bytes: int
+    quota_bytes: int
+
+
+class CommitDoor(Protocol):
+    """The one way in: propose -> persist -> apply. Raft owns it in a cluster; a cluster of one commits what it synced.
+
+    `propose` never blocks. `done(result)` is called on the Trio thread after the command was applied, with what
+    `Engine.apply` returned for it as its result; or `refused(error)` with a `graft.errors.Rejected`.
+    """
+
+    def propose(
+        self,
+        command: Any,
+        done: Callable[[Any], None] | None = None,
+        refused: Callable[[Exception], None] | None = None,
+    ) -> None: ...
+
+
+class Clock(Protocol):
+    """Time as an argument for shells."""
+
+    def monotonic(self) -> float:
+        """Seconds, never going back, no meaning in themselves."""
+        ...
+
+    def wall(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness as an argument for shells."""
+
+    def u64(self) -> int: ...
