@@ -24,6 +24,7 @@ TABLES: tuple[str, ...] = (
     "events",  # run, sequence (u64 u64) -> a batch of events
     "keys",  # blake2b-16 of a run id -> run (u64)
     "members",  # member id (utf-8, at most 255 bytes) -> record
+    "live",  # run (u64) -> nothing: the runs that are not final, what a start has to load
     "meta",  # name (ascii) -> the engine's own counters and configuration
 )
 
@@ -84,7 +85,13 @@ class Store(Protocol):
     def get(self, table: str, key: bytes) -> bytes | None: ...
 
     def scan(
-        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False, limit: int | None = None
+        self,
+        table: str,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop (None: to the end) in key order, the last ones first when `reverse`."""
         ...

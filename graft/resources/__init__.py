@@ -1,0 +1,5 @@
+"""What is free. Pure."""
+
+from graft.resources.ledger import Ledger
+
+__all__ = ["Ledger"]
