@@ -1,0 +1,119 @@
+"""What CI and a developer run: `nox` alone is the quick set, `nox -l` lists all.
+
+Tools come in the versions of uv.lock, so that a new release of a linter breaks nothing by itself. The suite runs on
+what pip resolves today (`tests`) and on the oldest versions allowed (`tests_lowest`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10"
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_external_run = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "layers", "types", "quick"]
+
+PYTHON = ["graft", "dsl", "tests", "examples", "fuzz", "docs", "noxfile.py"]
+DIST = Path("dist")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format, and flake8-async, which finds swallowed cancellations that ruff misses."""
+    _sync(session, "--group=lint", "--no-install-project")
+    session.run("ruff", "check", *PYTHON)
+    session.run("ruff", "format", "--check", *PYTHON)
+    session.run("python", "-m", "flake8_async", "--enable=ASYNC", "graft", "dsl", "examples")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """The directions of imports between the rooms, and the purity of the cores."""
+    _sync(session, "--group=lint")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict over both packages."""
+    _sync(session, "--extra=test", "--group=lint")
+    session.run("mypy")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel and the source distribution, in dist/."""
+    session.install("build", "hatchling")
+    _build(session)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite against the built wheel, in an environment without the source tree's packages."""
+    session.install("build", "hatchling")
+    wheel = _build(session)
+    session.install(f"{wheel}[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def tests_lowest(session: nox.Session) -> None:
+    """The suite with the oldest versions that pyproject.toml allows for our direct dependencies."""
+    session.install("--resolution=lowest-direct", "-e", ".[test]")
+    session.run("pytest", *(session.posargs or ["-m", "not slow"]))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The tests that take under about five seconds each, against the source tree."""
+    _sync(session, "--extra=test")
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as HTML in docs/_build/html; a warning is an error."""
+    _sync(session, "--group=docs")
+    session.run("python", "docs/generate.py", "--check")
+    shutil.rmtree("docs/_build", ignore_errors=True)
+    session.run(
+        *("python", "-Im", "sphinx", "-T", "-E", "-W", "--keep-going", "-n"),
+        *("-b", "html", "-d", "docs/_build/doctrees", "docs", "docs/_build/html"),
+    )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks, each beside the machine's floor for the same work."""
+    _sync(session, "--extra=test")
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The fuzz targets of fuzz/, each for a minute unless told: `nox -s fuzz -- -max_total_time=600`."""
+    _sync(session, "--extra=test", "--group=fuzz")
+    arguments = session.posargs or ["-max_total_time=60"]
+    for target in sorted(Path("fuzz").glob("fuzz_*.py")):
+        session.run("python", str(target), *arguments)
+
+
+def _sync(session: nox.Session, *arguments: str) -> None:
+    """Install the project, editable, and the named groups from uv.lock."""
+    location = session.virtualenv.location
+    session.run_install(
+        *("uv", "sync", "--frozen", "--quiet", "--no-default-groups", f"--python={location}"),
+        *arguments,
+        env={"UV_PROJECT_ENVIRONMENT": location},
+    )
+
+
+def _build(session: nox.Session) -> Path:
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), silent=True)
+    (wheel,) = DIST.glob("*.whl")
+    return wheel
