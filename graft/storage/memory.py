@@ -1,0 +1,145 @@
+"""The store as plain dictionaries: the fake that passes the same contract suite as LMDB.
+
+It keeps what it was told to keep and nothing else. `crash` throws away the Python object's view and starts again from
+what was committed; the simulated disk adds faults on top of this.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from threading import Lock
+
+from graft.errors import StorageError, StoreFull
+from graft.interfaces import TABLES, Change, Entry, LogBounds, Turn, Usage
+from graft.storage.records import EMPTY
+from graft.storage.turns import bounds_after, check_turn, purge_end
+
+DEFAULT_QUOTA = 1 << 40
+
+
+class MemoryStore:
+    """Satisfies `graft.interfaces.Store`. Safe to read from any thread while one thread commits."""
+
+    def __init__(self, *, quota_bytes: int = DEFAULT_QUOTA) -> None:
+        self._quota = quota_bytes
+        self._lock = Lock()
+        self._log: dict[int, Entry] = {}
+        self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
+        self._sorted: dict[str, list[bytes]] = {}  # keys in order, absent after a change of the key set
+        self._hard: bytes | None = None
+        self._bounds = EMPTY
+        self._used = 0
+        self._closed = False
+
+    def commit(self, turn: Turn) -> None:
+        with self._lock:
+            self._check_open()
+            check_turn(self._bounds, turn)
+            for table, _key, _value in turn.changes:
+                self._tables[table]  # an unknown table is a KeyError before anything is written
+            self._check_quota(turn)
+            self._write(turn)
+
+    def _check_quota(self, turn: Turn) -> None:
+        growth = sum(len(e.data) for e in turn.entries) + sum(len(v) for _t, _k, v in turn.changes if v)
+        if growth and self._used + growth > self._quota:
+            raise StoreFull(f"the store is full: {self._used} of {self._quota} bytes are used")
+
+    def _write(self, turn: Turn) -> None:
+        if turn.truncate_from is not None:
+            for index in range(turn.truncate_from, self._bounds.last + 1):
+                self._drop_entry(index)
+        for entry in turn.entries:
+            self._log[entry.index] = entry
+            self._used += len(entry.data)
+        if turn.hard_state is not None:
+            self._hard = turn.hard_state
+        for change in turn.changes:
+            self._change(change)
+        purged_to = purge_end(self._bounds, turn)
+        purged_term = self._log[purged_to].term if purged_to >= self._bounds.first else self._bounds.purged_term
+        for index in range(self._bounds.first, purged_to + 1):
+            self._drop_entry(index)
+        self._bounds = bounds_after(self._bounds, turn, purged_to, purged_term)
+
+    def _drop_entry(self, index: int) -> None:
+        self._used -= len(self._log.pop(index).data)
+
+    def _change(self, change: Change) -> None:
+        table, key, value = change
+        rows = self._tables[table]
+        old = rows.get(key)
+        if old is not None:
+            self._used -= len(key) + len(old)
+        if value is not None:
+            rows[key] = bytes(value)
+            self._used += len(key) + len(value)
+        elif old is not None:
+            del rows[key]
+        if (old is None) != (value is None):
+            self._sorted.pop(table, None)
+
+    def bounds(self) -> LogBounds:
+        self._check_open()
+        return self._bounds
+
+    def hard_state(self) -> bytes | None:
+        self._check_open()
+        return self._hard
+
+    def entries(self, first: int, last: int, max_bytes: int = 1 << 20) -> list[Entry]:
+        with self._lock:
+            self._check_open()
+            found: list[Entry] = []
+            size = 0
+            for index in range(max(first, self._bounds.first), min(last, self._bounds.last) + 1):
+                entry = self._log[index]
+                size += len(entry.data)
+                if found and size > max_bytes:
+                    break
+                found.append(entry)
+            return found
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        self._check_open()
+        return self._tables[table].get(key)
+
+    def scan(
+        self,
+        table: str,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        with self._lock:
+            self._check_open()
+            rows = self._tables[table]
+            keys = self._sorted.get(table)
+            if keys is None:
+                keys = self._sorted[table] = sorted(rows)
+            chosen = keys[bisect_left(keys, start) : len(keys) if stop is None else bisect_left(keys, stop)]
+            if reverse:
+                chosen.reverse()
+            return [(key, rows[key]) for key in (chosen if limit is None else chosen[:limit])]
+
+    def usage(self) -> Usage:
+        return Usage(self._used, self._quota)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def crash(self) -> MemoryStore:
+        """The store as a new process finds it: everything committed, nothing else. This one is closed."""
+        with self._lock:
+            survivor = MemoryStore(quota_bytes=self._quota)
+            survivor._log = dict(self._log)
+            survivor._tables = {table: dict(rows) for table, rows in self._tables.items()}
+            survivor._hard, survivor._bounds, survivor._used = self._hard, self._bounds, self._used
+            self._closed = True
+            return survivor
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("the store is closed")
