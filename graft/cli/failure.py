@@ -1,0 +1,142 @@
+"""What is printed when a command does not end well, and its exit code. No traceback, ever, unless it is asked for.
+
+============================  ==================================================  =================
+what came out                 what is shown (stderr)                              exit code
+============================  ==================================================  =================
+`click.exceptions.Exit`       nothing                                             its own
+`click.ClickException`        `error:` message, the help to ask for               its own (2)
+`GraftError`                  `error:` message, hint; a flow's diagnostics        its own
+`ExceptionGroup` of these     each of them                                        the highest
+`KeyboardInterrupt`           one line                                            130
+`BrokenPipeError`             nothing: the reader of the pipe had enough          0
+anything else                 one line, the crash file to report it with          1
+============================  ==================================================  =================
+
+`GRAFT_TRACEBACK=1` prints the traceback of the last row instead of writing a crash file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from graft.cli import exits
+from graft.cli.terminal import Paint, plain_text
+from graft.errors import GraftError, InvalidFlow
+
+
+def report(error: BaseException) -> int:
+    """Print `error` for a person and give the exit code of the process."""
+    try:
+        return _report(error)
+    except BrokenPipeError:
+        return _quiet_pipe()
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+
+
+def _report(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else exits.FAILED
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return _quiet_pipe()
+    leaves = _leaves(error)
+    if any(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
+        _print("interrupted")
+        return exits.INTERRUPTED
+    strangers = [leaf for leaf in leaves if not isinstance(leaf, (GraftError, click.ClickException))]
+    if strangers:
+        return _crash(error, strangers[0])
+    return max(_explain(leaf) for leaf in leaves)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors of a group, however deep, without repeats; the error itself when it is none."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    found: list[BaseException] = []
+    for each in error.exceptions:
+        found += [leaf for leaf in _leaves(each) if leaf not in found]
+    return found
+
+
+def _explain(error: BaseException) -> int:
+    paint = Paint.of(sys.stderr)
+    if isinstance(error, InvalidFlow):
+        _print(_diagnostics(error, paint))
+        return error.exit_code
+    if isinstance(error, GraftError):
+        _print(f"{paint('error:', 'red', 'bold')} {plain_text(error.message)}")
+        if error.hint:
+            _print("  " + plain_text(error.hint).replace("\n", "\n  "))
+        return error.exit_code
+    assert isinstance(error, click.ClickException)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _print(error.format_message())
+        return error.exit_code
+    _print(f"{paint('error:', 'red', 'bold')} {plain_text(error.format_message())}")
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        _print(f"  see `{context.command_path} --help`")
+    return error.exit_code
+
+
+def _diagnostics(error: InvalidFlow, paint: Paint) -> str:
+    text = error.message
+    if paint.on and error.diagnostics:
+        from graft_dsl import render
+
+        text = render(error.diagnostics, color=True)
+    return text.rstrip("\n") + (f"\n  {error.hint}" if error.hint else "")
+
+
+def _crash(error: BaseException, stranger: BaseException) -> int:
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if os.environ.get("GRAFT_TRACEBACK", "") not in ("", "0"):
+        _print(text.rstrip())
+        return exits.FAILED
+    what = " ".join(plain_text(f"{type(stranger).__name__}: {stranger}").split())
+    _print(f"graft: internal error: {what}")
+    path = _crash_file(text)
+    where = f"please report it with the file {path}" if path else "please report it"
+    _print(f"  this is a bug in Graft, not in your flow; {where} (GRAFT_TRACEBACK=1 shows the traceback here)")
+    return exits.FAILED
+
+
+def _crash_file(text: str) -> str | None:
+    """Write the traceback where only this user can read it; None when nothing can be written."""
+    import platform
+    import tempfile
+    import time
+
+    from graft import __version__
+
+    head = f"graft {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+    try:
+        handle, path = tempfile.mkstemp(prefix=time.strftime("graft-crash-%Y%m%d-%H%M%S-"), suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(head + f"arguments: {sys.argv[1:]!r}\n\n" + text)
+    except OSError:
+        return None
+    return path
+
+
+def _quiet_pipe() -> int:
+    """Let the interpreter's last flush go nowhere, so that it does not complain about the pipe either."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            continue
+    return exits.SUCCEEDED
+
+
+def _print(text: str) -> None:
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)

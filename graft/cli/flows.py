@@ -1,0 +1,81 @@
+"""FLOW on the command line: which file it names, and its compiled plan."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.errors import UsageError
+
+if TYPE_CHECKING:
+    from graft_dsl import Compiled
+
+DEFAULT_NAME = "flow.toml"  # of a directory
+
+
+def find_flow(target: str) -> Path:
+    """The flow file that `target` names: a file, or a directory with a `flow.toml`. Raises UsageError."""
+    path = Path(target)
+    if path.is_dir():
+        if (path / DEFAULT_NAME).is_file():
+            return path / DEFAULT_NAME
+        raise UsageError(f"{target} is a directory without a {DEFAULT_NAME}", hint=_others(path))
+    if path.suffix == ".py" or (not path.exists() and _names_python(target)):
+        raise UsageError(
+            f"{target}: flows in Python are not in this version", hint="FLOW is a .toml file, or a directory with one"
+        )
+    if not path.exists():
+        raise UsageError(f"there is no file {target}", hint=_others(path.parent, path.name))
+    return path
+
+
+def compile_flow(target: str, *, resolve_python: bool = True) -> Compiled:
+    """The compiled flow that `target` names.
+
+    Imports the Python functions that it names, unless `resolve_python` is False. Raises UsageError (no such file,
+    or it cannot be read) and InvalidFlow.
+    """
+    import graft_dsl
+
+    path = find_flow(target)
+    resolver = None
+    if resolve_python:
+        from graft.registry import resolver_for
+
+        resolver = resolver_for(path.parent)
+    try:
+        return graft_dsl.compile_file(path, python=resolver)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises UsageError when it cannot be had."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}") from error
+
+
+def unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be read: {error.strerror or error}")
+
+
+def _names_python(target: str) -> bool:
+    module, colon, _name = target.partition(":")
+    return bool(colon) and (module.endswith(".py") or module.replace(".", "").isidentifier())
+
+
+def _others(directory: Path, name: str = DEFAULT_NAME) -> str:
+    """A hint at flow files that are there."""
+    try:
+        names = sorted(each.name for each in directory.glob("*.toml"))
+    except OSError:
+        names = []
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or names[:1]
+    if not close:
+        return "`graft new NAME` makes a flow"
+    return f"did you mean {directory / close[0]}?"
