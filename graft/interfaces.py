@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-Change = tuple[str, bytes, bytes | None]
-"""`(table, key, value)`; a value of None deletes the key."""
+from graft.engine.effects import Change
 
 # The tables of a store. Keys are big-endian unsigned integers, so they sort by number.
 TABLES: tuple[str, ...] = (

@@ -1,0 +1,20 @@
+"""Workflows, sans-IO and replicated: `Engine.apply(index, command)` gives what the shell has to do.
+
+Read in this order: `lifecycle` (the tables), `records`, `commands`, `effects`, `engine`, `scopes`, `steps`.
+"""
+
+from graft.engine.effects import Applied, CancelAttempt, Change, Decide, Effect, Happened, RunEnded, StartAttempt
+from graft.engine.engine import Engine, Want
+
+__all__ = [
+    "Applied",
+    "CancelAttempt",
+    "Change",
+    "Decide",
+    "Effect",
+    "Engine",
+    "Happened",
+    "RunEnded",
+    "StartAttempt",
+    "Want",
+]

@@ -20,7 +20,8 @@ DECIDED_KINDS: Final = frozenset({"value", "sleep", "fail", "flow"})  # kinds wi
 class BlockGraph:
     """One block. A node's ordinal is its index in `nodes`: first the body, then the `finally` nodes.
 
-    `successors[i]` holds `(ordinal, edge kind)`; `needs[i]`, `afters[i]`, `catches[i]` count the edges that enter.
+    `successors[i]` holds `(ordinal, edge kind)`, `need_sources[i]` the ordinals
+    that node `i` needs; `needs[i]`, `afters[i]`, `catches[i]` count the edges that enter.
     Edges from the body to a `finally` node are left out: those start when the whole body has ended.
     """
 
@@ -29,6 +30,7 @@ class BlockGraph:
     body: int
     ordinals: dict[str, int]
     successors: tuple[tuple[tuple[int, int], ...], ...]
+    need_sources: tuple[tuple[int, ...], ...]
     needs: tuple[int, ...]
     afters: tuple[int, ...]
     catches: tuple[int, ...]
@@ -52,12 +54,15 @@ def _block_graph(block: Block) -> BlockGraph:
     body = len(block.nodes)
     ordinals = {node.name: i for i, node in enumerate(nodes)}
     successors: list[list[tuple[int, int]]] = [[] for _ in nodes]
+    need_sources: list[list[int]] = [[] for _ in nodes]
     entering = ([0] * len(nodes), [0] * len(nodes), [0] * len(nodes))
 
     def connect(source: int, target: int, kind: int) -> None:
         if (source < body) == (target < body):
             successors[source].append((target, kind))
             entering[kind][target] += 1
+            if kind == NEED:
+                need_sources[target].append(source)
 
     caught: dict[int, set[int]] = {}  # target -> its sources
     for i, node in enumerate(nodes):
@@ -80,7 +85,10 @@ def _block_graph(block: Block) -> BlockGraph:
         body,
         ordinals,
         tuple(map(tuple, successors)),
-        *map(tuple, entering),
+        tuple(map(tuple, need_sources)),
+        needs=tuple(entering[NEED]),
+        afters=tuple(entering[AFTER]),
+        catches=tuple(entering[CATCH]),
         sources=tuple(i for i in free if i < body),
         final_sources=tuple(i for i in free if i >= body),
     )

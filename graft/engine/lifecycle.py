@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# A step. R4 of the language names the statuses; the key of an inner table is the reason class for the move.
+# A step. `reopen` is a person's retry: it opens the scope of a final step again.
+# R4 of the language names the statuses; the key of an inner table is the reason class for the move.
 STEP: Final[dict[str, dict[str, str]]] = {
     "pending": {"join": "ready", "skip": "skipped", "cancel": "cancelled", "give": "succeeded"},
     "ready": {
@@ -45,11 +46,11 @@ STEP: Final[dict[str, dict[str, str]]] = {
         "cancel": "cancelled",
         "time_out": "timed_out",
     },
-    "succeeded": {},
-    "failed": {},
+    "succeeded": {"reopen": "running"},
+    "failed": {"reopen": "running"},
     "skipped": {},
-    "cancelled": {},
-    "timed_out": {},
+    "cancelled": {"reopen": "running"},
+    "timed_out": {"reopen": "running"},
 }
 
 # A scope: the durable nursery of a run, a group, a map or a sub-flow.

@@ -1,0 +1,212 @@
+"""What stands in the log: every command that changes the workflow state, and its codec.
+
+Every command carries the engine time and the wall time at which its proposer made it (`now`, `wall`, ms); the engine
+clamps both so that they never go back. The wire form is a msgpack array: version, tag, fields in order. A tag never
+changes its meaning; new fields go to the end, with a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, ClassVar, Final
+
+import attrs
+import msgspec
+from attrs import field, frozen
+
+from graft.engine.records import error_from
+from graft.plan import ErrorRecord
+
+VERSION: Final = 1
+
+
+@frozen
+class Command:
+    tag: ClassVar[int]
+
+    now: int = field(kw_only=True, default=0)
+    wall: int = field(kw_only=True, default=0)
+
+
+@frozen
+class RegisterPlan(Command):
+    """Keep a plan. Doing it twice is harmless."""
+
+    tag = 1
+    plan: bytes  # canonical JSON
+
+
+@frozen
+class StartRun(Command):
+    """Start a run. The same `run_id` with the same request again gives the run that exists.
+
+    `given` holds results of root nodes that are taken over instead of running them; `excluded` are root nodes that are
+    skipped.
+    """
+
+    tag = 2
+    run_id: str
+    plan: str  # hash of a registered plan
+    params: bytes  # JSON table
+    base: str = ""
+    given: tuple[tuple[int, bytes], ...] = ()
+    excluded: tuple[int, ...] = ()
+
+
+@frozen
+class RegisterMember(Command):
+    """A process started. Attempts of its earlier incarnations are lost."""
+
+    tag = 3
+    member: str
+    incarnation: int
+    slots: tuple[tuple[str, int], ...]
+
+
+@frozen
+class AttemptSettled(Command):
+    """An attempt ended. `dice` is a u32 for the jitter of a backoff; `value` is JSON."""
+
+    tag = 4
+    run: int
+    scope: int
+    ordinal: int
+    token: int
+    status: str  # succeeded | failed | timed_out | cancelled | lost
+    dice: int = 0
+    value: bytes | None = None
+    error: ErrorRecord | None = None
+    retry_after_ms: int | None = None
+
+
+@frozen
+class Decision:
+    """What expressions of one step (or the outputs of a scope: ordinal NONE) gave.
+
+    `what`: `go`, `skip`, `fail` (error), `value` (data: JSON), `sleep` (number: ms), `items` (data: JSON list of
+    items, number: how many), `params` (data: JSON table), `outputs` (data: JSON table).
+    """
+
+    scope: int
+    ordinal: int
+    what: str
+    data: bytes | None = None
+    number: int = 0
+    reason: str = ""
+    error: ErrorRecord | None = None
+
+
+@frozen
+class Decided(Command):
+    """Decisions of one run. Ignored when the run has another generation by now."""
+
+    tag = 5
+    run: int
+    generation: int
+    decisions: tuple[Decision, ...]
+
+
+@frozen
+class TimersDue(Command):
+    """Time has passed: fire every timer that is due at `now` or `wall`."""
+
+    tag = 6
+
+
+@frozen
+class CancelRun(Command):
+    """Cancel a run (scope NONE) or one step of it."""
+
+    tag = 7
+    run: int
+    scope: int
+    ordinal: int
+    reason: str = "cancelled by a person"
+
+
+@frozen
+class PauseRun(Command):
+    """Start nothing new in a run; what runs goes on. Its engine-time deadlines stand still."""
+
+    tag = 8
+    run: int
+    reason: str
+
+
+@frozen
+class UnpauseRun(Command):
+    tag = 9
+    run: int
+
+
+@frozen
+class RetryRun(Command):
+    """Open the next generation of a final run, or give a parked step of a live one a new budget.
+
+    `scope`/`ordinal` name a step to begin from (with all that follows it); NONE: everything that did not succeed.
+    """
+
+    tag = 10
+    run: int
+    scope: int
+    ordinal: int
+
+
+COMMANDS: Final[tuple[type[Command], ...]] = (
+    RegisterPlan,
+    StartRun,
+    RegisterMember,
+    AttemptSettled,
+    Decided,
+    TimersDue,
+    CancelRun,
+    PauseRun,
+    UnpauseRun,
+    RetryRun,
+)
+BY_TAG: Final = {command.tag: command for command in COMMANDS}
+_names: Final = {command: tuple(a.name for a in attrs.fields(command)) for command in (*COMMANDS, Decision)}
+_fields: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
+    # attrgetter of one name gives no tuple; every command has at least `now` and `wall`.
+    record: attrgetter(*names)
+    for record, names in _names.items()
+}
+_encoder: Final = msgspec.msgpack.Encoder(
+    enc_hook=lambda value: bytes(value)  # pragma: no cover - nothing else is in a command
+)
+_decode: Final = msgspec.msgpack.Decoder().decode
+
+
+def encode_command(command: Command) -> bytes:
+    values = _fields[type(command)](command)
+    if isinstance(command, Decided):
+        values = tuple(
+            tuple(map(_fields[Decision], value)) if name == "decisions" else value
+            for name, value in zip(_names[Decided], values, strict=True)
+        )
+    return _encoder.encode((VERSION, command.tag, *values))
+
+
+def decode_command(data: bytes) -> Command:
+    """Raises ValueError for what is not a command of a known version and tag."""
+    try:
+        version, tag, *values = _decode(data)
+        if version > VERSION or tag not in BY_TAG:
+            raise ValueError(f"command version {version} tag {tag} is unknown to this version of Graft")
+        cls = BY_TAG[tag]
+        fields = dict(zip(_names[cls], values, strict=False))
+        return cls(**{name: _restore(name, value) for name, value in fields.items()})
+    except (msgspec.DecodeError, TypeError) as error:
+        raise ValueError(f"not a command: {error}") from error
+
+
+def _restore(name: str, value: Any) -> Any:
+    if name == "error":
+        return error_from(value)
+    if name == "decisions":
+        return tuple(
+            Decision(**{key: _restore(key, each) for key, each in zip(_names[Decision], row, strict=False)})
+            for row in value
+        )
+    return tuple(map(tuple, value)) if name in ("given", "slots") else tuple(value) if name == "excluded" else value

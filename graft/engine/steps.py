@@ -1,0 +1,223 @@
+"""One step: from its first need that ended to its final status.
+
+Nothing here walks the scope tree: a step that became final is put on the agenda, and `graft.engine.scopes` tells its
+scope. So a chain of ten thousand skips is a loop, not a recursion.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from graft.engine.commands import AttemptSettled, Decision
+from graft.engine.effects import CancelAttempt, Decide, StartAttempt
+from graft.engine.graph import is_task, needs_decision
+from graft.engine.lifecycle import ENDING, FINAL
+from graft.engine.records import OUT, Scope, Step
+from graft.engine.retries import delay_ms, may_retry
+from graft.engine.state import State
+from graft.ids import StepKey
+from graft.plan import ErrorRecord
+
+# What the agenda of a state holds: (what, step) or (what, (step, decision)).
+ENDED: Final = "ended"
+OPEN: Final = "open"
+
+TIMEOUT = ErrorRecord("timeout", "total_timeout was over")
+LOST = ErrorRecord("lost_member", "the member that ran it was lost")
+
+
+def key_of(step: Step) -> StepKey:
+    return (step.run, step.scope, step.ordinal)
+
+
+def create(s: State, scope: Scope, ordinal: int) -> Step:
+    """A pending step, live in its scope."""
+    step = Step(run=scope.run, scope=scope.no, ordinal=ordinal)
+    s.add(step)
+    s.edit(scope)
+    scope.open += 1
+    s.children.setdefault((scope.run, scope.no), {})[ordinal] = None
+    return step
+
+
+def become_ready(s: State, step: Step, *, item: bool) -> None:
+    """Its join rule is met (or it is an item of a map). Once a node, `total_timeout` begins here."""
+    s.move(step, "join")
+    step.started_wall = s.meta.wall
+    node = s.node_of(step)
+    if node.total_timeout_ms is not None and not item:
+        step.deadline = s.meta.now + node.total_timeout_ms
+        s.set_timer(step.deadline, *key_of(step))
+    if needs_decision(node, item=item):
+        s.effects.append(Decide(key_of(step), s.run_of(step).generation, item))
+    else:
+        proceed(s, step)
+
+
+def proceed(s: State, step: Step) -> None:
+    """Nothing is left to decide: queue a task, open a group."""
+    if is_task(s.node_of(step)):
+        enqueue(s, step)
+    else:
+        s.agenda.append((OPEN, (step, None)))
+
+
+def decided(s: State, step: Step, decision: Decision) -> None:
+    match decision.what:
+        case "go":
+            proceed(s, step)
+        case "skip":
+            finish(s, step, "skipped", decision.reason)
+        case "fail":
+            finish(s, step, "failed", decision.reason, error=decision.error)
+        case "value":
+            finish(s, step, "succeeded", value=decision.data)
+        case "sleep":
+            s.move(step, "wait", "sleeping")
+            step.wake = s.meta.wall + decision.number
+            s.set_wake(step.wake, *key_of(step))
+        case "items" | "params":
+            s.agenda.append((OPEN, (step, decision)))
+        case what:
+            raise AssertionError(f"unknown decision {what!r}")
+
+
+def enqueue(s: State, step: Step, reason: str = "") -> None:
+    s.move(step, "queue", reason)
+    step.due = 0
+    _take_position(s, step)
+
+
+def _take_position(s: State, step: Step) -> None:
+    s.edit(s.meta)
+    step.position = s.meta.next_position
+    s.meta.next_position += 1
+    s.enter_queue(step)
+
+
+def dispatch(s: State) -> None:
+    """Placement: give free slots to the heads of the queues (ARCHITECTURE §4: a pure function of the state)."""
+    for kind in sorted(s.queue.lines()):
+        while kind in s.queue.lines():
+            member = s.ledger.choose(kind)
+            if member is None:
+                break
+            start(s, s.steps[s.queue.pop(kind)], member, kind)
+
+
+def start(s: State, step: Step, member: str, kind: str) -> None:
+    s.edit(step)
+    step.attempt += 1
+    step.token += 1
+    s.move(step, "start")
+    step.member = member
+    step.incarnation = s.members[member].incarnation
+    s.ledger.take(member, kind)
+    key = key_of(step)
+    s.attempts[member][key] = None
+    s.effects.append(StartAttempt(key, step.token, step.attempt, member, step.incarnation))
+
+
+def _release(s: State, step: Step) -> None:
+    """The attempt is over: its slot goes back in the same entry that recorded its end."""
+    key = key_of(step)
+    s.attempts.get(step.member, {}).pop(key, None)
+    member = s.members.get(step.member)
+    if member is not None and member.incarnation == step.incarnation:
+        s.ledger.release(step.member, s.node_of(step).kind)
+    s.edit(step)
+    step.member, step.incarnation = "", 0
+
+
+def settle(s: State, step: Step | None, command: AttemptSettled) -> str | None:
+    """An attempt ended. Gives why the result is refused, None when it was taken."""
+    if step is None or step.token != command.token or step.status not in ("running", "cancelling"):
+        return "the attempt no longer holds a valid token"
+    if not step.member:
+        return "the step has no attempt"
+    _release(s, step)
+    if command.status == "succeeded":
+        finish(s, step, "succeeded", value=command.value)
+    elif step.status == "cancelling":
+        finish(s, step, step.ending or "cancelled", step.reason, error=_cause(command))
+    elif command.status == "cancelled":
+        finish(s, step, "cancelled", "the worker was told to stop it", error=command.error)
+    elif command.status == "lost":
+        _lose(s, step)
+    else:
+        _fail_or_back_off(s, step, command)
+    return None
+
+
+def _cause(command: AttemptSettled) -> ErrorRecord | None:
+    """While cancelling only an error of the step's own is worth keeping, not that it was stopped."""
+    return command.error if command.status == "failed" else None
+
+
+def _lose(s: State, step: Step) -> None:
+    """Losing the member is not an attempt of the step's own code (R7)."""
+    step.lost += 1
+    step.attempt -= 1
+    retry = s.node_of(step).retry
+    limit = 10 if retry is None else retry.max_lost
+    if step.lost > limit:
+        step.error = LOST
+        s.move(step, "park", f"gave up: it lost its member {step.lost} times")
+        return
+    s.move(step, "lose", "lost_member")
+    _take_position(s, step)
+
+
+def _fail_or_back_off(s: State, step: Step, command: AttemptSettled) -> None:
+    retry, error = s.node_of(step).retry, command.error or ErrorRecord("failed", "the attempt gave no error")
+    if may_retry(retry, step.attempt, error):
+        assert retry is not None
+        delay = delay_ms(retry, step.attempt, command.dice, command.retry_after_ms)
+        step.error = error
+        s.move(step, "back_off", f"{error.type}: {error.title}"[:200])
+        step.due = s.meta.now + delay
+        s.set_timer(step.due, *key_of(step))
+    elif retry is not None and retry.then == "pause":
+        step.error = error
+        s.move(step, "park", f"gave up after {step.attempt} attempts: {error.type}")
+    else:
+        status = "timed_out" if command.status == "timed_out" else "failed"
+        finish(s, step, status, f"{error.type}: {error.title}"[:200], error=error)
+
+
+def finish(
+    s: State,
+    step: Step,
+    status: str,
+    reason: str = "",
+    *,
+    error: ErrorRecord | None = None,
+    value: bytes | None = None,
+) -> None:
+    """Move to a final status, and put the step on the agenda for its scope."""
+    if step.status == "queued":
+        s.queue.discard(s.node_of(step).kind, key_of(step))
+    s.move(step, ENDING[status], reason)
+    step.ended_wall = s.meta.wall
+    step.due = step.deadline = step.wake = 0
+    step.error = TIMEOUT if error is None and status == "timed_out" else error
+    if value is not None:
+        step.out = s.write_value(step.run, step.scope, step.ordinal, OUT, value)
+    s.children[step.run, step.scope].pop(step.ordinal, None)
+    s.agenda.append((ENDED, step))
+
+
+def cancel(s: State, step: Step, reason: str, ending: str = "cancelled") -> None:
+    """Stop a live step: at once where nothing runs, through its attempt where one does.
+
+    A step with a scope of its own is cancelled by its scope: see `graft.engine.scopes`.
+    """
+    if step.status in FINAL or step.status == "cancelling":
+        return
+    if step.status != "running":
+        finish(s, step, ending, reason)
+        return
+    s.move(step, "stop", reason)
+    step.ending = ending
+    if step.member:
+        s.effects.append(CancelAttempt(key_of(step), step.token, step.member, step.incarnation, reason))
