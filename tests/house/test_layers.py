@@ -48,7 +48,7 @@ def tree(tmp_path: Path) -> Path:
 
 def lint(tree: Path, *contracts: str) -> tuple[int, str]:
     """Exit code and output of import-linter for the packages in `tree`."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     for contract in contracts:
         command += ["--contract", contract]
     environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'dsl'}", "COLUMNS": "200"}
