@@ -110,9 +110,15 @@ class WriteChunk:
 
 @record
 class SwitchToSnapshot:
-    """Check the whole staged file, then in one transaction: state := snapshot, log := empty from `meta.index` + 1,
-    hard state := `hard_state`. Comes after every earlier `Persist`. -> `SnapshotInstalled` | `SnapshotFailed`"""
+    """In one transaction: state := the staged snapshot, log := empty (its first entry will be `meta.index` + 1), hard
+    state := `hard_state`. Numbered and ordered as the `Persist`s are, and never merged with them. What was to be
+    applied before and is not yet may be dropped; what comes to be applied later waits. -> `Persisted`
 
+    The shell has checked the whole staged file before it answered its last `WriteChunk`, so this can only fail as a
+    write fails: `PersistFailed`.
+    """
+
+    ticket: int
     meta: SnapshotMeta
     hard_state: HardState
 

@@ -77,8 +77,8 @@ class SnapshotTaken:
 
 @record
 class SnapshotFailed:
-    """Answers `TakeSnapshot` (`id` empty), `WriteChunk` or `SwitchToSnapshot`: it could not be done, or the whole
-    file's checksum is wrong. What was staged under `id` is gone."""
+    """Answers `TakeSnapshot` (`id` empty) or `WriteChunk`: it could not be done, or the checksum of the whole file is
+    wrong. What was staged under `id` is gone."""
 
     id: str
     reason: str
@@ -96,18 +96,11 @@ class ChunkRead:
 
 @record
 class ChunkWritten:
-    """Answers `WriteChunk`: bytes before `next_offset` of snapshot `id` are staged and synced."""
+    """Answers `WriteChunk`: bytes before `next_offset` of snapshot `id` are staged and synced. When that is the whole
+    size the file's checksum was found right."""
 
     id: str
     next_offset: int
-
-
-@record
-class SnapshotInstalled:
-    """Answers `SwitchToSnapshot`: in one synced transaction the state became the snapshot's, the log became empty
-    (first entry: index + 1) and the hard state the one of the effect."""
-
-    id: str
 
 
 @record
@@ -202,7 +195,6 @@ Event = (
     | SnapshotFailed
     | ChunkRead
     | ChunkWritten
-    | SnapshotInstalled
     | Proposed
     | ReadRequested
     | MembershipChangeRequested

@@ -68,13 +68,15 @@ class Member:
 class Configuration:
     """Who is in the cluster (thesis 4.3, joint consensus).
 
-    `members` is the configuration to be, sorted by id. `outgoing` is empty, or, while the configuration is joint, the
+    `members` is the configuration to be, sorted by id. `retired` are the (id, incarnation) that were removed: they
+    never come back (a removed disk is another server when it returns). `outgoing` is empty, or, while the configuration is joint, the
     voters of the configuration that is being left: then every decision needs a majority of both sets of voters. A
     voter that is demoted stands in `members` with its new role and in `outgoing` as a voter.
     """
 
     members: tuple[Member, ...] = ()
     outgoing: tuple[Member, ...] = ()
+    retired: tuple[tuple[str, int], ...] = ()
 
     @property
     def joint(self) -> bool:
@@ -88,16 +90,15 @@ class HardState:
     `runs` says the term of every entry of the log without reading it: pairs (index of the first entry of the run,
     term), ascending; the first pair covers the entry before the log's first. They are kept apart from the entries so
     that a damaged entry still has a known term (protocol-aware recovery, Alagappan et al., FAST 2018).
-    `configurations`: pairs (index, configuration), ascending; the first is the newest that was known to be committed,
-    the others stand in the log behind it.
+    `configurations` and `versions`: pairs (index, value), ascending; the first stands at or below the synced applied
+    index, the others are those of the log behind it.
     """
 
     term: int = 0
     vote: str | None = None
     runs: tuple[tuple[int, int], ...] = ((0, 0),)
     configurations: tuple[tuple[int, Configuration], ...] = ((0, Configuration()),)
-    version: int = 1  # the cluster's version as far as committed here
-    version_index: int = 0  # of the entry that set it
+    versions: tuple[tuple[int, int], ...] = ((0, 1),)
 
 
 @record
