@@ -32,7 +32,7 @@ from graft.engine.commands import (
 from graft.engine.effects import Applied, CancelAttempt, Change, Decide, Effect, StartAttempt
 from graft.engine.graph import PlanGraph, plan_graph
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Member, Run, Step, digest, id_key, run_key
+from graft.engine.records import NONE, Member, Run, Scope, Step, digest, id_key, run_key
 from graft.engine.state import HASH_KEY, State
 from graft.errors import PlanError
 from graft.plan import Plan, decode, plan_hash
@@ -136,7 +136,6 @@ class Engine:
     def _start(self, command: StartRun) -> str | None:
         s = self.state
         key = id_key(command.run_id)
-        request = digest(command.plan.encode() + command.params + repr((command.given, command.excluded)).encode())
         existing = s.known_ids.get(key, 0)
         self._result = existing
         if existing:
@@ -146,12 +145,12 @@ class Engine:
             return "its plan is not registered"
         run = Run(no=s.meta.next_run, id=command.run_id, name=graph.plan.name, plan=command.plan, base=command.base)
         s.meta.next_run += 1
-        run.request, run.started_wall = request, s.meta.wall
+        run.request, run.started_wall = request_digest(command), s.meta.wall
         s.add(run)
         s.write("keys", key, run_key(run.no))
         s.write("live", run_key(run.no), b"")
         s.tell(run.no, 0, NONE, "running", "", 1)
-        scopes.open_root(s, run, command.params)
+        scopes.open_root(s, run, command.params, dict(command.given), frozenset(command.excluded))
         s.known_ids[key] = self._result = run.no
         return None
 
@@ -279,6 +278,9 @@ class Engine:
             s.edit(scope)
             scope.deadline += shift
             s.set_timer(scope.deadline, run.no, scope.no, NONE)
+        for _, scope in sorted(s.scopes.items()):
+            if scope.run == run.no and scope.status == "concluding":
+                s.effects.append(self._decide_outputs(scope))
         mine = sorted(
             (each for each in s.steps.values() if each.run == run.no and each.status not in FINAL),
             key=lambda step: (step.position, step.scope, step.ordinal),
@@ -297,9 +299,16 @@ class Engine:
             s.set_wake(step.wake, *key)
         if step.status == "queued":
             s.enter_queue(step)
+        elif step.status == "ready":
+            s.effects.append(self._decide(step))
 
     def _retry(self, command: RetryRun) -> str | None:
-        return reopen.retry(self.state, command)
+        s = self.state
+        refused = reopen.retry(s, command)
+        run = s.runs.get(command.run)
+        if refused is not None and run is not None and run.status in FINAL:
+            s.forget_run(run.no)  # it was loaded for this command only
+        return refused
 
     # What the driver loads
 
@@ -328,15 +337,22 @@ class Engine:
         effects: list[Effect] = []
         for key, step in sorted(s.steps.items()):
             if step.status == "ready":
-                effects.append(Decide(key, s.run_of(step).generation, item=s.scope_of(step).kind == "map"))
+                effects.append(self._decide(step))
             elif step.member:
                 effects.append(StartAttempt(key, step.token, step.attempt, step.member, step.incarnation))
                 if step.status == "cancelling":
                     effects.append(CancelAttempt(key, step.token, step.member, step.incarnation, step.reason))
-        for (run, no), scope in sorted(s.scopes.items()):
+        for _, scope in sorted(s.scopes.items()):
             if scope.status == "concluding":
-                effects.append(Decide((run, no, NONE), s.runs[run].generation, item=False))
+                effects.append(self._decide_outputs(scope))
         return effects
+
+    def _decide(self, step: Step) -> Decide:
+        s = self.state
+        return Decide(steps.key_of(step), s.run_of(step).generation, item=s.scope_of(step).kind == "map")
+
+    def _decide_outputs(self, scope: Scope) -> Decide:
+        return Decide((scope.run, scope.no, NONE), self.state.runs[scope.run].generation, item=False)
 
     # What the driver asks
 
@@ -356,6 +372,11 @@ class Engine:
         """When time has to be told again: (engine time, wall time) in ms, None where nothing waits for it."""
         s = self.state
         return (s.timers[0][0] if s.timers else None, s.wakes[0][0] if s.wakes else None)
+
+
+def request_digest(command: StartRun) -> int:
+    """What a start asks for: a second start with the same id is the same request only if this is equal."""
+    return digest(command.plan.encode() + command.params + repr((command.given, command.excluded)).encode())
 
 
 Section = tuple[int, Callable[[], str | None]]
@@ -403,4 +424,4 @@ _SECTIONS: Final[dict[type[Command], Callable[[Engine, Any], list[Section]]]] = 
     RetryRun: _one(Engine._retry),
 }
 
-__all__ = ["HASH_KEY", "Engine", "Want"]
+__all__ = ["HASH_KEY", "Engine", "Want", "request_digest"]

@@ -34,11 +34,18 @@ def run_agenda(s: State) -> None:
 # Opening
 
 
-def open_root(s: State, run: Run, params: bytes) -> Scope:
+def open_root(s: State, run: Run, params: bytes, given: dict[int, bytes], excluded: frozenset[int]) -> Scope:
+    """Open the scope of a run. Nodes in `given` have their result already, those in `excluded` are not asked for."""
     scope = Scope(run=run.no, no=0)
     s.add(scope)
     s.children[run.no, 0] = {}
     scope.params = s.write_value(run.no, 0, NONE, PARAMS, params)
+    for ordinal in sorted(given.keys() | excluded):
+        step = steps.create(s, scope, ordinal)
+        if ordinal in given:
+            steps.give(s, step, given[ordinal])
+        else:
+            steps.finish(s, step, "skipped", "not asked for")
     _start_body(s, scope, s.graph_of(scope).block.timeout_ms)
     return scope
 
@@ -85,7 +92,8 @@ def _start_body(s: State, scope: Scope, timeout_ms: int | None) -> None:
         scope.deadline = s.meta.now + timeout_ms
         s.set_timer(scope.deadline, scope.run, scope.no, NONE)
     for ordinal in graph.sources:
-        steps.become_ready(s, steps.create(s, scope, ordinal), item=False)
+        if (scope.run, scope.no, ordinal) not in s.steps:
+            steps.become_ready(s, steps.create(s, scope, ordinal), item=False)
     close_if_done(s, scope)
 
 

@@ -1,0 +1,131 @@
+"""Expressions that have to be decided before the engine can go on: `when`, `for_each`, `value`, `sleep`, `fail`, the
+params of a sub-flow, the outputs of a flow. Evaluated here, logged as `Decided`; so the engine depends on no evaluator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from graft.cluster.values import Lookup, Values, encode_items
+from graft.engine.commands import Decision
+from graft.engine.effects import Decide
+from graft.engine.records import NONE, Scope
+from graft.errors import ExpressionError
+from graft.expressions import ProgramCache, render
+from graft.plan import Block, ErrorRecord, FailAction, FlowAction, Node, SleepAction, ValueAction
+from graft.plan.types import convert, problems
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Refused(Exception):
+    """An expression gave something that cannot be used."""
+
+    def __init__(self, error: ErrorRecord) -> None:
+        super().__init__(error.title)
+        self.error = error
+
+
+class Decider:
+    """`programs` gives the compiled expressions of a plan by its hash."""
+
+    def __init__(self, values: Values, max_result_bytes: int) -> None:
+        self._values = values
+        self._max_bytes = max_result_bytes
+        self._programs: dict[str, ProgramCache] = {}
+
+    def programs(self, plan_hash: str) -> ProgramCache:
+        cache = self._programs.get(plan_hash)
+        if cache is None:
+            cache = self._programs[plan_hash] = ProgramCache()
+        return cache
+
+    def forget(self, plan_hash: str) -> None:
+        """No live run has this plan any more."""
+        self._programs.pop(plan_hash, None)
+
+    def decide(self, effect: Decide, scope: Scope, block: Block, node: Node | None, plan_hash: str) -> Decision:
+        """What the expressions of one step give; of the scope's outputs when `node` is None."""
+        _, scope_no, ordinal = effect.key
+        lookup = self._values.lookup(*effect.key)
+        programs = self.programs(plan_hash)
+        try:
+            if node is None:
+                assert block.outputs is not None
+                outputs = self._checked(programs[block.outputs](lookup), "outputs")
+                return Decision(scope_no, NONE, "outputs", data=outputs)
+            return self._decide_node(scope_no, ordinal, node, lookup, programs, item=effect.item)
+        except ExpressionError as error:
+            record = ErrorRecord("expression", error.message, error.where or "")
+        except Refused as refusal:
+            record = refusal.error
+        return Decision(scope_no, ordinal, "fail", reason=f"{record.type}: {record.title}"[:200], error=record)
+
+    def _decide_node(
+        self, scope: int, ordinal: int, node: Node, lookup: Lookup, programs: ProgramCache, *, item: bool
+    ) -> Decision:
+        if not item and node.when is not None and not programs[node.when](lookup):
+            return Decision(scope, ordinal, "skip", reason=f"`when` said no: {render(node.when)}"[:200])
+        if not item and node.for_each is not None:
+            return self._items(scope, ordinal, programs[node.for_each.items](lookup))
+        match node.action:
+            case ValueAction(value):
+                return Decision(scope, ordinal, "value", data=self._checked(programs[value](lookup), "value", node))
+            case SleepAction(duration):
+                return Decision(scope, ordinal, "sleep", number=_milliseconds(programs[duration](lookup)))
+            case FailAction(message, kind):
+                raise Refused(ErrorRecord(kind, str(programs[message](lookup))))
+            case FlowAction(block, with_):
+                params = self._params(lookup.block(block), programs[with_](lookup))
+                return Decision(scope, ordinal, "params", data=_encode(params))
+        return Decision(scope, ordinal, "go")
+
+    def _items(self, scope: int, ordinal: int, items: Any) -> Decision:
+        if not isinstance(items, (list, dict)):
+            kind = type(items).__name__
+            raise Refused(ErrorRecord("expression", f"for_each needs a list or a table, and got {kind}"))
+        data, count = encode_items(items)
+        self._check_size(data, "for_each")
+        return Decision(scope, ordinal, "items", data=data, number=count)
+
+    def _checked(self, value: Any, what: str, node: Node | None = None) -> bytes:
+        if node is not None and node.returns is not None and (wrong := problems(node.returns, value)):
+            raise Refused(ErrorRecord("output_schema", f"the {what} does not match `returns`", "; ".join(wrong)))
+        data = _encode(value)
+        self._check_size(data, what)
+        return data
+
+    def _check_size(self, data: bytes, what: str) -> None:
+        if len(data) > self._max_bytes:
+            raise Refused(
+                ErrorRecord("too_large", f"{what} has {len(data)} bytes; the limit is {self._max_bytes}")
+            )
+
+    def _params(self, block: Block, given: dict[str, Any]) -> dict[str, Any]:
+        """Params of a sub-flow: what `with` gave, defaults for the rest, all checked."""
+        params: dict[str, Any] = {}
+        wrong: list[str] = []
+        for param in block.params:
+            if param.name in given:
+                value = given[param.name]
+                wrong += problems(param.type, value, param.name)
+                params[param.name] = value
+            elif param.default is not None:
+                params[param.name] = convert(param.type, msgspec.json.decode(param.default))
+            else:
+                wrong.append(f"`{param.name}` is missing")
+        if wrong:
+            raise Refused(ErrorRecord("expression", f"params of the flow `{block.name}`", "; ".join(wrong)))
+        return params
+
+
+def _milliseconds(value: Any) -> int:
+    """A duration: milliseconds as a number, or text such as "15m"."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
+        return int(value)
+    try:
+        return max(0, round(convert("duration", value) * 1000))
+    except (ValueError, TypeError) as error:
+        raise Refused(ErrorRecord("expression", f"sleep needs a duration, and got {value!r}"[:200])) from error

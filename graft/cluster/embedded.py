@@ -1,0 +1,290 @@
+"""A cluster of one in this process: what `graft run` is made of (ARCHITECTURE §1: one artefact).
+
+``open_embedded`` holds a data directory, brings its state up, registers this process as the member `local`, and runs
+attempts until the block is left. `open_history` only reads, also while another process holds the directory.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from graft.cluster.host import MAX_RESULT_BYTES, Host
+from graft.cluster.paths import Paths
+from graft.cluster.state_view import StateView
+from graft.cluster.values import Values
+from graft.cluster.views import SEQUENCE_BITS, EventView, RunSummary, RunView, event_views, run_view, summary
+from graft.engine.commands import CancelRun, PauseRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
+from graft.engine.engine import request_digest
+from graft.engine.graph import plan_graph
+from graft.engine.lifecycle import FINAL
+from graft.engine.records import NONE, Run
+from graft.engine.state import State
+from graft.errors import AbsentValue, RunConflict, UnknownRun
+from graft.interfaces import Store
+from graft.plan import Plan, encode, plan_hash
+from graft.storage import MemoryStore, open_reader, open_store
+from graft.worker import WorkerSettings, open_worker
+
+MEMBER: Final = "local"
+# Attempts at once: all kinds together, shell commands and programs (processes are dear), requests.
+SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
+LOGS: Final = "logs"
+STORE: Final = "store"
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no letters that look like digits
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class SystemEntropy:
+    def u64(self) -> int:
+        return secrets.randbits(64)
+
+
+def new_run_id(name: str, wall_ms: int, entropy: int) -> str:
+    """`NAME-TTTTTTRRRR`: seconds since the epoch in base 32, so that ids sort by age, then 20 random bits."""
+    number = (wall_ms // 1000) << 20 | entropy & 0xFFFFF
+    digits = ""
+    for _ in range(11):
+        number, digit = divmod(number, 32)
+        digits = _ALPHABET[digit] + digits
+    return f"{name}-{digits.lstrip('0')}"
+
+
+class Readable:
+    """Everything that can be asked about runs without changing them."""
+
+    def __init__(self, view: StateView, values: Values, paths: Paths) -> None:
+        self._view, self._values, self._paths = view, values, paths
+
+    def runs(self, limit: int | None = None) -> list[RunSummary]:
+        """Newest first."""
+        return [summary(run) for run in self._view.runs()[:limit]]
+
+    def run_ids(self) -> list[str]:
+        """Newest first."""
+        return [run.id for run in self._view.runs()]
+
+    def run_view(self, run_id: str) -> RunView:
+        run = self._run(run_id)
+        self._prepare(run)
+        return run_view(self._view, self._values, self._paths, run)
+
+    def status(self, run_id: str) -> str:
+        return self._run(run_id).status
+
+    def events(self, run_id: str, after: int = 0) -> Iterator[EventView]:
+        """History beyond the event `after`, oldest first."""
+        run = self._run(run_id)
+        self._prepare(run)
+        for happened in self._view.history(run, (after >> SEQUENCE_BITS) - 1 if after else 0):
+            for event in event_views(happened, self._paths):
+                if event.seq > after:
+                    yield event
+
+    def output(self, run_id: str, path: str) -> Any:
+        """Result of a step. Raises AbsentValue when it has none, UnknownRun when there is no such step."""
+        run = self._run(run_id)
+        self._prepare(run)
+        key = self._paths.find(run.no, path)
+        if key is None:
+            raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
+        return self._values.out(*key)
+
+    def _run(self, run_id: str) -> Run:
+        no = self._view.run_no(run_id)
+        run = None if no is None else self._view.run(no)
+        if run is None:
+            raise UnknownRun(f"there is no run {run_id}", hint="see `graft runs`")
+        return run
+
+    def _prepare(self, run: Run) -> None:
+        """Have the run's plan at hand."""
+        plans = self._values.plans
+        if run.plan not in plans:
+            plan = self._view.plan(run.plan)
+            assert plan is not None, f"the plan of run {run.id} is not in the store"
+            plans[run.plan] = plan_graph(plan, run.plan)
+
+
+class Embedded(Readable):
+    """The engine of this process. All methods are called on its Trio thread."""
+
+    def __init__(self, host: Host, log_directory: Path | None) -> None:
+        super().__init__(host.view, host.values, host.paths)
+        self._host = host
+        self.log_directory = log_directory
+
+    async def start_run(
+        self,
+        plan: Plan,
+        params: Mapping[str, Any],
+        *,
+        base: Path,
+        run_id: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        excluded: frozenset[str] = frozenset(),
+    ) -> str:
+        """Start a run; its id when the start is durable. `base` is the directory of the flow's file.
+
+        `given` holds results of root nodes that are taken over, `excluded` root nodes that are skipped. A `run_id` that
+        exists gives that run if it was asked for the same, otherwise RunConflict.
+        """
+        host = self._host
+        hash = plan_hash(plan)
+        if host.view.get("plans", bytes.fromhex(hash)) is None:
+            host.view.keep_plan(hash, plan)
+            await host.request(RegisterPlan(encode(plan), **host.stamp()))
+        ordinals = plan_graph(plan, hash).blocks[0].ordinals
+        command = StartRun(
+            run_id or new_run_id(plan.name, host.stamp()["wall"], secrets.randbits(20)),
+            hash,
+            msgspec.json.encode(dict(params)),
+            str(base.absolute()),
+            tuple(sorted((ordinals[name], msgspec.json.encode(value)) for name, value in (given or {}).items())),
+            tuple(sorted(ordinals[name] for name in excluded)),
+            **host.stamp(),
+        )
+        applied = await host.request(command)
+        if applied.refused == "exists":
+            self._check_same(command)
+        elif applied.refused is not None:
+            raise RunConflict(f"the run was not started: {applied.refused}")
+        return command.run_id
+
+    def _check_same(self, command: StartRun) -> None:
+        if self._run(command.run_id).request != request_digest(command):
+            raise RunConflict(
+                f"there is a run {command.run_id} already, of another flow or with other params",
+                hint=f"choose another --id, or see it with `graft show {command.run_id}`",
+            )
+
+    async def watch(self, run_id: str, after: int = 0) -> AsyncIterator[EventView]:
+        """Events of a run as they happen, from the cursor `after` on; ends when the run has ended."""
+        run = self._run(run_id)
+        while True:
+            for event in list(self.events(run_id, after)):
+                after = event.seq
+                yield event
+            if self._run(run_id).status in FINAL:
+                return
+            if not any(self.events(run_id, after)):
+                await self._host.wait_changed(run.no)
+
+    async def wait(self, run_id: str) -> RunView:
+        """Wait until the run has ended, or can only go on by a person (`waiting` tells)."""
+        run = self._run(run_id)
+        while True:
+            if self._run(run_id).status in FINAL:
+                return self.run_view(run_id)
+            if self._only_waits(run.no):
+                view = self.run_view(run_id)
+                if view.waiting is not None:
+                    return view
+            await self._host.wait_changed(run.no)
+
+    def _only_waits(self, run: int) -> bool:
+        """Cheap look before the whole run is read: some step waits, and none has an attempt out."""
+        steps = [step for key, step in self._host.engine.state.steps.items() if key[0] == run]
+        return any(step.status == "waiting" for step in steps) and not any(step.member for step in steps)
+
+    async def cancel(self, run_id: str, path: str | None = None, reason: str = "cancelled by a person") -> None:
+        """Ask a run, or one step of it, to end; its `finally` runs. Raises RunConflict when it has ended."""
+        run, host = self._run(run_id), self._host
+        key = self._key(run, path)
+        self._raise_if(
+            (await host.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id
+        )
+
+    async def retry(self, run_id: str, path: str | None = None) -> None:
+        """Open the next generation of a final run, or give its parked steps a new budget."""
+        run, host = self._run(run_id), self._host
+        key = self._key(run, path)
+        self._raise_if((await host.request(RetryRun(run.no, key[1], key[2], **host.stamp()))).refused, run_id)
+
+    async def resume(self, run_id: str) -> None:
+        """Let an interrupted or paused run go on."""
+        run, host = self._run(run_id), self._host
+        self._raise_if((await host.request(UnpauseRun(run.no, **host.stamp()))).refused, run_id)
+
+    def interrupted(self) -> list[str]:
+        """Runs that an earlier process left unfinished, oldest first."""
+        return [run.id for run in self._host.engine.state.live_runs() if run.paused]
+
+    def _key(self, run: Run, path: str | None) -> tuple[int, int, int]:
+        if path is None:
+            return (run.no, NONE, NONE)
+        self._prepare(run)
+        key = self._paths.find(run.no, path)
+        if key is None:
+            raise UnknownRun(f"run {run.id} has no step {path}", hint=f"see `graft show {run.id}`")
+        return key
+
+    @staticmethod
+    def _raise_if(refused: str | None, run_id: str) -> None:
+        if refused is not None:
+            raise RunConflict(f"run {run_id}: {refused}", hint=f"see `graft show {run_id}`")
+
+
+def open_embedded(
+    data: Path, *, ephemeral: bool = False, max_result_bytes: int = MAX_RESULT_BYTES
+) -> AbstractAsyncContextManager[Embedded]:
+    """Hold `data` (made if missing) and run a cluster of one in it; `ephemeral` keeps everything in memory.
+
+    Unfinished runs of earlier processes are held until `resume`. Raises the storage errors of `graft.errors`; those of
+    a running store (full, sync failed) end the block.
+    """
+    return _open_embedded(data, ephemeral, max_result_bytes)
+
+
+@asynccontextmanager
+async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> AsyncIterator[Embedded]:
+    store: Store = MemoryStore() if ephemeral else open_store(data)
+    try:
+        host = Host(
+            store, SystemClock(), SystemEntropy(), member=MEMBER, slots=SLOTS, max_result_bytes=max_result_bytes
+        )
+        logs = None if ephemeral else data / LOGS
+        async with trio.open_nursery() as nursery:
+            await nursery.start(host.door.run)
+            async with open_worker(WorkerSettings(log_directory=logs)) as worker:
+                host.worker = worker
+                nursery.start_soon(host.run_timers)
+                for run in host.engine.state.live_runs():
+                    if not run.paused:
+                        host.door.propose(PauseRun(run.no, "interrupted", **host.stamp()))
+                host.register()
+                yield Embedded(host, logs)
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
+
+
+@contextmanager
+def open_history(data: Path) -> Iterator[Readable]:
+    """Read runs of a data directory, whoever holds it. Shows what has reached the store."""
+    store = open_reader(data)
+    try:
+        state = State()
+        view = StateView(store)
+        values = Values(state, view)
+        yield Readable(view, values, Paths(values))
+    finally:
+        store.close()
+
+
+__all__ = ["AbsentValue", "Embedded", "Readable", "new_run_id", "open_embedded", "open_history"]

@@ -1,0 +1,82 @@
+"""Step paths: `pick[3]/pack`. The engine knows steps by number; people know them by path."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+
+from graft.cluster.values import Values
+from graft.engine.records import NONE, Scope
+from graft.ids import StepKey
+from graft.plan import Node
+
+CACHED_SCOPES = 4096
+
+_PART = re.compile(r"([^\[\]/]+)((?:\[[^\[\]]*\])*)")
+
+
+class Paths:
+    """Both ways between step keys and paths, of any run that `values` can read."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        self._prefixes: OrderedDict[tuple[int, int], str] = OrderedDict()
+
+    def path(self, run: int, scope: int, ordinal: int) -> str:
+        """Path of a step; of the scope itself when `ordinal` is NONE (the run's own scope: "")."""
+        prefix = self._prefix(run, scope)
+        if ordinal == NONE:
+            return prefix.rstrip("/")
+        record = self._values.scope(run, scope)
+        if record.kind == "map":
+            return f"{prefix}[{self._values.items(run, scope).index(ordinal)}]"
+        return prefix + self._values.graph(run, record.block).nodes[ordinal].name
+
+    def _prefix(self, run: int, scope: int) -> str:
+        """What stands before a step of the scope: `""`, `"ship/"`, and `"pick"` in a map."""
+        key = (run, scope)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            record = self._values.scope(run, scope)
+            if record.parent_scope == NONE:
+                prefix = ""
+            else:
+                prefix = self.path(run, record.parent_scope, record.parent_ordinal)
+                prefix += "" if record.kind == "map" else "/"
+            self._prefixes[key] = prefix
+            if len(self._prefixes) > CACHED_SCOPES:
+                self._prefixes.popitem(last=False)
+        return prefix
+
+    def node(self, run: int, scope: Scope, ordinal: int) -> Node:
+        nodes = self._values.graph(run, scope.block).nodes
+        return nodes[scope.node if scope.kind == "map" else ordinal]
+
+    def find(self, run: int, path: str) -> StepKey | None:
+        """The step with this path, None when there is none (yet)."""
+        scope: int | None = 0
+        key: StepKey | None = None
+        for part in path.split("/"):
+            match = _PART.fullmatch(part)
+            if match is None or scope is None:
+                return None
+            ordinal = self._values.graph(run, self._values.scope(run, scope).block).ordinals.get(match[1])
+            if ordinal is None:
+                return None
+            key = (run, scope, ordinal)
+            for index in re.findall(r"\[([^\[\]]*)\]", match[2]):
+                key = self._item(key, index)
+                if key is None:
+                    return None
+            step = self._values.step(*key)
+            scope = None if step is None or step.child == NONE else step.child
+        return key if key is not None and self._values.step(*key) is not None else None
+
+    def _item(self, key: StepKey, index: str) -> StepKey | None:
+        step = self._values.step(*key)
+        if step is None or step.child == NONE:
+            return None
+        keys = self._values.items(key[0], step.child).keys
+        if keys is not None:
+            return (key[0], step.child, keys.index(index)) if index in keys else None
+        return (key[0], step.child, int(index)) if index.isdigit() else None

@@ -1,0 +1,150 @@
+"""Reading the workflow state: the changes that are on their way to the store first, then the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from graft.engine.effects import Happened
+from graft.engine.records import (
+    ITEMS,
+    NONE,
+    OUT,
+    PARAMS,
+    Run,
+    Scope,
+    Step,
+    decode_record,
+    events_key,
+    id_key,
+    run_key,
+    scope_key,
+    step_key,
+    value_key,
+)
+from graft.interfaces import Store
+from graft.plan import Plan, decode
+
+Overlay = Callable[[str, bytes], tuple[bool, bytes | None]]
+OverlayItems = Callable[[str], dict[bytes, bytes | None]]
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class StateView:
+    """Typed reads. Without an overlay (another process holds the directory) it shows what the store has."""
+
+    def __init__(
+        self, store: Store, overlay: Overlay | None = None, overlay_items: OverlayItems | None = None
+    ) -> None:
+        self.store = store
+        self._overlay = overlay
+        self._overlay_items = overlay_items
+        self._plans: dict[str, Plan] = {}
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        if self._overlay is not None:
+            found, value = self._overlay(table, key)
+            if found:
+                return value
+        return self.store.get(table, key)
+
+    def scan(self, table: str, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
+        rows = dict(self.store.scan(table, start, stop))
+        if self._overlay_items is not None:
+            for key, value in self._overlay_items(table).items():
+                if start <= key and (stop is None or key < stop):
+                    if value is None:
+                        rows.pop(key, None)
+                    else:
+                        rows[key] = value
+        return sorted(rows.items())
+
+    def _record(self, table: str, key: bytes) -> Any:
+        data = self.get(table, key)
+        return None if data is None else decode_record(table, data)
+
+    def run(self, no: int) -> Run | None:
+        run: Run | None = self._record("runs", run_key(no))
+        return run
+
+    def run_no(self, run_id: str) -> int | None:
+        data = self.get("keys", id_key(run_id))
+        return None if data is None else int.from_bytes(data, "big")
+
+    def run_numbers(self) -> list[int]:
+        """All runs, oldest first."""
+        return [int.from_bytes(key, "big") for key, _ in self.scan("runs", b"", None)]
+
+    def runs(self) -> list[Run]:
+        """All runs, newest first."""
+        return [self._decoded("runs", data) for _, data in reversed(self.scan("runs", b"", None))]
+
+    def live_runs(self) -> list[int]:
+        return [int.from_bytes(key, "big") for key, _ in self.scan("live", b"", None)]
+
+    def _decoded(self, table: str, data: bytes) -> Any:
+        return decode_record(table, data)
+
+    def scope(self, run: int, scope: int) -> Scope | None:
+        found: Scope | None = self._record("scopes", scope_key(run, scope))
+        return found
+
+    def step(self, run: int, scope: int, ordinal: int) -> Step | None:
+        found: Step | None = self._record("steps", step_key(run, scope, ordinal))
+        return found
+
+    def scopes_of(self, run: int) -> list[Scope]:
+        rows = self.scan("scopes", run_key(run), run_key(run + 1))
+        return [self._decoded("scopes", data) for _, data in rows]
+
+    def steps_of(self, run: int) -> list[Step]:
+        rows = self.scan("steps", run_key(run), run_key(run + 1))
+        return [self._decoded("steps", data) for _, data in rows]
+
+    def record_rows(self, run: int) -> Iterator[tuple[str, bytes]]:
+        """Every record of a run as stored: what the engine loads."""
+        data = self.get("runs", run_key(run))
+        assert data is not None, f"run {run} is listed as live and has no record"
+        yield "runs", data
+        for table in ("scopes", "steps"):
+            for _, data in self.scan(table, run_key(run), run_key(run + 1)):
+                yield table, data
+
+    def plan(self, hash: str) -> Plan | None:
+        """A stored plan, decoded once."""
+        plan = self._plans.get(hash)
+        if plan is None:
+            data = self.get("plans", bytes.fromhex(hash))
+            if data is None:
+                return None
+            plan = self._plans[hash] = decode(data)
+        return plan
+
+    def keep_plan(self, hash: str, plan: Plan) -> None:
+        """Spare the decoding of a plan that this process compiled itself."""
+        self._plans[hash] = plan
+
+    # Values are JSON
+
+    def out(self, run: int, scope: int, ordinal: int) -> bytes | None:
+        return self.get("values", value_key(run, scope, ordinal, OUT))
+
+    def params(self, run: int, scope: int) -> bytes | None:
+        return self.get("values", value_key(run, scope, NONE, PARAMS))
+
+    def items(self, run: int, scope: int) -> bytes | None:
+        return self.get("values", value_key(run, scope, NONE, ITEMS))
+
+    def outputs(self, run: int) -> bytes | None:
+        """Outputs of a run."""
+        return self.out(run, 0, NONE)
+
+    def history(self, run: Run, after: int = 0) -> Iterator[Happened]:
+        """Batches of events of log entries beyond index `after`, oldest first."""
+        for key, data in self.scan("events", events_key(run.no, after + 1), run_key(run.no + 1)):
+            wall, events = _decode(data)
+            index = int.from_bytes(key[8:], "big")
+            yield Happened(run.no, run.id, index, wall, tuple(map(tuple, events)))

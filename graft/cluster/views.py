@@ -1,0 +1,208 @@
+"""What people see of runs: frozen records, read from the state. The command line and the API show these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from attrs import frozen
+
+from graft.cluster.paths import Paths
+from graft.cluster.state_view import StateView
+from graft.cluster.values import Values
+from graft.engine.effects import Happened
+from graft.engine.lifecycle import FINAL
+from graft.engine.records import NONE, Run, Scope, Step
+from graft.plan import ErrorRecord, Node, Plan
+
+
+@frozen
+class StepView:
+    """A step, or a node that has not become one yet (`pending`). Times are wall ms."""
+
+    path: str
+    node: str
+    kind: str
+    status: str
+    attempt: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    error: ErrorRecord | None = None
+    reason: str = ""
+    has_out: bool = False
+    children: tuple[StepView, ...] = ()
+    map_total: int | None = None
+    map_done: int | None = None
+
+
+@frozen
+class RunSummary:
+    run_id: str
+    name: str
+    status: str
+    generation: int
+    started_at: int
+    ended_at: int | None
+    paused: str
+    reason: str
+
+
+@frozen
+class RunView:
+    """One run as a tree of steps. `waiting` says why nothing of it can go on without a person; None where it can."""
+
+    run_id: str
+    name: str
+    status: str
+    reason: str
+    generation: int
+    params: dict[str, Any]
+    started_at: int
+    ended_at: int | None
+    paused: str
+    outputs: Any
+    error: ErrorRecord | None
+    plan: Plan
+    plan_hash: str
+    flow_base: str
+    steps: tuple[StepView, ...]
+    counts: dict[str, int]
+    waiting: str | None
+
+
+@frozen
+class EventView:
+    """One line of a run's history. `seq` grows within the run and is the cursor of a watch; path "" is the run."""
+
+    seq: int
+    run_id: str
+    at: int
+    path: str
+    what: str
+    reason: str
+    attempt: int
+
+
+SEQUENCE_BITS = 20  # events of one log entry that one run can have: a million
+
+
+def event_views(happened: Happened, paths: Paths) -> Iterator[EventView]:
+    for i, (scope, ordinal, what, reason, attempt) in enumerate(happened.events):
+        path = paths.path(happened.run, scope, ordinal)
+        yield EventView(
+            happened.index << SEQUENCE_BITS | i, happened.run_id, happened.wall, path, what, reason, attempt
+        )
+
+
+def summary(run: Run) -> RunSummary:
+    return RunSummary(
+        run.id,
+        run.name,
+        run.status,
+        run.generation,
+        run.started_wall,
+        run.ended_wall or None,
+        run.paused,
+        run.reason,
+    )
+
+
+def run_view(view: StateView, values: Values, paths: Paths, run: Run) -> RunView:
+    """Read a run whole. Costs O(its steps)."""
+    plan = view.plan(run.plan)
+    assert plan is not None, f"the plan of run {run.id} is missing"
+    reader = _Reader(view, values, paths, run)
+    steps = reader.scope_steps(reader.scopes[0]) if reader.scopes else ()
+    params = view.params(run.no, 0)
+    outputs = view.outputs(run.no) if run.out else None
+    return RunView(
+        run_id=run.id,
+        name=run.name,
+        status=run.status,
+        reason=run.reason,
+        generation=run.generation,
+        params={} if params is None else msgspec.json.decode(params),
+        started_at=run.started_wall,
+        ended_at=run.ended_wall or None,
+        paused=run.paused,
+        outputs=None if outputs is None else msgspec.json.decode(outputs),
+        error=run.error,
+        plan=plan,
+        plan_hash=run.plan,
+        flow_base=run.base,
+        steps=steps,
+        counts=reader.counts,
+        waiting=reader.waiting() if run.status not in FINAL else None,
+    )
+
+
+class _Reader:
+    """Builds the tree from all records of a run, read once."""
+
+    def __init__(self, view: StateView, values: Values, paths: Paths, run: Run) -> None:
+        self._values, self._paths, self._run = values, paths, run
+        self.scopes = {scope.no: scope for scope in view.scopes_of(run.no)}
+        self._steps: dict[int, dict[int, Step]] = {no: {} for no in self.scopes}
+        self.counts: dict[str, int] = {}
+        self._reasons: list[str] = []
+        self._can_go_on = False
+        for step in view.steps_of(run.no):
+            self._steps[step.scope][step.ordinal] = step
+
+    def scope_steps(self, scope: Scope) -> tuple[StepView, ...]:
+        steps = self._steps[scope.no]
+        graph = self._values.graph(scope.run, scope.block)
+        if scope.kind == "map":
+            return tuple(self._step(scope, graph.nodes[scope.node], steps[i]) for i in sorted(steps))
+        views = []
+        for i, node in enumerate(graph.nodes):
+            step = steps.get(i)
+            views.append(self._never(scope, node, i) if step is None else self._step(scope, node, step))
+        return tuple(views)
+
+    def _never(self, scope: Scope, node: Node, ordinal: int) -> StepView:
+        """A node that never became a step: it still may, or its scope ended before."""
+        path = self._paths.path(scope.run, scope.no, ordinal)
+        status, reason = ("cancelled", "its scope ended before") if scope.status == "ended" else ("pending", "")
+        self._count(status)
+        return StepView(path, node.name, node.kind, status, reason=reason)
+
+    def _step(self, scope: Scope, node: Node, step: Step) -> StepView:
+        self._count(step.status)
+        self._weigh(step)
+        child = self.scopes.get(step.child) if step.child != NONE else None
+        is_map = child is not None and child.kind == "map"
+        return StepView(
+            path=self._paths.path(scope.run, scope.no, step.ordinal),
+            node=node.name,
+            kind=node.kind,
+            status=step.status,
+            attempt=step.attempt,
+            started_at=step.started_wall or None,
+            ended_at=step.ended_wall or None,
+            error=step.error,
+            reason=step.reason,
+            has_out=step.status == "succeeded",
+            children=() if child is None else self.scope_steps(child),
+            map_total=child.total if child is not None and is_map else None,
+            map_done=child.total - child.remaining if child is not None and is_map else None,
+        )
+
+    def _count(self, status: str) -> None:
+        self.counts[status] = self.counts.get(status, 0) + 1
+
+    def _weigh(self, step: Step) -> None:
+        """Whether this step can go on by itself; scopes only as far as what is in them can."""
+        if step.status in FINAL or step.status == "pending":
+            return
+        if step.status == "waiting" and not step.wake:
+            self._reasons.append(f"{self._paths.path(step.run, step.scope, step.ordinal)}: {step.reason}")
+        elif step.child == NONE:
+            self._can_go_on = True
+
+    def waiting(self) -> str | None:
+        """Why only a person can make the run go on, None when something of it can by itself."""
+        if self._run.paused == "internal":
+            return f"internal: {self._run.reason}"
+        return None if self._can_go_on or not self._reasons else "; ".join(self._reasons[:3])
