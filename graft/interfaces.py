@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from graft.engine.effects import Change
+from graft.engine.effects import Change as Change
 
 # The tables of a store. Keys are big-endian unsigned integers, so they sort by number.
 TABLES: tuple[str, ...] = (
@@ -63,23 +63,8 @@ class LogBounds:
     purged_term: int = 0  # term of entry `first - 1`, 0 when there never was one
 
 
-class Store(Protocol):
-    """One LMDB environment, or its fake: the log and the state in one.
-
-    One writer: `commit` blocks and is called from one dedicated thread. Reads may come from any thread, see what the
-    last finished commit wrote, and verify checksums. Every method may raise `StoreCorrupt`; `commit` also raises
-    `StoreFull` (nothing was written, the store goes on working) and `SyncFailed` (stop at once).
-    """
-
-    def commit(self, turn: Turn) -> None: ...
-
-    def bounds(self) -> LogBounds: ...
-
-    def hard_state(self) -> bytes | None: ...
-
-    def entries(self, first: int, last: int, max_bytes: int = ...) -> list[Entry]:
-        """Entries with first <= index <= last, at least one if there is one, then while they fit in `max_bytes`."""
-        ...
+class Reader(Protocol):
+    """The state tables of a store, read only: what another process may open while one holds the directory."""
 
     def get(self, table: str, key: bytes) -> bytes | None: ...
 
@@ -93,6 +78,37 @@ class Store(Protocol):
         limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop (None: to the end) in key order, the last ones first when `reverse`."""
+        ...
+
+
+class Store(Reader, Protocol):
+    """One LMDB environment, or its fake: the log and the state in one.
+
+    One writer: `commit` blocks and is called from one dedicated thread. Reads may come from any thread, see what the
+    last finished commit wrote, and verify checksums. Every method may raise `StoreCorrupt`; `commit` also raises
+    `StoreFull` (nothing was written, the store goes on working: turns without entries have some room left, turns that
+    only delete, truncate or purge are always taken) and `SyncFailed` (stop at once). Keys are 1 to 511 bytes.
+    """
+
+    def commit(self, turn: Turn, staged: Callable[[], None] | None = None) -> None:
+        """Write `turn`, all or nothing. `staged` is called once everything but the sync is done.
+
+        A thread that shares the interpreter with a busy one should let that one wait until `staged`: before it, LMDB
+        releases the interpreter lock at every record and would have to win it back each time; after it, only the
+        kernel works. It is not called when the turn is refused before. Also raises ValueError for a turn that
+        contradicts the log; nothing was written then.
+        """
+        ...
+
+    def bounds(self) -> LogBounds: ...
+
+    def hard_state(self) -> bytes | None: ...
+
+    def entries(self, first: int, last: int, max_bytes: int = ...) -> list[Entry]:
+        """Entries with first <= index <= last, at least one if there is one, then while they fit in `max_bytes`.
+
+        Indexes outside of the bounds are left out; a damaged or missing one inside raises StoreCorrupt naming it.
+        """
         ...
 
     def usage(self) -> Usage: ...

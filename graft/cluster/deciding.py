@@ -99,9 +99,7 @@ class Decider:
 
     def _check_size(self, data: bytes, what: str) -> None:
         if len(data) > self._max_bytes:
-            raise Refused(
-                ErrorRecord("too_large", f"{what} has {len(data)} bytes; the limit is {self._max_bytes}")
-            )
+            raise Refused(ErrorRecord("too_large", f"{what} has {len(data)} bytes; the limit is {self._max_bytes}"))
 
     def _params(self, block: Block, given: dict[str, Any]) -> dict[str, Any]:
         """Params of a sub-flow: what `with` gave, defaults for the rest, all checked."""
@@ -126,6 +124,7 @@ def _milliseconds(value: Any) -> int:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
         return int(value)
     try:
-        return max(0, round(convert("duration", value) * 1000))
+        seconds: float = convert("duration", value)
+        return max(0, round(seconds * 1000))
     except (ValueError, TypeError) as error:
         raise Refused(ErrorRecord("expression", f"sleep needs a duration, and got {value!r}"[:200])) from error

@@ -21,13 +21,13 @@ from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
 from graft.cluster.views import SEQUENCE_BITS, EventView, RunSummary, RunView, event_views, run_view, summary
-from graft.engine.commands import CancelRun, PauseRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
+from graft.engine.commands import CancelRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
 from graft.engine.engine import request_digest
 from graft.engine.graph import plan_graph
 from graft.engine.lifecycle import FINAL
 from graft.engine.records import NONE, Run
 from graft.engine.state import State
-from graft.errors import AbsentValue, RunConflict, UnknownRun
+from graft.errors import AbsentValue, RunConflict, StorageError, UnknownRun
 from graft.interfaces import Store
 from graft.plan import Plan, encode, plan_hash
 from graft.storage import MemoryStore, open_reader, open_store
@@ -36,8 +36,8 @@ from graft.worker import WorkerSettings, open_worker
 MEMBER: Final = "local"
 # Attempts at once: all kinds together, shell commands and programs (processes are dear), requests.
 SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
+LOOK_SECONDS: Final = 0.25  # how often a wait looks whether the run waits for a person
 LOGS: Final = "logs"
-STORE: Final = "store"
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no letters that look like digits
 
@@ -177,25 +177,24 @@ class Embedded(Readable):
         """Events of a run as they happen, from the cursor `after` on; ends when the run has ended."""
         run = self._run(run_id)
         while True:
-            for event in list(self.events(run_id, after)):
+            batch = list(self.events(run_id, after))
+            for event in batch:
                 after = event.seq
                 yield event
-            if self._run(run_id).status in FINAL:
-                return
-            if not any(self.events(run_id, after)):
+            if not batch:  # nothing was awaited since the look, so nothing can be missed
+                if self._run(run_id).status in FINAL:
+                    return
                 await self._host.wait_changed(run.no)
 
     async def wait(self, run_id: str) -> RunView:
         """Wait until the run has ended, or can only go on by a person (`waiting` tells)."""
         run = self._run(run_id)
-        while True:
-            if self._run(run_id).status in FINAL:
-                return self.run_view(run_id)
-            if self._only_waits(run.no):
-                view = self.run_view(run_id)
-                if view.waiting is not None:
-                    return view
-            await self._host.wait_changed(run.no)
+        while self._run(run_id).status not in FINAL:
+            if self._only_waits(run.no) and (view := self.run_view(run_id)).waiting is not None:
+                return view
+            with trio.move_on_after(LOOK_SECONDS):
+                await self._host.wait_ended(run.no)
+        return self.run_view(run_id)
 
     def _only_waits(self, run: int) -> bool:
         """Cheap look before the whole run is read: some step waits, and none has an attempt out."""
@@ -206,9 +205,7 @@ class Embedded(Readable):
         """Ask a run, or one step of it, to end; its `finally` runs. Raises RunConflict when it has ended."""
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
-        self._raise_if(
-            (await host.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id
-        )
+        self._raise_if((await host.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id)
 
     async def retry(self, run_id: str, path: str | None = None) -> None:
         """Open the next generation of a final run, or give its parked steps a new budget."""
@@ -259,19 +256,32 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
             store, SystemClock(), SystemEntropy(), member=MEMBER, slots=SLOTS, max_result_bytes=max_result_bytes
         )
         logs = None if ephemeral else data / LOGS
-        async with trio.open_nursery() as nursery:
-            await nursery.start(host.door.run)
-            async with open_worker(WorkerSettings(log_directory=logs)) as worker:
-                host.worker = worker
-                nursery.start_soon(host.run_timers)
-                for run in host.engine.state.live_runs():
-                    if not run.paused:
-                        host.door.propose(PauseRun(run.no, "interrupted", **host.stamp()))
-                host.register()
-                yield Embedded(host, logs)
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(host.door.run)
+                async with open_worker(WorkerSettings(log_dir=logs)) as worker:
+                    host.serve(worker)
+                    nursery.start_soon(host.run_timers)
+                    try:
+                        yield Embedded(host, logs)
+                    finally:
+                        host.stop_serving()
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _the_cause(group) from None
     finally:
         store.close()
+
+
+def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to show of a group from our own nursery: a store that failed explains all the rest."""
+    storage, _ = group.split(StorageError)
+    if storage is not None:
+        group = storage
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+        leaf = leaf.exceptions[0]
+    return leaf
 
 
 @contextmanager

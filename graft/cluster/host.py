@@ -33,6 +33,7 @@ from graft.engine.commands import (
     Command,
     Decided,
     Decision,
+    PauseRun,
     RegisterMember,
     TimersDue,
     decode_command,
@@ -79,13 +80,14 @@ class Host:
         self.values = Values(self.engine.state, self.view)
         self.paths = Paths(self.values)
         self.decider = Decider(self.values, max_result_bytes)
-        self.worker: Attempts | None = None
+        self._worker: Attempts | None = None
         self._clock, self._entropy = clock, entropy
         self._member, self._slots = member, slots
         self._incarnation = entropy.u64() >> 1
         self._max_result_bytes = max_result_bytes
         self._undecided: list[Decide] = []
         self._changed: dict[int, trio.Event] = {}  # run -> something happened
+        self._ended: dict[int, trio.Event] = {}
         self._timers_changed = trio.Event()
         self._load(store)
         self._origin = clock.monotonic()
@@ -130,9 +132,23 @@ class Host:
                 )
             self.engine.load_plan(plan_hash, plan)
 
-    def register(self) -> None:
-        """Tell the cluster that this process is there; earlier incarnations' attempts are lost by it."""
+    def serve(self, worker: Attempts) -> None:
+        """Run attempts from now on. Runs that an earlier process left unfinished are held until they are resumed.
+
+        The registration goes through the log, and settles what earlier incarnations had as lost.
+        """
+        self._worker = worker
+        for run in self.engine.state.live_runs():
+            if not run.paused:
+                self.door.propose(PauseRun(run.no, "interrupted", **self.stamp()))
         self.door.propose(RegisterMember(self._member, self._incarnation, self._slots, **self.stamp()))
+
+    def stop_serving(self) -> None:
+        """From now on what the worker settles is not recorded: it stops its attempts because the process stops.
+
+        They count as lost when the next incarnation registers.
+        """
+        self._worker = None
 
     # The machine behind the door
 
@@ -163,7 +179,7 @@ class Host:
             for key in state.scopes:
                 state.children.setdefault(key, {})
 
-    _WANTS: Final = {"id": _want_id, "plan": _want_plan, "run": _want_run}
+    _WANTS: Final[dict[str, Callable[[Host, Any], None]]] = {"id": _want_id, "plan": _want_plan, "run": _want_run}
 
     def drain(self) -> list[Change]:
         return self.engine.drain()
@@ -179,11 +195,11 @@ class Host:
     # Effects
 
     def _start_attempt(self, effect: StartAttempt) -> None:
-        if effect.member != self._member or effect.incarnation != self._incarnation or self.worker is None:
+        if effect.member != self._member or effect.incarnation != self._incarnation or self._worker is None:
             return
         step = self.engine.state.steps.get(effect.key)
         if step is not None and step.token == effect.token and step.member == self._member:
-            self.worker.start(self._assignment(effect), self._settled)
+            self._worker.start(self._assignment(effect), self._settled)
 
     def _assignment(self, effect: StartAttempt) -> Assignment:
         run_no, scope_no, ordinal = effect.key
@@ -214,6 +230,8 @@ class Host:
         return {secret.name: secret for secret in block.secrets}
 
     def _settled(self, assignment: Assignment, outcome: Outcome) -> None:
+        if self._worker is None:
+            return
         self.door.propose(
             AttemptSettled(
                 *assignment.key,
@@ -229,8 +247,8 @@ class Host:
         )
 
     def _cancel_attempt(self, effect: CancelAttempt) -> None:
-        if effect.incarnation == self._incarnation and self.worker is not None:
-            self.worker.cancel(effect.key, effect.token)
+        if effect.incarnation == self._incarnation and self._worker is not None:
+            self._worker.cancel(effect.key, effect.token)
 
     def _decide_later(self, effect: Decide) -> None:
         self._undecided.append(effect)
@@ -260,8 +278,11 @@ class Host:
         return self.decider.decide(effect, scope, state.graph_of(scope).block, state.node_of(step), run.plan)
 
     def _run_ended(self, effect: RunEnded) -> None:
-        if self.worker is not None:
-            self.worker.drop_run(effect.run)
+        if self._worker is not None:
+            self._worker.drop_run(effect.run)
+        ended = self._ended.pop(effect.run, None)
+        if ended is not None:
+            ended.set()
 
     def _happened(self, effect: Happened) -> None:
         changed = self._changed.pop(effect.run, None)
@@ -271,6 +292,9 @@ class Host:
     async def wait_changed(self, run: int) -> None:
         """Return when something more has happened in a run."""
         await self._changed.setdefault(run, trio.Event()).wait()
+
+    async def wait_ended(self, run: int) -> None:
+        await self._ended.setdefault(run, trio.Event()).wait()
 
     # Requests
 

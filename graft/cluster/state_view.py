@@ -24,7 +24,7 @@ from graft.engine.records import (
     step_key,
     value_key,
 )
-from graft.interfaces import Store
+from graft.interfaces import Reader
 from graft.plan import Plan, decode
 
 Overlay = Callable[[str, bytes], tuple[bool, bytes | None]]
@@ -37,7 +37,7 @@ class StateView:
     """Typed reads. Without an overlay (another process holds the directory) it shows what the store has."""
 
     def __init__(
-        self, store: Store, overlay: Overlay | None = None, overlay_items: OverlayItems | None = None
+        self, store: Reader, overlay: Overlay | None = None, overlay_items: OverlayItems | None = None
     ) -> None:
         self.store = store
         self._overlay = overlay
