@@ -65,6 +65,10 @@ def new_run_id(name: str, wall_ms: int, entropy: int) -> str:
     return f"{name}-{digits.lstrip('0')}"
 
 
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
+
+
 class Readable:
     """Everything that can be asked about runs without changing them."""
 
@@ -154,7 +158,7 @@ class Embedded(Readable):
             run_id or new_run_id(plan.name, host.stamp()["wall"], secrets.randbits(20)),
             hash,
             msgspec.json.encode(dict(params)),
-            str(base.absolute()),
+            _absolute(base),
             tuple(sorted((ordinals[name], msgspec.json.encode(value)) for name, value in (given or {}).items())),
             tuple(sorted(ordinals[name] for name in excluded)),
             **host.stamp(),

@@ -20,33 +20,35 @@ class Paths:
 
     def __init__(self, values: Values) -> None:
         self._values = values
-        self._prefixes: OrderedDict[tuple[int, int], str] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[int, int], tuple[str, Scope]] = OrderedDict()
 
     def path(self, run: int, scope: int, ordinal: int) -> str:
         """Path of a step; of the scope itself when `ordinal` is NONE (the run's own scope: "")."""
-        prefix = self._prefix(run, scope)
+        prefix, record = self._prefix(run, scope)
         if ordinal == NONE:
             return prefix.rstrip("/")
-        record = self._values.scope(run, scope)
         if record.kind == "map":
             return f"{prefix}[{self._values.items(run, scope).index(ordinal)}]"
         return prefix + self._values.graph(run, record.block).nodes[ordinal].name
 
-    def _prefix(self, run: int, scope: int) -> str:
-        """What stands before a step of the scope: `""`, `"ship/"`, and `"pick"` in a map."""
+    def _prefix(self, run: int, scope: int) -> tuple[str, Scope]:
+        """What stands before a step of the scope (`""`, `"ship/"`, and `"pick"` in a map), and the scope.
+
+        Only what never changes of the scope may be used: it is kept.
+        """
         key = (run, scope)
-        prefix = self._prefixes.get(key)
-        if prefix is None:
+        known = self._prefixes.get(key)
+        if known is None:
             record = self._values.scope(run, scope)
             if record.parent_scope == NONE:
                 prefix = ""
             else:
                 prefix = self.path(run, record.parent_scope, record.parent_ordinal)
                 prefix += "" if record.kind == "map" else "/"
-            self._prefixes[key] = prefix
+            known = self._prefixes[key] = (prefix, record)
             if len(self._prefixes) > CACHED_SCOPES:
                 self._prefixes.popitem(last=False)
-        return prefix
+        return known
 
     def node(self, run: int, scope: Scope, ordinal: int) -> Node:
         nodes = self._values.graph(run, scope.block).nodes

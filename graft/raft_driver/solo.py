@@ -19,6 +19,7 @@ from attrs import frozen
 from graft.engine import Applied, Change
 from graft.errors import Rejected
 from graft.interfaces import Entry, Store, Turn
+from graft.raft_driver.syncing import commit_turn
 
 MAX_TURN_ENTRIES: Final = 256  # an apply costs tens of microseconds, and Trio waits for the whole turn
 MAX_TURN_BYTES: Final = 4 << 20
@@ -73,7 +74,6 @@ class SoloDoor:
         self._writing: dict[tuple[str, bytes], bytes | None] = {}
         self._wake = trio.Event()
         self._closing = False
-        self._one_thread = trio.CapacityLimiter(1)
 
     @property
     def applied(self) -> int:
@@ -204,7 +204,7 @@ class SoloDoor:
             applied=self._applied,
             purge_to=purge_to if purge_to >= self._first else None,
         )
-        await trio.to_thread.run_sync(self._store.commit, turn, limiter=self._one_thread)
+        await commit_turn(self._store, turn)
         self._writing = {}
         self._durable = self._applied
         self._last += len(entries)
