@@ -1,0 +1,272 @@
+"""The executor of `run` and `exec`: a program in a group of its own, under the guardian.
+
+Input comes from an anonymous file, so nothing has to feed it and a program that ignores it does no harm. Output comes
+through two pipes that are read all the time, also while a cancelled program uses its grace; so a program never blocks
+on us, however much it prints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+from attrs import frozen
+
+from graft.plan import ExecAction, RunAction
+from graft.worker.attempt import Attempt
+from graft.worker.capture import Capture, Tail
+from graft.worker.failures import StepFailure
+from graft.worker.guardian_client import GuardianLost, Process, SpawnFailed
+from graft.worker.results import check_size, decode_json
+
+DRAIN_SECONDS = 0.5  # how long output may come after the program ended (a pipeline's last process, say)
+READ_BYTES = 64 * 1024
+SHELL = "/bin/sh"
+
+_START_PROBLEMS = {2: (127, "command not found"), 20: (127, "command not found"), 13: (126, "permission denied")}
+
+
+@frozen
+class Command:
+    """What is to be started, evaluated and checked."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: Path
+    stdin: bytes | None
+
+
+async def run_command(attempt: Attempt, action: RunAction | ExecAction) -> Any:
+    """Run it to its end: the value of its output. Raises StepFailure."""
+    command = prepare(attempt, action)
+    capture = Capture(attempt.assignment.max_result_bytes) if action.output in ("text", "lines", "json") else None
+    stderr = Tail()
+    stdout = Tail()
+
+    def take_stdout(data: bytes) -> None:
+        attempt.log.write("out", data)
+        stdout.feed(data)
+        if capture is not None:
+            capture.feed(data)
+
+    def take_stderr(data: bytes) -> None:
+        attempt.log.write("err", data)
+        stderr.feed(data)
+
+    async with attempt.tools.process_slots:
+        status = await _run(attempt, command, take_stdout, take_stderr)
+    if status != 0:
+        raise _bad_end(status, stderr.text() or stdout.text())
+    if action.output == "file":
+        return await file_record(attempt.assignment.base, action.output_path)
+    return _value(attempt, action.output, capture) if capture is not None else None
+
+
+async def _run(
+    attempt: Attempt, command: Command, take_stdout: Callable[[bytes], None], take_stderr: Callable[[bytes], None]
+) -> int:
+    """Exit status of the program; nothing of its group is left when this returns or raises."""
+    process, pumps = await _start(attempt, command, take_stdout, take_stderr)
+    async with trio.open_nursery() as nursery:
+        for pump in pumps:
+            nursery.start_soon(pump.run)
+        try:
+            status = await process.wait()
+            with trio.move_on_after(DRAIN_SECONDS):
+                for pump in pumps:
+                    await pump.ended.wait()
+            await process.close()
+        except GuardianLost as error:
+            raise _lost(error) from None
+        except BaseException:
+            await process.close(attempt.tools.grace_seconds)  # noqa: ASYNC102  shields itself, with a deadline
+            raise
+        finally:
+            for pump in pumps:
+                await pump.finish()  # noqa: ASYNC102  shields itself, with a deadline
+    if not all(pump.saw_end for pump in pumps):
+        attempt.log.note("the program ended, but something that it started held its output open; that was killed")
+    return status
+
+
+async def _start(
+    attempt: Attempt, command: Command, take_stdout: Callable[[bytes], None], take_stderr: Callable[[bytes], None]
+) -> tuple[Process, list[_Pump]]:
+    ends: list[int] = []
+    try:
+        with _stdin_file(command.stdin) as stdin:
+            ends += os.pipe()
+            ends += os.pipe()
+            out, out_end, err, err_end = ends
+            process = await _spawn(attempt, command, (stdin.fileno(), out_end, err_end))
+            ends = [out_end, err_end]
+            return process, [_Pump(out, take_stdout), _Pump(err, take_stderr)]
+    except OSError as error:
+        raise StepFailure("exit.126", f"no pipe could be made for the command: {error.strerror}") from None
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+class _Pump:
+    """Reads a pipe until its end, shielded: it goes on while a cancelled program uses its grace."""
+
+    def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
+        self._stream = trio.lowlevel.FdStream(descriptor)
+        self._take = take
+        self._scope = trio.CancelScope(shield=True)
+        self.ended = trio.Event()
+        self.saw_end = False
+
+    async def run(self) -> None:
+        async with self._stream:
+            with self._scope:
+                while data := await self._stream.receive_some(READ_BYTES):
+                    self._take(data)
+                self.saw_end = True
+        self.ended.set()
+
+    async def finish(self) -> None:
+        """The group is gone: take what its pipe still holds, which is at hand at once, and stop."""
+        self._scope.deadline = trio.current_time() + 0.05
+        with trio.CancelScope(shield=True):
+            await self.ended.wait()
+
+
+def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
+    """Evaluate the inputs. Raises StepFailure of type `expression`."""
+    base = attempt.assignment.base
+    argv = [SHELL, "-c", action.command] if isinstance(action, RunAction) else _arguments(attempt.evaluate(action.argv))
+    table = attempt.evaluate(action.env)
+    if not isinstance(table, dict):
+        raise StepFailure("expression", f"`env` needs a table, not {as_text(table)[:80]}")
+    env = os.environ | {name: as_text(value) for name, value in table.items()} | graft_variables(attempt)
+    for name, value in env.items():
+        if not name or "=" in name or not (_passes(name) and _passes(value)):
+            raise StepFailure("expression", f"env {name!r} cannot be passed: NUL or broken Unicode, or = in the name")
+    stdin = None if action.stdin is None else as_text(attempt.evaluate(action.stdin)).encode("utf-8", "surrogatepass")
+    return Command(argv, env, base / action.cwd if action.cwd else base, stdin)
+
+
+def graft_variables(attempt: Attempt) -> dict[str, str]:
+    a = attempt.assignment
+    return {
+        "GRAFT_RUN_ID": a.run_id,
+        "GRAFT_STEP": a.path,
+        "GRAFT_ATTEMPT": str(a.attempt),
+        "GRAFT_IDEMPOTENCY_KEY": a.idempotency_key,
+    }
+
+
+def as_text(value: Any) -> str:
+    """A value for a program: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _arguments(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise StepFailure("expression", "`exec` needs a list with at least the program's name")
+    argv = [as_text(each) for each in value]
+    if not all(map(_passes, argv)):
+        raise StepFailure("expression", "an argument of `exec` holds a NUL character or broken Unicode")
+    return argv
+
+
+def _passes(text: str) -> bool:
+    """Can a program get `text`?"""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _stdin_file(data: bytes | None) -> Any:
+    if data is None:
+        return Path(os.devnull).open("rb")
+    file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+async def _spawn(attempt: Attempt, command: Command, files: tuple[int, int, int]) -> Process:
+    a = attempt.assignment
+    tag = f"{os.getpid()}/{a.run_id}/{a.path}/{a.token}"
+    try:
+        return await attempt.tools.guardians.spawn(command.argv, command.env, command.cwd, files, tag)
+    except SpawnFailed as error:
+        raise _not_started(command, error) from None
+    except GuardianLost as error:
+        raise _lost(error) from None
+
+
+def _lost(error: GuardianLost) -> StepFailure:
+    return StepFailure("lost_member", "the guardian of the step's processes died, and they with it", str(error))
+
+
+def _not_started(command: Command, error: SpawnFailed) -> StepFailure:
+    reason = os.strerror(error.errno)
+    if error.stage == "cwd":
+        return StepFailure("exit.126", f"the working directory {command.cwd} cannot be used: {reason}")
+    if error.stage == "fork":
+        return StepFailure("exit.126", f"no process could be made: {reason}")
+    code, text = _START_PROBLEMS.get(error.errno, (126, reason))
+    size = sum(len(each) for each in (*command.argv, *command.env, *command.env.values()))
+    detail = {
+        7: f"arguments and environment are {size} characters; pass large values through stdin",
+        2: f"looked for it in PATH: {command.env.get('PATH', os.defpath)}",
+    }.get(error.errno, "")
+    return StepFailure(f"exit.{code}", f"`{command.argv[0]}`: {text}", detail if "/" not in command.argv[0] else "")
+
+
+def _bad_end(status: int, detail: str) -> StepFailure:
+    if status > 0:
+        return StepFailure(f"exit.{status}", f"the command exited with {status}", detail)
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"SIG{-status}"
+    return StepFailure(f"signal.{name}", f"the command was killed by {name}", detail)
+
+
+def _value(attempt: Attempt, output: str, capture: Capture) -> Any:
+    limit = attempt.assignment.max_result_bytes
+    check_size(capture.size, limit)
+    data = capture.content()
+    if output == "json":
+        return decode_json(data, "what the command printed")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8", "replace")
+        attempt.log.note(f"the output is not UTF-8 (byte {error.start}); such bytes became U+FFFD in the result")
+    text = text.removesuffix("\n")
+    if output == "text":
+        return text
+    return text.split("\n") if text else []
+
+
+async def file_record(base: Path, name: str | None) -> dict[str, Any]:
+    """`{path, size, sha256}` of the file that a step made. `path` is as the flow says it, relative to `base`."""
+    if name is None:
+        raise StepFailure("output_schema", '`output = "file"` needs the path of the file')
+    try:
+        size, digest = await trio.to_thread.run_sync(_hash_file, base / name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StepFailure("output_schema", f"the step did not make the file {name}", f"looked in {base}") from None
+    except OSError as error:
+        raise StepFailure("output_schema", f"the file {name} cannot be read: {error.strerror}") from None
+    return {"path": name, "size": size, "sha256": digest}
+
+
+def _hash_file(path: Path) -> tuple[int, str]:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return stream.tell(), digest.hexdigest()

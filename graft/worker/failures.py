@@ -1,0 +1,39 @@
+"""How an executor says that a step failed: an exception inside the worker, an `ErrorRecord` outside of it."""
+
+from __future__ import annotations
+
+from graft.plan import ErrorRecord
+
+DETAIL_CHARS = 4000
+TITLE_CHARS = 500
+
+
+class StepFailure(Exception):
+    """The step failed. `type` is one of R9's; `title` is one line for a person; `detail` may be several lines.
+
+    Texts may still hold secrets: the attempt redacts and shortens them when it makes the record.
+    """
+
+    def __init__(
+        self,
+        type: str,
+        title: str,
+        detail: str = "",
+        *,
+        cause: tuple[ErrorRecord, ...] = (),
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(f"{type}: {title}")
+        self.type = type
+        self.title = title
+        self.detail = detail
+        self.cause = cause
+        self.retry_after_ms = retry_after_ms
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text`, or its head and its tail with a note between them when it has more than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    head = limit // 3
+    return f"{text[:head]}\n… {len(text) - limit} characters left out …\n{text[head - limit :]}"

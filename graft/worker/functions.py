@@ -1,0 +1,77 @@
+"""The executor of `python`: coroutines on Trio, plain functions in threads, `isolation = "process"` in a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from graft.plan import PythonAction
+from graft.registry import ArgumentProblem, Context, PythonFunction, TargetProblem, resolve
+from graft.worker.exceptions import failure_of
+from graft.worker.failures import StepFailure
+
+if TYPE_CHECKING:
+    from graft.worker.attempt import Attempt
+
+
+async def run_python(attempt: Attempt, action: PythonAction) -> Any:
+    """Call it: what it returned. Raises StepFailure, and whatever cancels it."""
+    function = find(attempt, action.target)
+    table = attempt.evaluate(action.with_)
+    try:
+        bound = function.bind(table)
+    except ArgumentProblem as problem:
+        first, *others = map(str, problem.args)
+        raise StepFailure("python.TypeError", first, "\n".join(others)) from None
+    context = make_context(attempt) if function.context is not None else None
+    attempt.tools.printing.attach(attempt)
+    if function.is_async:
+        return await function.call(bound, context)
+    if action.isolation == "process":
+        from graft.worker.isolation import run_isolated
+
+        return await run_isolated(attempt, action.target, bound, context)
+    return await _run_in_thread(attempt, function, bound, context)
+
+
+async def _run_in_thread(
+    attempt: Attempt, function: PythonFunction, bound: dict[str, Any], context: Context | None
+) -> Any:
+    """A thread cannot be stopped: when the step is, the thread is left to its end and its result dropped."""
+    try:
+        return await trio.to_thread.run_sync(
+            function.call, bound, context, abandon_on_cancel=True, limiter=attempt.tools.thread_slots
+        )
+    except trio.Cancelled:
+        attempt.log.note("the step was stopped; its thread cannot be, and may go on until the function returns")
+        raise
+
+
+def find(attempt: Attempt, target: str) -> PythonFunction:
+    base = attempt.assignment.base
+    try:
+        return resolve(target, base)
+    except TargetProblem as problem:
+        raise StepFailure(problem.type, problem.message, problem.hint) from None
+    except BaseException as error:  # whatever a module raises, SystemExit too, is the step's failure
+        raise failure_of(error, base, attempt.cause, f"importing `{target}` failed: ") from None  # noqa: ASYNC104
+
+
+def make_context(attempt: Attempt) -> Context:
+    a = attempt.assignment
+    each = a.node.for_each
+    item, index = (a.lookup(each.name), a.lookup("index")) if each is not None else (None, None)
+    return Context(a.run_id, a.path, a.attempt, a.idempotency_key, Said(attempt), item, index)
+
+
+class Said:
+    """Where `ctx.log()` goes. Its log is asked for late: most steps say nothing."""
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __call__(self, text: str) -> None:
+        self._attempt.log.note(text, "log")

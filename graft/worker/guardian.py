@@ -1,0 +1,478 @@
+"""The guardian: one small process that is the parent of every process that steps run.
+
+Why: when Graft is killed with SIGKILL it cannot clean up, and its children would live on. The guardian's end of a
+socket pair then reads end-of-file, and it kills them all. It is a child subreaper (Linux), so a grandchild that made
+itself a daemon becomes its child when its parent ends: it is found in `/proc` and dies too. A program of its own, not
+a fork of Graft: it imports little (it starts in about 12 ms), has one thread, and forks fast because it is small.
+
+It speaks frames: four bytes of length, then `marshal` of a tuple (the same interpreter is on both ends). Requests::
+
+    ("spawn", id, argv, env, cwd, tag)   with stdin, stdout, stderr as SCM_RIGHTS
+    ("close", id, grace_ms, term)        end the step: SIGTERM to the group when `term`; when the grace is over, or
+                                         nothing of the group is left, SIGKILL to the group; reap; sweep
+
+and answers::
+
+    ("started", id, pid)                 the program runs; pid is also its process group
+    ("failed", id, stage, errno)         it could not be started: stage is "cwd", "exec" or "fork"
+    ("exited", id, status)               the leader ended; `status` as of `os.waitstatus_to_exitcode`
+    ("closed", id, killed)               nothing of the group is left; `killed`: SIGKILL was needed
+    ("crashed", 0, traceback)            a bug of ours; the guardian kills everything and ends
+
+A leader that ended stays a zombie until its step is closed: so its number, which is that of the group, cannot be given
+to another process meanwhile, and a signal to the group cannot hit a stranger.
+
+Which daemons belong to a step is told by the variable GRAFT_GUARD in their environment, the request's `tag`. One that
+wiped its environment is left alone when its step ends, and killed when Graft ends.
+"""
+
+# ruff: noqa: SIM105  (contextlib costs 3 ms of a start of 12)
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import resource
+import select
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs 5 ms more
+    import signal
+    import socket
+    from typing import Any
+else:  # the C halves: their Python halves (enum, selectors) would double the time that the guardian takes to start
+    import _signal as signal
+    import _socket as socket
+
+TAG = "GRAFT_GUARD"
+SWEEP_SECONDS = 0.05  # daemons are looked for this long after a step ended, once for all that ended meanwhile
+POLL_SECONDS = 0.02  # how often a group that is ending is looked at
+LAST_SECONDS = 10.0  # how long the guardian of a dead Graft tries to kill what does not die
+LINUX = sys.platform.startswith("linux")
+KEEPS_ZOMBIES = hasattr(os, "waitid")  # macOS has it since Python 3.13
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc is not None:
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+def _load_libc() -> Any:
+    if not LINUX:
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+_libc: Any = None
+
+
+class Step:
+    """One spawned program and its group. `pid` is both."""
+
+    def __init__(self, pid: int, tag: str) -> None:
+        self.pid = pid
+        self.tag = tag
+        self.starting = True  # the fork is made, exec has not answered yet
+        self.exited = False
+        self.reaped = False
+        self.closing = False
+        self.killed = False
+        self.deadline = 0.0  # of the grace, when `closing`
+
+    def signal(self, number: int) -> None:
+        if not self.reaped:
+            try:
+                os.killpg(self.pid, number)
+            except (ProcessLookupError, PermissionError):  # macOS: EPERM when all are zombies
+                pass
+
+
+class Guardian:
+    def __init__(self, control: socket.socket, graft: int) -> None:
+        self.control = control
+        self.pid = os.getpid()
+        self.steps: dict[int, Step] = {}
+        self.starts: dict[int, int] = {}  # read end of an exec pipe -> id
+        self.received = b""
+        self.descriptors: list[int] = []
+        self.sweep_at: float | None = None
+        self.tags: set[str] = set()  # of steps that ended since the last sweep
+        self.orphans: set[int] = set()  # children that are no leaders, as of the last sweep
+        self.poll = select.poll()
+        self.wakeup = self._listen_for_children()
+        self.poll.register(control, select.POLLIN)
+        self.poll.register(self.wakeup, select.POLLIN)
+        # End-of-file alone is not enough: a fork that a step's Python code made of Graft holds our socket open.
+        self.graft = _open_process(graft)
+        if self.graft is not None:
+            self.poll.register(self.graft, select.POLLIN)
+
+    def _listen_for_children(self) -> int:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        return reader
+
+    def run(self) -> None:
+        """Until Graft ends."""
+        while True:
+            for descriptor, _ in self.poll.poll(self._timeout()):
+                if descriptor == self.control.fileno():
+                    if not self._receive():
+                        return
+                elif descriptor == self.wakeup:
+                    _drain(self.wakeup)
+                elif descriptor == self.graft:
+                    return
+                else:
+                    self._started(descriptor)
+            self._reap()
+            self._close_due()
+            if self.sweep_at is not None and time.monotonic() >= self.sweep_at:
+                self._sweep()
+
+    def _timeout(self) -> float | None:
+        now = time.monotonic()
+        waits = [POLL_SECONDS] if any(step.closing for step in self.steps.values()) else []
+        if self.sweep_at is not None:
+            waits.append(max(0.0, self.sweep_at - now))
+        return min(waits) * 1000 if waits else None
+
+    # Requests
+
+    def _receive(self) -> bool:
+        """Take what arrived. False when Graft has gone."""
+        try:
+            data, ancillary, _, _ = self.control.recvmsg(1 << 16, socket.CMSG_SPACE(8 * 4))
+        except (ConnectionResetError, BrokenPipeError):
+            return False
+        for level, kind, body in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self.descriptors += struct.unpack(f"{len(body) // 4}i", body)
+        for descriptor in self.descriptors:
+            os.set_inheritable(descriptor, False)
+        if not data:
+            return False
+        self.received += data
+        while len(self.received) >= 4:
+            (length,) = struct.unpack_from("!I", self.received)
+            if len(self.received) < 4 + length:
+                break
+            request = marshal.loads(self.received[4 : 4 + length])
+            self.received = self.received[4 + length :]
+            if request[0] == "spawn":
+                self._spawn(*request[1:])
+            else:
+                self._close(*request[1:])
+        return True
+
+    def _answer(self, *answer: Any) -> None:
+        data = marshal.dumps(answer)
+        try:
+            self.control.sendall(struct.pack("!I", len(data)) + data)
+        except (BrokenPipeError, ConnectionResetError):  # `_receive` sees the end next
+            pass
+
+    def _spawn(self, number: int, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, tag: str) -> None:
+        files, self.descriptors = self.descriptors[:3], self.descriptors[3:]
+        reader, writer = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(reader)
+            self._answer("failed", number, "fork", error.errno)
+        else:
+            if pid == 0:
+                _become(argv, env, cwd, files, writer, self.pid)
+            self.steps[number] = Step(pid, tag)
+            self.starts[reader] = number
+            self.poll.register(reader, select.POLLIN | select.POLLHUP)
+        for descriptor in (writer, *files):
+            os.close(descriptor)
+
+    def _started(self, reader: int) -> None:
+        """The exec pipe of a child was closed by a successful exec, or holds the reason why there was none."""
+        number = self.starts.pop(reader)
+        self.poll.unregister(reader)
+        reason = os.read(reader, 64)
+        os.close(reader)
+        step = self.steps[number]
+        step.starting = False
+        if not reason:
+            self._answer("started", number, step.pid)
+            return
+        stage, _, code = reason.decode().partition(" ")
+        os.waitpid(step.pid, 0)
+        del self.steps[number]
+        self._answer("failed", number, stage, int(code or errno.EIO))
+
+    def _close(self, number: int, grace_ms: int, term: bool) -> None:
+        step = self.steps.get(number)
+        if step is None:
+            self._answer("closed", number, False)
+            return
+        step.closing = True
+        step.deadline = time.monotonic() + grace_ms / 1000
+        if term:
+            step.signal(signal.SIGTERM)
+            step.signal(signal.SIGCONT)  # a stopped process does not see SIGTERM
+
+    # What becomes of steps
+
+    def _reap(self) -> None:
+        for number, step in self.steps.items():
+            if step.exited or step.starting:
+                continue
+            status = _exit_status(step)
+            if status is not None:
+                step.exited = True
+                self._answer("exited", number, status)
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        """Reap daemons that ended. `waitpid(-1)` would take the zombies that we keep, so each is asked for."""
+        if self.orphans:
+            self.orphans = {pid for pid in self.orphans if not _reaped(pid)}
+
+    def _close_due(self) -> None:
+        for number, step in list(self.steps.items()):
+            if not step.closing or step.starting:
+                continue
+            if time.monotonic() < step.deadline and not (step.exited and self._is_alone(step)):
+                continue
+            step.killed = step.killed or not step.exited
+            step.signal(signal.SIGKILL)
+            if step.exited and self._bury(step):
+                del self.steps[number]
+                self.tags.add(step.tag)
+                self.sweep_at = self.sweep_at or time.monotonic() + SWEEP_SECONDS
+                self._answer("closed", number, step.killed)
+
+    def _is_alone(self, step: Step) -> bool:
+        """True when nothing but the leader, a zombie, is left of the group."""
+        if LINUX and not step.reaped:
+            return not any(group == step.pid and pid != step.pid for pid, _, group, _ in processes())
+        return not _group_exists(step.pid)
+
+    def _bury(self, step: Step) -> bool:
+        """Reap the leader, then wait for the others of its killed group. True when all are gone."""
+        if not step.reaped:
+            _reaped(step.pid)
+            step.reaped = True
+        if not _group_exists(step.pid):  # signal 0 harms nobody, should the number be in use again
+            return True
+        step.killed = True
+        while _reaped(-step.pid, every=False):
+            pass
+        return not _group_exists(step.pid)
+
+    def _sweep(self) -> None:
+        """Kill the daemons of steps that ended."""
+        self.sweep_at = None
+        tags, self.tags = self.tags, set()
+        table = list(processes())
+        leaders = {step.pid for step in self.steps.values()}
+        orphans = {pid for pid, parent, _, _ in table if parent == self.pid and pid not in leaders}
+        doomed = {pid for pid in orphans if tag_of(pid) in tags}
+        for pid in descendants(table, doomed) | doomed:
+            _kill(pid)
+        self.orphans = orphans
+        self._reap_orphans()
+        if doomed:  # what a killed daemon leaves behind comes to us, and must go too
+            self.tags |= tags
+            self.sweep_at = time.monotonic() + SWEEP_SECONDS
+
+    def end(self) -> None:
+        """Graft has gone: kill everything, until nothing is left."""
+        deadline = time.monotonic() + LAST_SECONDS
+        while time.monotonic() < deadline:
+            for step in self.steps.values():
+                step.signal(signal.SIGKILL)
+            if LINUX:
+                for pid in descendants(list(processes()), {os.getpid()}):
+                    _kill(pid)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            for step in self.steps.values():
+                step.reaped = step.reaped or not _group_exists(step.pid)
+            time.sleep(0.005)
+
+
+def _become(
+    argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, files: list[int], report: int, guardian: int
+) -> None:
+    """In the forked child: become the program. Never returns."""
+    stage = "fork"
+    try:
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for target, descriptor in enumerate(files):
+            os.dup2(descriptor, target)
+        stage = "cwd"
+        os.chdir(cwd)
+        stage = "exec"
+        if os.getppid() == guardian:  # else it died before it could be our death signal
+            _exec(argv, env)
+    except OSError as error:
+        os.write(report, f"{stage} {error.errno}".encode())
+    finally:
+        os._exit(127)
+
+
+def _exec(argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    """As `execvpe`, with the PATH of `env`; a permission problem counts more than an absent file."""
+    if b"/" in argv[0]:
+        os.execve(argv[0], argv, env)
+    problem: OSError = FileNotFoundError(errno.ENOENT, "not found")
+    for directory in (env.get(b"PATH") or os.fsencode(os.defpath)).split(b":"):
+        try:
+            os.execve(os.path.join(directory or b".", argv[0]), argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            problem = error
+    raise problem
+
+
+def _exit_status(step: Step) -> int | None:
+    """Status of the leader when it ended, else None. Where the system can look without reaping, it stays a zombie."""
+    if not KEEPS_ZOMBIES:
+        pid, status = os.waitpid(step.pid, os.WNOHANG)
+        step.reaped = pid != 0
+        return os.waitstatus_to_exitcode(status) if pid else None
+    found = os.waitid(os.P_PID, step.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def _reaped(pid: int, every: bool = True) -> bool:
+    """Reap a child that ended. `every` is the answer when there is no such child."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return every
+
+
+def _open_process(pid: int) -> int | None:
+    """A descriptor that is readable once the process ended, where there is such a thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        os.read(descriptor, 4096)
+    except BlockingIOError:
+        pass
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return LINUX
+    return True
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+Row = tuple[int, int, int, int]
+
+
+def processes() -> list[Row]:
+    """`(pid, parent, group, session)` of every process that is not a zombie. Linux; elsewhere empty."""
+    rows: list[Row] = []
+    if not LINUX:
+        return rows
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as stream:
+                stat = stream.read(1024)
+        except OSError:
+            continue
+        fields = stat[stat.rindex(b")") + 2 :].split(None, 5)  # the name of a program may hold spaces and brackets
+        if len(fields) > 4 and fields[0] not in b"ZX":
+            rows.append((int(name), int(fields[1]), int(fields[2]), int(fields[3])))
+    return rows
+
+
+def descendants(table: list[Row], roots: set[int]) -> set[int]:
+    """All processes below `roots`, without them."""
+    children: dict[int, list[int]] = {}
+    for pid, parent, _, _ in table:
+        children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found - roots
+
+
+def tag_of(pid: int) -> str | None:
+    """The tag that the environment of a process holds."""
+    marker = TAG.encode() + b"="
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            for variable in stream.read().split(b"\0"):
+                if variable.startswith(marker):
+                    return variable[len(marker) :].decode("utf-8", "replace")
+    except OSError:
+        pass
+    return None
+
+
+def main() -> None:
+    """`guardian.py FD PID LIMIT`: its end of the socket, Graft's process, the soft limit of open files for steps."""
+    global _libc
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    _libc = _load_libc()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(control.fileno(), False)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    guardian = Guardian(control, int(sys.argv[2]))
+    try:
+        guardian.run()
+    except BaseException:  # noqa: ASYNC103  not a Trio program
+        import traceback
+
+        guardian._answer("crashed", 0, traceback.format_exc())
+    finally:
+        guardian.end()
+
+
+if __name__ == "__main__":
+    main()

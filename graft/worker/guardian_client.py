@@ -1,0 +1,240 @@
+"""Graft's side of the guardian: starting it, asking it for processes, hearing what becomes of them.
+
+The guardian is started by the first step that needs it. Should it die, the processes that it had are killed (the
+leaders by their death signal, their groups from here), their attempts fail as `lost_member`, and the next step gets
+another one.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import marshal
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from graft.worker import guardian as program
+
+CLOSE_SLACK_SECONDS = 5.0  # beyond the grace: how long a killed group may take to be gone
+_GONE = (OSError, trio.ClosedResourceError, trio.BrokenResourceError)
+
+
+class GuardianLost(Exception):
+    """The guardian ended while it had work."""
+
+
+class SpawnFailed(Exception):
+    """A program could not be started. `stage` is "cwd", "exec" or "fork"; `errno` says why."""
+
+    def __init__(self, stage: str, errno: int) -> None:
+        super().__init__(f"{stage}: {os.strerror(errno)}")
+        self.stage = stage
+        self.errno = errno
+
+
+class Process:
+    """A program that the guardian started, and its group. Must be closed."""
+
+    def __init__(self, link: _Link, number: int) -> None:
+        self._link = link
+        self.number = number
+        self.pid: int | None = None
+        self.status: int | None = None  # exit code; -n when it died of signal n
+        self.killed = False  # SIGKILL was needed to end the group; set when closed
+        self.failure: SpawnFailed | None = None
+        self.started = trio.Event()
+        self.exited = trio.Event()
+        self.closed = trio.Event()
+
+    async def wait(self) -> int:
+        """Until the leader ended: its exit code, -n when it died of signal n. Raises GuardianLost."""
+        await self.exited.wait()
+        if self.status is None:
+            raise GuardianLost(self._link.last_words)
+        return self.status
+
+    async def close(self, grace_seconds: float | None = None) -> None:
+        """End the group: with a grace, SIGTERM first and then the grace to obey; SIGKILL; wait until it is gone.
+
+        Not cancellable: it takes at most the grace and a little.
+        """
+        term = grace_seconds is not None
+        grace = grace_seconds or 0.0
+        with trio.CancelScope(shield=True), trio.move_on_after(grace + CLOSE_SLACK_SECONDS):
+            await self._link.send(("close", self.number, int(grace * 1000), term))
+            await self.closed.wait()
+
+
+class _Link:
+    """One guardian process and the socket to it."""
+
+    def __init__(self, control: trio.socket.SocketType, process: subprocess.Popen[bytes]) -> None:
+        self._control = control
+        self._process = process
+        self._sending = trio.Lock()
+        self.processes: dict[int, Process] = {}
+        self.dead = False
+        self.last_words = ""  # traceback of a guardian that crashed
+
+    async def send(self, request: tuple[Any, ...], descriptors: Sequence[int] = ()) -> None:
+        """Send one frame whole. Raises nothing when the guardian is dead: `receive` deals with that."""
+        data = marshal.dumps(request)
+        frame = memoryview(struct.pack("!I", len(data)) + data)
+        with trio.CancelScope(shield=True):  # half a frame would be the end of the link
+            async with self._sending:
+                try:
+                    if descriptors:
+                        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+                        frame = frame[await self._control.sendmsg([frame], rights) :]
+                    while frame:
+                        frame = frame[await self._control.send(frame) :]
+                except _GONE:
+                    pass
+
+    async def receive(self) -> None:
+        """Deal with answers until the guardian ends."""
+        received = b""
+        try:
+            while data := await self._control.recv(1 << 16):
+                received += data
+                while len(received) >= 4:
+                    (length,) = struct.unpack_from("!I", received)
+                    if len(received) < 4 + length:
+                        break
+                    self._deal(*marshal.loads(received[4 : 4 + length]))
+                    received = received[4 + length :]
+        except _GONE:
+            pass
+        self._died()
+
+    def _deal(self, what: str, number: int, *rest: Any) -> None:
+        if what == "crashed":
+            self.last_words = rest[0]
+        process = self.processes.get(number)
+        if process is None:
+            return
+        if what == "started":
+            process.pid = rest[0]
+            process.started.set()
+        elif what == "failed":
+            process.failure = SpawnFailed(*rest)
+            self._forget(process)
+        elif what == "exited":
+            process.status = rest[0]
+            process.exited.set()
+        else:
+            process.killed = rest[0]
+            self._forget(process)
+
+    def _died(self) -> None:
+        self.dead = True
+        for process in list(self.processes.values()):
+            if process.pid is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            self._forget(process)
+
+    def _forget(self, process: Process) -> None:
+        del self.processes[process.number]
+        process.started.set()
+        process.exited.set()
+        process.closed.set()
+
+    async def end(self) -> None:
+        """Closing the socket makes the guardian kill what is left and end."""
+        self._control.close()
+        with trio.CancelScope(shield=True), trio.move_on_after(program.LAST_SECONDS):
+            while self._process.poll() is None:  # noqa: ASYNC110  a Popen has nothing to wait for
+                await trio.sleep(0.005)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Guardians:
+    """Spawns processes, with a guardian that is started when it is first needed."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._link: _Link | None = None
+        self._count = 0
+
+    async def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, files: tuple[int, int, int], tag: str
+    ) -> Process:
+        """Start a program in a group of its own, with `files` as its stdin, stdout and stderr.
+
+        Raises SpawnFailed, GuardianLost. Not cancellable: it takes a millisecond.
+        """
+        with trio.CancelScope(shield=True):
+            link = self._live_link()
+            self._count += 1
+            process = link.processes[self._count] = Process(link, self._count)
+            encoded = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+            encoded[program.TAG.encode()] = tag.encode()
+            arguments = [os.fsencode(each) for each in argv]
+            await link.send(("spawn", self._count, arguments, encoded, os.fsencode(cwd), tag), files)
+            await process.started.wait()
+        if process.failure is not None:
+            raise process.failure
+        if process.pid is None:
+            raise GuardianLost(link.last_words)
+        return process
+
+    @property
+    def pid(self) -> int | None:
+        """Of the guardian, when one runs."""
+        return None if self._link is None or self._link.dead else self._link._process.pid
+
+    def _live_link(self) -> _Link:
+        if self._link is None or self._link.dead:
+            self._link = _start()
+            self._nursery.start_soon(self._link.receive)
+        return self._link
+
+    async def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.end()
+
+
+def _start() -> _Link:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        limit = INHERITED_FILES_LIMIT
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", program.__file__, str(theirs.fileno()), str(os.getpid()), str(limit)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+            cwd="/",
+        )
+    ours.setblocking(False)
+    return _Link(trio.socket.from_stdlib_socket(ours), process)
+
+
+INHERITED_FILES_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+"""Soft limit of open files that Graft was started with; steps get it, though Graft raises its own."""
+
+
+@contextlib.asynccontextmanager
+async def open_guardians() -> AsyncIterator[Guardians]:
+    async with trio.open_nursery() as nursery:
+        guardians = Guardians(nursery)
+        try:
+            yield guardians
+        finally:
+            await guardians.close()  # noqa: ASYNC102  shields itself, with a deadline
+            nursery.cancel_scope.cancel()

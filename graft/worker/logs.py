@@ -1,0 +1,289 @@
+"""The logs of steps: what they printed, one file a step, under `<directory>/<run>/<path>.log`.
+
+A line of the file is `TIME ATTEMPT STREAM TEXT`, so `grep` and `less` work on it as it is::
+
+    2025-11-22T21:05:00.123Z 1 out downloading
+    2025-11-22T21:05:00.350Z 1 err+ … the rest of a line that was too long to wait for
+
+Streams: `out` and `err` of the step, `log` for what it said with `ctx.log()`, `graft` for our own notes. A `+` means
+that the text goes on the previous line of its stream. The bytes of the text are kept as the step wrote them; a reader
+decodes. JSON lines were refused: four times the bytes of a short line, and unreadable without a tool.
+
+A log is a help, not a result: when it cannot be written the step goes on without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from attrs import field, frozen
+
+from graft.worker.redaction import RedactedStream, Redactor
+
+MAX_BYTES = 64 * 1024 * 1024  # of one step's file
+MAX_PARTIAL = 16 * 1024  # a line longer than this is written in pieces
+MAX_NAME = 200  # bytes of a file name; file systems allow 255
+
+_LINE = re.compile(rb"(\S{20,32}) (\d{1,9}) (out|err|log|graft)(\+?) ?(.*)", re.DOTALL)
+
+
+@frozen(order=True)
+class LogLine:
+    """One line of a step's log. `continues`: `text` goes on the line before it of the same stream."""
+
+    time: str  # ISO 8601, UTC, milliseconds
+    path: str = field(order=False)
+    attempt: int = field(order=False)
+    stream: str = field(order=False)  # "out" "err" "log" "graft"
+    text: str = field(order=False)
+    continues: bool = field(order=False, default=False)
+
+
+class StepLog:
+    """Writes the log of one attempt. The file is opened at the first write; any thread may write."""
+
+    def __init__(
+        self,
+        file: Path | None,
+        attempt: int,
+        redactor: Redactor | None = None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = file
+        self._attempt = attempt
+        self._redactor = redactor
+        self._max_bytes = max_bytes
+        self._wall = wall
+        self._fd: int | None = None
+        self._room = max_bytes
+        self._streams: dict[str, _Stream] = {}
+        self._lock = threading.Lock()
+        self._closed = file is None
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Take output as it comes. Whole lines go to the file at once, the rest when its line ends."""
+        if self._closed or not data:
+            return
+        with self._lock:
+            state = self._streams.get(stream)
+            if state is None:
+                state = self._streams[stream] = _Stream(stream, self._redactor)
+            self._emit(state, state.feed(data))
+
+    def note(self, text: str, stream: str = "graft") -> None:
+        """One message of our own, or of `ctx.log()`."""
+        self.write(stream, text.encode("utf-8", "replace") + b"\n")
+
+    def close(self) -> None:
+        """Write what waits for the end of its line, and close the file. May be called twice."""
+        with self._lock:
+            if not self._closed:
+                for state in self._streams.values():
+                    self._emit(state, state.finish())
+            self._closed = True
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def _emit(self, state: _Stream, pieces: list[tuple[bytes, bool]]) -> None:
+        for body, continues in pieces:
+            prefix = b"%s %d %s%s " % (self._time(), self._attempt, state.label, b"+" if continues else b"")
+            first_end = body.find(b"\n") if continues else -1
+            if first_end >= 0:  # only the first line goes on an earlier one
+                plain = prefix.replace(b"+ ", b" ", 1)
+                rest = body[first_end + 1 :].replace(b"\n", b"\n" + plain)
+                self._append(prefix + body[: first_end + 1] + plain + rest + b"\n")
+            else:
+                self._append(prefix + body.replace(b"\n", b"\n" + prefix) + b"\n")
+
+    def _append(self, data: bytes) -> None:
+        if self._closed or not self._open():
+            return
+        assert self._fd is not None
+        if len(data) > self._room:
+            data = data[: data.rfind(b"\n", 0, self._room) + 1] + self._full_note()
+            self._room = 0
+        else:
+            self._room -= len(data)
+        try:
+            os.write(self._fd, data)
+        except OSError:
+            self._closed = True
+        if not self._room:
+            self._closed = True
+
+    def _open(self) -> bool:
+        if self._fd is not None:
+            return True
+        assert self._file is not None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            try:
+                self._fd = os.open(self._file, flags, 0o644)
+            except FileNotFoundError:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._fd = os.open(self._file, flags, 0o644)
+            self._room = max(0, self._max_bytes - os.fstat(self._fd).st_size)
+        except OSError:
+            self._closed = True
+            return False
+        if not self._room:  # an earlier attempt filled it, and said so
+            self._closed = True
+        return bool(self._room)
+
+    def _full_note(self) -> bytes:
+        text = f"the log of this step has reached {self._max_bytes} bytes; what follows is not kept"
+        return b"%s %d graft %s\n" % (self._time(), self._attempt, text.encode())
+
+    def _time(self) -> bytes:
+        now = datetime.fromtimestamp(self._wall(), UTC)
+        return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z".encode()
+
+
+class _Stream:
+    """What one stream of an attempt still holds back: an unfinished line, and an end that may become a secret."""
+
+    def __init__(self, name: str, redactor: Redactor | None) -> None:
+        self.label = name.encode()
+        self._clean = RedactedStream(redactor) if redactor else None
+        self._partial = b""
+        self._continues = False
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """Pieces that can be written: lines without their last newline, and whether they go on an earlier piece."""
+        if self._clean is not None:
+            data = self._clean.feed(data)
+        data = self._partial + data if self._partial else data
+        end = data.rfind(b"\n")
+        if end < 0:
+            self._partial = data
+            return self._overlong()
+        self._partial = data[end + 1 :]
+        piece = (data[:end], self._continues)
+        self._continues = False
+        return [piece, *self._overlong()]
+
+    def _overlong(self) -> list[tuple[bytes, bool]]:
+        if len(self._partial) < MAX_PARTIAL:
+            return []
+        piece = (self._partial, self._continues)
+        self._partial, self._continues = b"", True
+        return [piece]
+
+    def finish(self) -> list[tuple[bytes, bool]]:
+        rest = self._partial + (self._clean.finish() if self._clean is not None else b"")
+        self._partial = b""
+        return [(rest, self._continues)] if rest else []
+
+
+class LogStore:
+    """The logs of all runs of one data directory. Any process may read while another one writes."""
+
+    def __init__(
+        self, directory: Path | None, *, max_bytes: int = MAX_BYTES, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.directory = directory  # None: nothing is kept
+        self._max_bytes = max_bytes
+        self._wall = wall
+
+    def open_writer(self, run_id: str, path: str, attempt: int, redactor: Redactor | None = None) -> StepLog:
+        file = self.file(run_id, path) if self.directory is not None else None
+        return StepLog(file, attempt, redactor, max_bytes=self._max_bytes, wall=self._wall)
+
+    def file(self, run_id: str, path: str) -> Path:
+        """Where the log of a step is, or would be."""
+        assert self.directory is not None
+        return self.directory / safe_name(run_id) / f"{safe_name(path)}.log"
+
+    def paths(self, run_id: str) -> list[str]:
+        """The steps that have a log, sorted."""
+        if self.directory is None:
+            return []
+        try:
+            names = os.listdir(self.directory / safe_name(run_id))
+        except FileNotFoundError:
+            return []
+        return sorted(unquote(name.removesuffix(".log")) for name in names if name.endswith(".log"))
+
+    def read(self, run_id: str, path: str | None = None) -> Iterator[LogLine]:
+        """The lines of one step, or of all steps of the run merged by time."""
+        paths = self.paths(run_id) if path is None else [path]
+        return heapq.merge(*(self._lines(run_id, each) for each in paths))
+
+    def follow(self, run_id: str, path: str | None = None) -> LogFollower:
+        return LogFollower(self, run_id, path)
+
+    def remove(self, run_id: str) -> None:
+        if self.directory is not None:
+            shutil.rmtree(self.directory / safe_name(run_id), ignore_errors=True)
+
+    def _lines(self, run_id: str, path: str) -> Iterator[LogLine]:
+        try:
+            stream = self.file(run_id, path).open("rb")
+        except FileNotFoundError:
+            return
+        with stream:
+            for raw in stream:
+                yield parse_line(raw, path)
+
+
+class LogFollower:
+    """Reads what was written since the last time: `poll()` again and again, sleeping in between.
+
+    New steps of the run are found by themselves. A line is given once it is complete.
+    """
+
+    def __init__(self, store: LogStore, run_id: str, path: str | None = None) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._path = path
+        self._offsets: dict[str, int] = {}
+
+    def poll(self, max_bytes_per_step: int = 1024 * 1024) -> list[LogLine]:
+        """New lines of all steps, sorted by time."""
+        paths = self._store.paths(self._run_id) if self._path is None else [self._path]
+        found: list[LogLine] = []
+        for path in paths:
+            offset = self._offsets.get(path, 0)
+            try:
+                with self._store.file(self._run_id, path).open("rb") as stream:
+                    stream.seek(offset)
+                    data = stream.read(max_bytes_per_step)
+            except FileNotFoundError:
+                continue
+            whole = data[: data.rfind(b"\n") + 1]
+            self._offsets[path] = offset + len(whole)
+            found += (parse_line(raw, path) for raw in whole.split(b"\n") if raw)
+        found.sort()
+        return found
+
+
+def parse_line(raw: bytes, path: str) -> LogLine:
+    """One line of a log file. A line that is damaged is given as a note of ours, never refused."""
+    match = _LINE.fullmatch(raw.removesuffix(b"\n"))
+    if match is None:
+        return LogLine("", path, 0, "graft", raw.decode("utf-8", "replace").rstrip("\n"))
+    when, attempt, stream, plus, text = match.groups()
+    return LogLine(when.decode(), path, int(attempt), stream.decode(), text.decode("utf-8", "replace"), bool(plus))
+
+
+def safe_name(text: str) -> str:
+    """`text` as one file name: reversible with `unquote`, but for texts so long that their end becomes a hash."""
+    name = quote(text, safe="[]-_ ,=+@")
+    name = name.replace(".", "%2E", 1) if name.startswith(".") else name
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{name[: MAX_NAME - 18].rpartition('%')[0] or name[: MAX_NAME - 18]}~{digest}"

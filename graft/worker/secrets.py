@@ -1,0 +1,65 @@
+"""Where the member that runs a step finds the text of its secrets (R16)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from graft.plan import Secret
+from graft.worker.failures import StepFailure
+from graft.worker.redaction import Redactor
+
+PREFIX = "secrets."
+
+
+class Vault:
+    """Resolves secrets, and remembers files by their time of change, so that a rotated secret is read again."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[tuple[int, int], str]] = {}
+        self._redactors: dict[frozenset[str], Redactor] = {}
+
+    def resolve(self, secret: Secret, base: Path) -> str:
+        """The text of `secret`. Raises StepFailure of type `expression` when it is not there."""
+        if secret.source == "env":
+            text = os.environ.get(secret.ref)
+            if text is None:
+                raise _missing(secret, f"the environment variable {secret.ref} is not set where the step runs")
+            return text
+        path = base / secret.ref
+        try:
+            return self._read(path)
+        except UnicodeDecodeError:
+            raise _missing(secret, f"the file {path} is not UTF-8 text") from None
+        except (OSError, ValueError) as error:
+            raise _missing(secret, f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from None
+
+    def redactor(self, secrets: Mapping[str, Secret], base: Path) -> Redactor | None:
+        """A redactor for every declared secret that is there, used by the step or not: `env` prints them all."""
+        texts = set()
+        for secret in secrets.values():
+            try:
+                texts.add(self.resolve(secret, base))
+            except StepFailure:
+                continue
+        key = frozenset(texts)
+        found = self._redactors.get(key)
+        if found is None:
+            if len(self._redactors) >= 64:
+                self._redactors.clear()
+            found = self._redactors[key] = Redactor(texts)
+        return found or None
+
+    def _read(self, path: Path) -> str:
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        known = self._files.get(path)
+        if known is None or known[0] != stamp:
+            text = path.read_text(encoding="utf-8")
+            known = self._files[path] = (stamp, text.removesuffix("\n").removesuffix("\r"))
+        return known[1]
+
+
+def _missing(secret: Secret, why: str) -> StepFailure:
+    return StepFailure("expression", f"the secret {secret.name} is not available", why)

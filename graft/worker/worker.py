@@ -1,0 +1,221 @@
+"""The worker: a nursery per run, a cancel scope per attempt (ARCHITECTURE §7).
+
+`start` and `cancel` only change tables and hand work to Trio, so their caller, which applies the log, is never held
+up. An attempt settles once: with what its code did, or as cancelled or timed out when its scope was what ended it.
+When the worker itself is closed nothing settles any more: whoever comes next finds the attempts lost with this member.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from graft.ids import StepKey
+from graft.plan import ExecAction, HttpAction, PythonAction, RunAction
+from graft.worker.assignment import Assignment, Outcome, Settle
+from graft.worker.attempt import Attempt, deadline_of
+from graft.worker.commands import run_command
+from graft.worker.exceptions import failure_of
+from graft.worker.failures import StepFailure
+from graft.worker.functions import run_python
+from graft.worker.guardian_client import Guardians, open_guardians
+from graft.worker.logs import LogStore
+from graft.worker.printing import Printing
+from graft.worker.results import encode_result
+from graft.worker.secrets import Vault
+
+WANTED_FILES = 65_536  # open files: a step under way needs three
+
+
+@frozen
+class WorkerSettings:
+    log_dir: Path | None = None  # None: logs are not kept
+    grace_ms: int = 5000  # between SIGTERM and SIGKILL
+    thread_limit: int = 64  # plain functions that run at once, in threads
+    isolated_limit: int = field(factory=lambda: os.cpu_count() or 1)  # … in processes
+    process_limit: int = 512  # programs that run at once
+    stop_seconds: float = 10.0  # how long closing the worker may take beyond the grace
+    capture_print: bool = True  # print() of Python steps goes to their logs
+
+
+class Tools:
+    """What all attempts of a worker share."""
+
+    def __init__(self, settings: WorkerSettings, guardians: Guardians) -> None:
+        self.settings = settings
+        self.guardians = guardians
+        self.logs = LogStore(settings.log_dir)
+        self.vault = Vault()
+        self.printing = Printing(settings.capture_print)
+        self.thread_slots = trio.CapacityLimiter(settings.thread_limit)
+        self.process_slots = trio.CapacityLimiter(settings.process_limit)
+        self.grace_seconds = settings.grace_ms / 1000
+        self.closers: list[Callable[[], Awaitable[None]]] = []  # of what executors opened when first needed
+
+
+Executor = Callable[[Attempt, Any], Awaitable[Any]]
+
+
+async def _run_http(attempt: Attempt, action: HttpAction) -> Any:
+    from graft.worker.http import run_http  # the client is 100 ms of imports that most flows do not need
+
+    return await run_http(attempt, action)
+
+
+EXECUTORS: dict[type[Any], Executor] = {
+    RunAction: run_command,
+    ExecAction: run_command,
+    PythonAction: run_python,
+    HttpAction: _run_http,
+}
+
+
+class _Room:
+    """The attempts of one run. `nursery` is None until its host task runs."""
+
+    __slots__ = ("ended", "nursery", "waiting")
+
+    def __init__(self) -> None:
+        self.nursery: trio.Nursery | None = None
+        self.waiting: list[Attempt] = []
+        self.ended = trio.Event()
+
+
+class Worker:
+    """Runs attempts. All methods are called on the Trio thread and none blocks."""
+
+    def __init__(self, nursery: trio.Nursery, tools: Tools) -> None:
+        self._nursery = nursery
+        self._tools = tools
+        self._rooms: dict[int, _Room] = {}
+        self._attempts: dict[tuple[StepKey, int], Attempt] = {}
+        self._closing = False
+
+    @property
+    def logs(self) -> LogStore:
+        return self._tools.logs
+
+    def start(self, assignment: Assignment, settle: Settle) -> None:
+        """Run it, and call `settle(assignment, outcome)` when it ended. A start that is already known is ignored."""
+        identity = (assignment.key, assignment.token)
+        if self._closing or identity in self._attempts:
+            return
+        attempt = self._attempts[identity] = Attempt(assignment, settle, self._tools)
+        room = self._rooms.get(assignment.key[0])
+        if room is None:
+            room = self._rooms[assignment.key[0]] = _Room()
+            self._nursery.start_soon(self._host, room)
+        if room.nursery is None:
+            room.waiting.append(attempt)
+        else:
+            room.nursery.start_soon(self._run, attempt)
+
+    def cancel(self, key: StepKey, token: int) -> None:
+        """Stop that attempt; it settles as cancelled once nothing of it runs any more."""
+        attempt = self._attempts.get((key, token))
+        if attempt is not None:
+            attempt.cancel_requested = True
+            attempt.scope.cancel()
+
+    def drop_run(self, run_no: int) -> None:
+        """The run ended: its nursery closes when its last attempt did."""
+        room = self._rooms.pop(run_no, None)
+        if room is not None:
+            room.ended.set()
+
+    def running(self) -> int:
+        """How many attempts have not settled."""
+        return len(self._attempts)
+
+    def stop(self, grace_ms: int | None = None) -> None:
+        """Stop all attempts without settling them; closing the worker then waits for their end."""
+        self._closing = True
+        if grace_ms is not None:
+            self._tools.grace_seconds = grace_ms / 1000
+        for attempt in self._attempts.values():
+            attempt.scope.cancel()
+
+    async def _host(self, room: _Room) -> None:
+        async with trio.open_nursery() as nursery:
+            room.nursery = nursery
+            for attempt in room.waiting:
+                nursery.start_soon(self._run, attempt)
+            room.waiting.clear()
+            await room.ended.wait()
+
+    async def _run(self, attempt: Attempt) -> None:
+        assignment = attempt.assignment
+        outcome: Outcome | None = None
+        try:
+            with attempt.scope as scope:
+                if scope.cancel_called:  # before it began: not even a step without a checkpoint may run
+                    await trio.lowlevel.checkpoint()
+                if assignment.node.timeout_ms is not None:
+                    scope.deadline = deadline_of(assignment.node.timeout_ms)
+                outcome = await self._execute(attempt)
+            if outcome is None:
+                outcome = attempt.stopped()
+        except trio.Cancelled:  # the worker is closing
+            raise
+        except BaseException as error:
+            outcome = self._failed(attempt, error)
+        finally:
+            attempt.close()
+            del self._attempts[(assignment.key, assignment.token)]
+        if not self._closing:
+            attempt.settle(assignment, outcome)
+
+    async def _execute(self, attempt: Attempt) -> Outcome:
+        a = attempt.assignment
+        action = a.node.action
+        value = await EXECUTORS[type(action)](attempt, action)
+        return Outcome("succeeded", encode_result(value, a.node.returns, a.max_result_bytes))
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
+        """The step's code raised `error`. Raises it again when it stands for a cancel from outside of the attempt."""
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
+            raise error
+        failure = error if isinstance(error, StepFailure) else None
+        if failure is None:
+            failure = failure_of(error, attempt.assignment.base, attempt.cause)
+        if attempt.scope.cancel_called:
+            return attempt.stopped(failure)
+        return attempt.failed(failure)
+
+
+@contextlib.asynccontextmanager
+async def open_worker(settings: WorkerSettings | None = None) -> AsyncIterator[Worker]:
+    """Leaving the block stops every attempt, processes included, before it returns. Nothing settles then."""
+    settings = settings or WorkerSettings()
+    _allow_many_files()
+    async with open_guardians() as guardians:
+        tools = Tools(settings, guardians)
+        try:
+            async with trio.open_nursery() as nursery:
+                worker = Worker(nursery, tools)
+                try:
+                    yield worker
+                finally:
+                    worker.stop()
+                    nursery.cancel_scope.cancel()
+        finally:
+            tools.printing.close()
+            with trio.CancelScope(shield=True), trio.move_on_after(settings.stop_seconds):
+                for close in tools.closers:
+                    await close()
+
+
+def _allow_many_files() -> None:
+    """Raise our own soft limit of open files. Steps get the one that Graft was started with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
