@@ -194,15 +194,17 @@ class Embedded(Readable):
         """Wait until the run has ended, or can only go on by a person (`waiting` tells)."""
         run = self._run(run_id)
         while self._run(run_id).status not in FINAL:
-            if self._only_waits(run.no) and (view := self.run_view(run_id)).waiting is not None:
-                return view
-            with trio.move_on_after(LOOK_SECONDS):
+            with trio.move_on_after(LOOK_SECONDS) as looking:
                 await self._host.wait_ended(run.no)
+            if looking.cancelled_caught and self._only_waits(run.no):
+                view = self.run_view(run_id)
+                if view.waiting is not None:
+                    return view
         return self.run_view(run_id)
 
     def _only_waits(self, run: int) -> bool:
         """Cheap look before the whole run is read: some step waits, and none has an attempt out."""
-        steps = [step for key, step in self._host.engine.state.steps.items() if key[0] == run]
+        steps = self._host.engine.state.steps_of_run(run)
         return any(step.status == "waiting" for step in steps) and not any(step.member for step in steps)
 
     async def cancel(self, run_id: str, path: str | None = None, reason: str = "cancelled by a person") -> None:

@@ -76,7 +76,7 @@ class Host:
     ) -> None:
         self.engine = Engine(strict=strict)
         self.door = SoloDoor(store, self)
-        self.view = StateView(store, self.door.overlay, self.door.overlay_items)
+        self.view = StateView(store, self.door.overlay)
         self.values = Values(self.engine.state, self.view)
         self.paths = Paths(self.values)
         self.decider = Decider(self.values, max_result_bytes)

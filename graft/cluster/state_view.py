@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -26,9 +26,7 @@ from graft.engine.records import (
 )
 from graft.interfaces import Reader
 from graft.plan import Plan, decode
-
-Overlay = Callable[[str, bytes], tuple[bool, bytes | None]]
-OverlayItems = Callable[[str], dict[bytes, bytes | None]]
+from graft.raft_driver import Overlay
 
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -36,31 +34,42 @@ _decode = msgspec.msgpack.Decoder().decode
 class StateView:
     """Typed reads. Without an overlay (another process holds the directory) it shows what the store has."""
 
-    def __init__(
-        self, store: Reader, overlay: Overlay | None = None, overlay_items: OverlayItems | None = None
-    ) -> None:
+    def __init__(self, store: Reader, overlay: Overlay | None = None) -> None:
         self.store = store
         self._overlay = overlay
-        self._overlay_items = overlay_items
         self._plans: dict[str, Plan] = {}
 
     def get(self, table: str, key: bytes) -> bytes | None:
         if self._overlay is not None:
-            found, value = self._overlay(table, key)
+            found, value = self._overlay.get(table, key)
             if found:
                 return value
         return self.store.get(table, key)
 
-    def scan(self, table: str, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
-        rows = dict(self.store.scan(table, start, stop))
-        if self._overlay_items is not None:
-            for key, value in self._overlay_items(table).items():
-                if start <= key and (stop is None or key < stop):
-                    if value is None:
-                        rows.pop(key, None)
-                    else:
-                        rows[key] = value
-        return sorted(rows.items())
+    def scan(self, table: str, start: bytes = b"", stop: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        """Pairs with start <= key < stop, in order."""
+        rows = self.store.scan(table, start, stop)
+        if self._overlay is None:
+            return rows
+        return self._merged(rows, self._overlay.items(table), start, stop)
+
+    def scan_run(self, table: str, run: int, start: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        """All pairs of one run, or those from the key `start` on."""
+        start, stop = start or run_key(run), run_key(run + 1)
+        rows = self.store.scan(table, start, stop)
+        if self._overlay is None:
+            return rows
+        return self._merged(rows, self._overlay.items(table, run_key(run)), start, stop)
+
+    @staticmethod
+    def _merged(
+        rows: list[tuple[bytes, bytes]], changes: dict[bytes, bytes | None], start: bytes, stop: bytes | None
+    ) -> list[tuple[bytes, bytes]]:
+        mine = {key: value for key, value in changes.items() if start <= key and (stop is None or key < stop)}
+        if not mine:
+            return rows
+        merged = {**dict(rows), **mine}
+        return sorted((key, value) for key, value in merged.items() if value is not None)
 
     def _record(self, table: str, key: bytes) -> Any:
         data = self.get(table, key)
@@ -76,14 +85,14 @@ class StateView:
 
     def run_numbers(self) -> list[int]:
         """All runs, oldest first."""
-        return [int.from_bytes(key, "big") for key, _ in self.scan("runs", b"", None)]
+        return [int.from_bytes(key, "big") for key, _ in self.scan("runs")]
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
-        return [self._decoded("runs", data) for _, data in reversed(self.scan("runs", b"", None))]
+        return [self._decoded("runs", data) for _, data in reversed(self.scan("runs"))]
 
     def live_runs(self) -> list[int]:
-        return [int.from_bytes(key, "big") for key, _ in self.scan("live", b"", None)]
+        return [int.from_bytes(key, "big") for key, _ in self.scan("live")]
 
     def _decoded(self, table: str, data: bytes) -> Any:
         return decode_record(table, data)
@@ -97,11 +106,11 @@ class StateView:
         return found
 
     def scopes_of(self, run: int) -> list[Scope]:
-        rows = self.scan("scopes", run_key(run), run_key(run + 1))
+        rows = self.scan_run("scopes", run)
         return [self._decoded("scopes", data) for _, data in rows]
 
     def steps_of(self, run: int) -> list[Step]:
-        rows = self.scan("steps", run_key(run), run_key(run + 1))
+        rows = self.scan_run("steps", run)
         return [self._decoded("steps", data) for _, data in rows]
 
     def record_rows(self, run: int) -> Iterator[tuple[str, bytes]]:
@@ -110,7 +119,7 @@ class StateView:
         assert data is not None, f"run {run} is listed as live and has no record"
         yield "runs", data
         for table in ("scopes", "steps"):
-            for _, data in self.scan(table, run_key(run), run_key(run + 1)):
+            for _, data in self.scan_run(table, run):
                 yield table, data
 
     def plan(self, hash: str) -> Plan | None:
@@ -144,7 +153,7 @@ class StateView:
 
     def history(self, run: Run, after: int = 0) -> Iterator[Happened]:
         """Batches of events of log entries beyond index `after`, oldest first."""
-        for key, data in self.scan("events", events_key(run.no, after + 1), run_key(run.no + 1)):
+        for key, data in self.scan_run("events", run.no, events_key(run.no, after + 1)):
             wall, events = _decode(data)
             index = int.from_bytes(key[8:], "big")
             yield Happened(run.no, run.id, index, wall, tuple(map(tuple, events)))

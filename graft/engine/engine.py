@@ -256,8 +256,8 @@ class Engine:
         s.edit(run)
         run.paused, run.paused_at = word, s.meta.now
         s.tell(run.no, 0, NONE, "paused", reason, run.generation)
-        for step in list(s.steps.values()):
-            if step.run == run.no and step.status == "queued":
+        for step in s.steps_of_run(run.no):
+            if step.status == "queued":
                 s.queue.discard(s.node_of(step).kind, steps.key_of(step))
 
     def _unpause_run(self, command: UnpauseRun) -> str | None:
@@ -274,15 +274,15 @@ class Engine:
         s.edit(run)
         run.paused = ""
         s.tell(run.no, 0, NONE, "resumed", "", run.generation)
-        for scope in [each for each in s.scopes.values() if each.run == run.no and each.deadline]:
-            s.edit(scope)
-            scope.deadline += shift
-            s.set_timer(scope.deadline, run.no, scope.no, NONE)
-        for _, scope in sorted(s.scopes.items()):
-            if scope.run == run.no and scope.status == "concluding":
+        for scope in s.scopes_of_run(run.no):
+            if scope.deadline:
+                s.edit(scope)
+                scope.deadline += shift
+                s.set_timer(scope.deadline, run.no, scope.no, NONE)
+            if scope.status == "concluding":
                 s.effects.append(self._decide_outputs(scope))
         mine = sorted(
-            (each for each in s.steps.values() if each.run == run.no and each.status not in FINAL),
+            (each for each in s.steps_of_run(run.no) if each.status not in FINAL),
             key=lambda step: (step.position, step.scope, step.ordinal),
         )
         for step in mine:

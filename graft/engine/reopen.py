@@ -30,8 +30,8 @@ def retry(s: State, command: RetryRun) -> str | None:
 def _retry_parked(s: State, run: Run, command: RetryRun) -> str | None:
     parked = [
         step
-        for key, step in sorted(s.steps.items())
-        if key[0] == run.no and step.status == "waiting" and not step.wake and _is_named(step, command)
+        for step in s.steps_of_run(run.no)
+        if step.status == "waiting" and not step.wake and _is_named(step, command)
     ]
     for step in parked:
         s.edit(step)
@@ -67,7 +67,7 @@ def _reopen(s: State, scope: Scope, forced: dict[int, set[int]], opened: dict[in
     scope.outcome = scope.reason = ""
     scope.errors, scope.failed, scope.open, scope.todo = (), 0, 0, None
     s.children[scope.run, scope.no] = {}
-    members = {key[2]: step for key, step in s.steps.items() if key[:2] == (scope.run, scope.no)}
+    members = {step.ordinal: step for step in _steps_in(s, scope)}
     again, partial = _plan_again(s, scope, members, forced.get(scope.no, set()), opened.get(scope.no, set()))
     for ordinal in sorted(again & members.keys()):
         _drop(s, members.pop(ordinal))
@@ -82,6 +82,10 @@ def _reopen(s: State, scope: Scope, forced: dict[int, set[int]], opened: dict[in
     if scope.kind == "map":
         scopes.fill_map(s, scope)
     scopes.close_if_done(s, scope)
+
+
+def _steps_in(s: State, scope: Scope) -> list[Step]:
+    return [step for step in s.steps_of_run(scope.run) if step.scope == scope.no]
 
 
 def _plan_again(
@@ -106,7 +110,7 @@ def _plan_again(
 def _drop(s: State, step: Step) -> None:
     """Forget a step, its result, and the scope it opened."""
     if step.child != NONE and (child := s.scopes.get((step.run, step.child))) is not None:
-        for each in [each for key, each in s.steps.items() if key[:2] == (child.run, child.no)]:
+        for each in _steps_in(s, child):
             _drop(s, each)
         s.children.pop((child.run, child.no), None)
         s.delete(child)

@@ -72,6 +72,7 @@ class State:
         self.hash = 0
 
         # Indexes
+        self.keys_of_run: dict[int, set[tuple[int, ...]]] = {}  # keys of its scopes and steps
         self.queue: ReadyQueue[StepKey] = ReadyQueue()
         self.ledger = Ledger()
         self.children: dict[ScopeKey, dict[int, None]] = {}  # live steps of a scope
@@ -126,10 +127,14 @@ class State:
     def _index_record(self, record: Record) -> None:
         table, key = self._table(record)
         table[key] = record
+        if isinstance(record, (Step, Scope)):
+            self.keys_of_run.setdefault(record.run, set()).add(key)
 
     def _unindex_record(self, record: Record) -> None:
         table, key = self._table(record)
         table.pop(key, None)
+        if isinstance(record, (Step, Scope)) and record.run in self.keys_of_run:
+            self.keys_of_run[record.run].discard(key)
 
     def run_of(self, record: Step | Scope) -> Run:
         return self.runs[record.run]
@@ -291,9 +296,9 @@ class State:
         if isinstance(record, Step) and record.status in FINAL:
             scope = self.scopes.get((record.run, record.scope))
             if scope is None or self._all_edges_ended(scope, record):
-                self.steps.pop((record.run, record.scope, record.ordinal), None)
+                self._unindex_record(record)
         elif isinstance(record, Scope) and record.status == "ended" and record.no != 0:
-            self.scopes.pop((record.run, record.no), None)
+            self._unindex_record(record)
             self.children.pop((record.run, record.no), None)
         elif isinstance(record, Run) and record.status in FINAL:
             self.forget_run(record.no)
@@ -308,9 +313,10 @@ class State:
 
     def forget_run(self, no: int) -> None:
         self.runs.pop(no, None)
-        self.scopes = {key: scope for key, scope in self.scopes.items() if key[0] != no}
-        self.steps = {key: step for key, step in self.steps.items() if key[0] != no}
-        self.children = {key: live for key, live in self.children.items() if key[0] != no}
+        for key in self.keys_of_run.pop(no, ()):
+            keyed: tuple[dict[Any, Any], ...] = (self.steps,) if len(key) == 3 else (self.scopes, self.children)
+            for each in keyed:
+                each.pop(key, None)
 
     # Loading
 
@@ -365,6 +371,13 @@ class State:
 
     def live_runs(self) -> list[Run]:
         return [run for _, run in sorted(self.runs.items()) if run.status not in FINAL]
+
+    def steps_of_run(self, run: int) -> list[Step]:
+        """The steps of a run that are in memory, by key."""
+        return [self.steps[key] for key in sorted(self.keys_of_run.get(run, ())) if len(key) == 3]
+
+    def scopes_of_run(self, run: int) -> list[Scope]:
+        return [self.scopes[key] for key in sorted(self.keys_of_run.get(run, ())) if len(key) == 2]
 
     def live_children(self, scope: Scope) -> list[Step]:
         return [self.steps[scope.run, scope.no, i] for i in sorted(self.children.get((scope.run, scope.no), ()))]

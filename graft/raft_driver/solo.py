@@ -19,6 +19,7 @@ from attrs import frozen
 from graft.engine import Applied, Change
 from graft.errors import Rejected
 from graft.interfaces import Entry, Store, Turn
+from graft.raft_driver.overlay import Overlay
 from graft.raft_driver.syncing import commit_turn
 
 MAX_TURN_ENTRIES: Final = 256  # an apply costs tens of microseconds, and Trio waits for the whole turn
@@ -70,32 +71,13 @@ class SoloDoor:
         self._durable = bounds.applied
         self._queue: deque[_Proposal] = deque()
         self._pending_bytes = 0
-        self._changes: dict[tuple[str, bytes], bytes | None] = {}
-        self._writing: dict[tuple[str, bytes], bytes | None] = {}
+        self.overlay = Overlay()
         self._wake = trio.Event()
         self._closing = False
 
     @property
     def applied(self) -> int:
         return self._applied
-
-    def overlay(self, table: str, key: bytes) -> tuple[bool, bytes | None]:
-        """`(True, value)` for a change that is on its way to the store, a value of None being a deletion."""
-        at = (table, key)
-        if at in self._changes:
-            return True, self._changes[at]
-        if at in self._writing:
-            return True, self._writing[at]
-        return False, None
-
-    def overlay_items(self, table: str) -> dict[bytes, bytes | None]:
-        """All changes of one table that are on their way."""
-        return {
-            key: value
-            for changes in (self._writing, self._changes)
-            for (where, key), value in changes.items()
-            if where == table
-        }
 
     def propose(
         self,
@@ -151,7 +133,7 @@ class SoloDoor:
             raise
         finally:
             self._closing = True
-            if not failed and self._changes:
+            if not failed and self.overlay:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
                     await self._commit([])
 
@@ -164,7 +146,7 @@ class SoloDoor:
         if self._queue or self._closing:
             return
         self._wake = trio.Event()
-        with trio.move_on_after(FLUSH_SECONDS if self._changes else math.inf):
+        with trio.move_on_after(FLUSH_SECONDS if self.overlay else math.inf):
             await self._wake.wait()
 
     async def _turn(self) -> None:
@@ -194,18 +176,17 @@ class SoloDoor:
 
     async def _commit(self, entries: list[Entry]) -> None:
         """One transaction and one fsync, on the storage thread."""
-        if not entries and not self._changes:
+        if not entries and not self.overlay:
             return
-        self._writing, self._changes = self._changes, {}
         purge_to = self._durable - RETAIN_ENTRIES
         turn = Turn(
             entries=entries,
-            changes=[(table, key, value) for (table, key), value in self._writing.items()],
+            changes=self.overlay.begin_write(),
             applied=self._applied,
             purge_to=purge_to if purge_to >= self._first else None,
         )
         await commit_turn(self._store, turn)
-        self._writing = {}
+        self.overlay.end_write()
         self._durable = self._applied
         self._last += len(entries)
         self._first = self._store.bounds().first
@@ -217,4 +198,4 @@ class SoloDoor:
 
     def _collect(self) -> None:
         for table, key, value in self._machine.drain():
-            self._changes[table, key] = value
+            self.overlay.put(table, key, value)
