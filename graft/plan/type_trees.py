@@ -9,8 +9,8 @@ A value is a JSON value. Some names say more about it than JSON does: a `date` a
 `duration` is a number of seconds, `bytes` is an int. A `float` takes an int too; nothing takes a bool but `bool`.
 
 A record is open: a value may have fields that its type does not name, as the answers of other people's APIs do. A field
-of an optional type, or of `any`, may be missing. `"record"` alone is a record of which nothing is known; a table has the same type
-for every key.
+of an optional type, or of `any`, may be missing. `"record"` alone is a record of which nothing is known; a table has
+the same type for every key.
 
 The types are gradual. `any` goes everywhere and takes everything, and so does `"record"` among records: what cannot be
 known is checked when it is there, by `problems`.

@@ -1,0 +1,226 @@
+"""Looking at the text of an expression before Python's parser does.
+
+It finds where an expression inside a text ends, cuts out the f-strings, and refuses what the parser should not see:
+unbalanced or too deep brackets, unterminated text, comments. With that the text may be put between parentheses, so that
+it can go over several lines, and Python's parser cannot be sent down its stack.
+
+F-strings are read here and not by Python: so they mean the same in every version (quotes inside of a replacement field
+are free, as since 3.12) and every position in them is exact.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from attrs import frozen
+
+MAX_BRACKETS = 80
+MAX_FSTRINGS = 1000
+MAX_FSTRING_DEPTH = 5
+
+_TOKEN = re.compile(
+    r"""(?P<string>(?P<prefix>[A-Za-z]{0,2})(?P<quote>'''|\"{3}|'|"))|(?P<word>\w+)|(?P<open>[(\[{])|(?P<close>[)\]}])
+        |(?P<comment>\#)|(?P<unequal>!=)|(?P<stop>[:!])""",
+    re.VERBOSE,
+)
+_CLOSED = {"(": ")", "[": "]", "{": "}"}
+_REST = {
+    "'": re.compile(r"(?:[^'\\\n]|\\.)*+'", re.DOTALL),
+    '"': re.compile(r'(?:[^"\\\n]|\\.)*+"', re.DOTALL),
+    "'''": re.compile(r"(?:[^\\]|\\.)*?'''", re.DOTALL),
+    '"""': re.compile(r'(?:[^\\]|\\.)*?"""', re.DOTALL),
+}
+_PREFIXES = frozenset({"", "r", "u", "b", "br", "rb", "f", "fr", "rf"})
+
+
+class ScanError(Exception):
+    """`code`, text and offsets of a problem."""
+
+    def __init__(self, code: str, message: str, start: int, end: int, suggestion: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.start = start
+        self.end = max(end, start + 1)
+        self.suggestion = suggestion
+
+
+@frozen
+class FString:
+    """An f-string: `start` is that of its prefix, `end` is behind its closing quote."""
+
+    start: int
+    end: int
+
+
+@frozen
+class Field:
+    """A replacement field of an f-string: offsets of its expression, and its format specification."""
+
+    start: int
+    end: int
+    spec: str = ""
+
+
+def scan(
+    text: str, start: int, end: int, stops: Literal["", "}", ":!}"] = "", depth: int = 0
+) -> tuple[int, list[FString]]:
+    """The end of the expression that begins at `start`, and the f-strings in it.
+
+    It ends at the first character of `stops` outside of all brackets, or at `end` when there are no `stops`.
+    Raises ScanError.
+    """
+    fstrings: list[FString] = []
+    opened: list[int] = []
+    at = start
+    while found := _TOKEN.search(text, at, end):
+        at = found.end()
+        match found.lastgroup:
+            case "open":
+                opened.append(found.start())
+                if len(opened) > MAX_BRACKETS:
+                    raise ScanError("GR102", f"brackets nest deeper than {MAX_BRACKETS} levels", found.start(), at)
+            case "close":
+                if not opened and found[0] in stops:
+                    return found.start(), fstrings
+                _close(text, opened, found.start())
+            case "stop" if not opened and found[0] in stops:
+                return found.start(), fstrings
+            case "comment":
+                raise ScanError("GR101", "an expression has no comments", found.start(), at)
+            case "string" | "quote":
+                at = _string(text, found, end, fstrings, depth)
+    if opened:
+        raise ScanError("GR101", f"`{text[opened[-1]]}` is never closed", opened[-1], opened[-1] + 1)
+    if stops:
+        raise ScanError("GR110", "this is never closed: a `}` is missing", start, end)
+    return end, fstrings
+
+
+def _close(text: str, opened: list[int], at: int) -> None:
+    if not opened:
+        raise ScanError("GR101", f"`{text[at]}` closes nothing", at, at + 1)
+    wanted = _CLOSED[text[opened.pop()]]
+    if text[at] != wanted:
+        raise ScanError("GR101", f"expected `{wanted}`, got `{text[at]}`", at, at + 1)
+
+
+def _string(text: str, found: re.Match[str], end: int, fstrings: list[FString], depth: int) -> int:
+    """The end of the text literal that begins at `found`."""
+    prefix, quote = found["prefix"].lower(), found["quote"]
+    if prefix not in _PREFIXES:
+        raise ScanError("GR101", f"`{found['prefix']}` in front of a text", found.start(), found.end())
+    if "f" in prefix:
+        if depth >= MAX_FSTRING_DEPTH:
+            raise ScanError(
+                "GR102", f"f-strings nest deeper than {MAX_FSTRING_DEPTH} levels", found.start(), found.end()
+            )
+        at = found.end()
+        for _ in _pieces(text, found.end(), end, quote, "r" in prefix, depth):
+            at = _[1]
+        fstrings.append(FString(found.start(), at))
+        if len(fstrings) > MAX_FSTRINGS:
+            raise ScanError("GR102", f"more than {MAX_FSTRINGS} f-strings", found.start(), found.end())
+        return at
+    rest = _REST[quote].match(text, found.end(), end)
+    if rest is None:
+        raise ScanError("GR101", "this text is never closed: a quote is missing", found.start(), end)
+    return rest.end()
+
+
+_Piece = tuple[Literal["text", "field", "end"], int, "str | Field"]
+
+
+def fstring_pieces(text: str, fstring: FString, depth: int) -> list[str | Field]:
+    """The pieces of an f-string that `scan` has found: literal text as Python source without quotes, and fields."""
+    found = _TOKEN.match(text, fstring.start)
+    assert found is not None, "scan() found it here"
+    raw = "r" in found["prefix"].lower()
+    pieces = _pieces(text, found.end(), fstring.end, found["quote"], raw, depth)
+    return [piece for form, _, piece in pieces if form != "end"]
+
+
+def literal_source(text: str, fstring: FString, piece: str) -> str:
+    """A literal piece of an f-string as the source of a plain text literal."""
+    found = _TOKEN.match(text, fstring.start)
+    assert found is not None, "scan() found it here"
+    prefix = "r" if "r" in found["prefix"].lower() else ""
+    return f"{prefix}{found['quote']}{piece}{found['quote']}"
+
+
+_BREAKS = {
+    quote: re.compile(
+        rf"\\(?:N\{{[^{{}}\n]*\}}|.)|\{{\{{|\}}\}}|\{{|\}}|{quote}" + ("|\n" if len(quote) == 1 else ""), re.DOTALL
+    )
+    for quote in _REST
+}
+
+
+def _pieces(text: str, at: int, end: int, quote: str, raw: bool, depth: int) -> Iterator[_Piece]:
+    """`("text", end, source)`, `("field", end, Field)`, and at last `("end", end of the literal, "")`."""
+    start, literal = at, ""
+    while True:
+        found = _BREAKS[quote].search(text, at, end)
+        if found is None or found[0] == "\n":
+            raise ScanError("GR101", "this text is never closed: a quote is missing", start - len(quote), end)
+        literal += text[at : found.start()]
+        at = found.end()
+        match found[0]:
+            case "{{" | "}}":
+                literal += found[0][0]
+            case "}":
+                raise ScanError("GR101", "a single `}` in an f-string: write `}}`", found.start(), at)
+            case "{":
+                if literal:
+                    yield "text", at, literal
+                literal = ""
+                field, at = _field(text, at, end, depth)
+                yield "field", at, field
+            case mark if mark == quote:
+                if literal:
+                    yield "text", at, literal
+                yield "end", at, ""
+                return
+            case escape if raw and escape.startswith("\\N"):
+                literal, at = literal + "\\N", found.start() + 2
+            case escape:
+                literal += escape
+
+
+def _field(text: str, start: int, end: int, depth: int) -> tuple[Field, int]:
+    stop, _ = scan(text, start, end, ":!}", depth + 1)
+    if text[stop] == "!":
+        raise ScanError("GR111", "there is no conversion (`!`) here", stop, stop + 1, "write str(x) or json(x)")
+    if text[stop] == "}":
+        return Field(start, stop), stop + 1
+    close = text.find("}", stop, end)
+    brace = text.find("{", stop, end)
+    if close < 0 or 0 <= brace < close:
+        raise ScanError("GR111", "a format specification holds no expressions", stop, close + 1 if close > 0 else end)
+    return Field(start, stop, text[stop + 1 : close]), close + 1
+
+
+def template_pieces(text: str) -> Iterator[str | Field]:
+    """The pieces of a template: literal text, and the fields of its `${…}`. Raises ScanError."""
+    at, literal = 0, ""
+    while (mark := text.find("${", at)) >= 0:
+        if mark > at and text[mark - 1] == "$":
+            literal += text[at : mark - 1] + "${"
+            at = mark + 2
+            continue
+        literal += text[at:mark]
+        try:
+            stop, _ = scan(text, mark + 2, len(text), "}")
+        except ScanError as error:
+            if error.code == "GR110":
+                raise ScanError("GR110", "`${` is never closed: a `}` is missing", mark, mark + 2) from None
+            raise
+        if literal:
+            yield literal
+        literal = ""
+        yield Field(mark + 2, stop)
+        at = stop + 1
+    if literal or text[at:]:
+        yield literal + text[at:]
