@@ -1,0 +1,34 @@
+"""The flow language: TOML (and Python) to plans, with diagnostics, formatting, schema and graphs.
+
+Names are loaded when they are first used, so importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graft_dsl.compiling import Compiled, compile_file, compile_text
+    from graft_dsl.diagnostics import Diagnostic, render
+
+_HOMES = {
+    "Compiled": "compiling",
+    "compile_file": "compiling",
+    "compile_text": "compiling",
+    "Diagnostic": "diagnostics",
+    "render": "diagnostics",
+}
+
+__all__ = ["Compiled", "Diagnostic", "compile_file", "compile_text", "render"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

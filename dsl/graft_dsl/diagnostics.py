@@ -1,0 +1,225 @@
+"""What is wrong with a flow, told to its author: where, what was wanted, what is there, and what to write instead.
+
+A `Report` collects the problems of one source while it is compiled; places are worked out only when there are any, as
+finding the columns of a key costs more than compiling. `render` is the text of the terminal, in the style of Rust and
+Elm: one paragraph a problem, the source line, a caret below it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol
+
+from attrs import define, field, frozen
+
+Severity = Literal["error", "warning"]
+Part = Literal["key", "value"]
+At = Any
+"""Where something was written: a handle that only its `Source` understands (the TOML reader's is a key path)."""
+
+MAX_RENDERED = 100
+WINDOW = 110  # characters of a source line that are shown
+
+
+@frozen
+class Place:
+    """Line and columns count from 1, in characters; `end_column` is the first column after the marked text."""
+
+    file: str
+    line: int
+    column: int
+    end_column: int
+    source_line: str = ""
+
+
+class Source(Protocol):
+    """Where declarations came from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def place(self, at: At, part: Part, span: tuple[int, int] | None) -> Place:
+        """`span`: offsets within the text that `at` names, or None for the whole of it."""
+        ...
+
+
+@frozen
+class Note:
+    """More about a problem. With a place, its line is shown too."""
+
+    message: str
+    place: Place | None = None
+
+
+@frozen
+class Diagnostic:
+    """One problem of one file. See `Place` for how lines and columns count."""
+
+    code: str
+    message: str
+    file: str
+    line: int
+    column: int
+    end_column: int
+    source_line: str = ""
+    wanted: str | None = None
+    got: str | None = None
+    suggestion: str | None = None
+    notes: tuple[Note, ...] = ()
+    severity: Severity = "error"
+
+
+@frozen
+class _Found:
+    code: str
+    message: str
+    at: At
+    part: Part
+    span: tuple[int, int] | None
+    wanted: str | None
+    got: str | None
+    suggestion: str | None
+    notes: tuple[tuple[str, At, Part, Source | None] | str, ...]
+    severity: Severity
+
+
+@define
+class Report:
+    """The problems of one source, in the order in which they were found."""
+
+    source: Source
+    found: list[_Found] = field(factory=list)
+    errors: int = 0
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        at: At,
+        *,
+        part: Part = "value",
+        span: tuple[int, int] | None = None,
+        wanted: str | None = None,
+        got: str | None = None,
+        suggestion: str | None = None,
+        notes: Iterable[tuple[str, At, Part, Source | None] | str] = (),
+        severity: Severity = "error",
+    ) -> None:
+        """Record a problem. A note is a text, or a text with the place it is about (source None: the same)."""
+        self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity))
+        self.errors += severity == "error"
+
+    def warning(self, code: str, message: str, at: At, **more: Any) -> None:
+        self.error(code, message, at, severity="warning", **more)
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """All problems by place, repeats left out."""
+        made = {self._diagnostic(found): None for found in self.found}
+        return sorted(made, key=lambda each: (each.line, each.column, each.code, each.message))
+
+    def _diagnostic(self, found: _Found) -> Diagnostic:
+        place = self.source.place(found.at, found.part, found.span)
+        notes = tuple(
+            Note(note)
+            if isinstance(note, str)
+            else Note(note[0], (note[3] or self.source).place(note[1], note[2], None))
+            for note in found.notes
+        )
+        return Diagnostic(
+            code=found.code,
+            message=found.message,
+            file=place.file,
+            line=place.line,
+            column=place.column,
+            end_column=place.end_column,
+            source_line=place.source_line,
+            wanted=found.wanted,
+            got=found.got,
+            suggestion=found.suggestion,
+            notes=notes,
+            severity=found.severity,
+        )
+
+
+_STYLES = {"error": "1;31", "warning": "1;33", "frame": "1;34", "help": "1;32", "plain": "1"}
+
+
+def render(diagnostics: Sequence[Diagnostic], color: bool = False) -> str:
+    """All problems as text for a terminal, and a last line that counts them."""
+
+    def paint(text: str, style: str) -> str:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if color and text else text
+
+    blocks = [_render_one(each, paint) for each in diagnostics[:MAX_RENDERED]]
+    return "\n\n".join([*blocks, paint(_summary(diagnostics), "plain")])
+
+
+def _summary(diagnostics: Sequence[Diagnostic]) -> str:
+    errors = sum(each.severity == "error" for each in diagnostics)
+    counts = [(errors, "error"), (len(diagnostics) - errors, "warning")]
+    text = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
+    hidden = len(diagnostics) - MAX_RENDERED
+    first = next((each.code for each in diagnostics if each.severity == "error"), None)
+    more = f" ({hidden} not shown)" if hidden > 0 else ""
+    return f"{text or 'no problems'}{more}" + (f"; `graft explain {first}` says more" if first else "")
+
+
+def _render_one(each: Diagnostic, paint: Any) -> str:
+    places = [note.place.line for note in each.notes if note.place]
+    gutter = len(str(max([each.line, *places])))
+    bar = " " * gutter + paint(" |", "frame")
+    head = paint(f"{each.severity}[{each.code}]", each.severity) + paint(f": {each.message}", "plain")
+    place = Place(each.file, each.line, each.column, each.end_column, each.source_line)
+    lines = [head, *_excerpt(place, gutter, paint, each.severity)]
+    facts = (("wanted", each.wanted), ("got", each.got), ("help", each.suggestion))
+    said = [(word, text) for word, text in facts if text]
+    if said or any(note.place is None for note in each.notes):
+        lines.append(bar)
+    for word, text in said:
+        style = "help" if word == "help" else "plain"
+        lines += _fact(gutter, word, text, paint, style)
+    for note in each.notes:
+        lines += _fact(gutter, "note", note.message, paint, "plain")
+        if note.place is not None:
+            lines += _excerpt(note.place, gutter, paint, "frame")
+    return "\n".join(lines)
+
+
+def _fact(gutter: int, word: str, text: str, paint: Any, style: str) -> list[str]:
+    first, *rest = text.split("\n")
+    indent = " " * (gutter + 3 + len(word) + 2)
+    return [f"{' ' * gutter} {paint('=', 'frame')} {paint(word, style)}: {first}", *(indent + line for line in rest)]
+
+
+def _excerpt(place: Place, gutter: int, paint: Any, style: str) -> list[str]:
+    arrow = " " * gutter + paint("-->", "frame") + f" {place.file}:{place.line}:{place.column}"
+    if not place.source_line.strip():
+        return [arrow]
+    line, start, end = _window(place)
+    pad = "".join("\t" if c == "\t" else " " * _width(c) for c in line[:start])
+    carets = "^" * max(1, sum(_width(c) for c in line[start:end]))
+    return [
+        arrow,
+        " " * gutter + paint(" |", "frame"),
+        paint(f"{place.line:>{gutter}} |", "frame") + f" {line}",
+        " " * gutter + paint(" |", "frame") + f" {pad}{paint(carets, style)}",
+    ]
+
+
+def _window(place: Place) -> tuple[str, int, int]:
+    """The part of a long line that holds the marked text, and the offsets of that text in it."""
+    line, start, end = place.source_line, place.column - 1, place.end_column - 1
+    if len(line) <= WINDOW:
+        return line.rstrip(), start, end
+    first = max(0, min(start - WINDOW // 3, len(line) - WINDOW))
+    shown = line[first : first + WINDOW].rstrip()
+    left, right = ("…" if first else ""), ("…" if first + WINDOW < len(line) else "")
+    shift = len(left) - first
+    return left + shown + right, start + shift, min(end + shift, len(left) + len(shown))
+
+
+def _width(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

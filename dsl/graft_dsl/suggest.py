@@ -1,0 +1,37 @@
+""" "Did you mean …?": the closest of the known names, or None when nothing is close."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+MAX_CANDIDATES = 2000  # comparing is a few microseconds a name: a suggestion must not cost seconds
+MAX_LENGTH = 100
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The name that `name` was probably meant to be."""
+    if len(name) > MAX_LENGTH:
+        return None
+    names = [each for _, each in zip(range(MAX_CANDIDATES), known, strict=False) if each != name]
+    folded = {each.lower().replace("-", "_"): each for each in reversed(names)}
+    wanted = name.lower().replace("-", "_")
+    if wanted in folded:
+        return folded[wanted]
+    found = get_close_matches(wanted, folded, n=1, cutoff=0.65)
+    return folded[found[0]] if found else None
+
+
+def quoted(text: object, limit: int = 60) -> str:
+    """`text` between backticks on one line, control characters escaped, shortened to `limit` characters."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
+    return f"`{shown}`" if len(shown) <= limit else f"`{shown[: limit - 1]}…`"
+
+
+def listed(names: Iterable[str], last: str = "or", limit: int = 8) -> str:
+    """`a`, `b` or `c`."""
+    shown = [quoted(name) for name in names]
+    if len(shown) > limit:
+        shown = [*shown[:limit], f"{len(shown) - limit} more"]
+        return ", ".join(shown[:-1]) + " and " + shown[-1]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" {last} " + shown[-1] if shown else "nothing"
