@@ -258,7 +258,9 @@ def from_json(meter: Meter, text: Any) -> Any:
     meter.spend(len(text) // 16, len(text) + 64 * marks + 60 * text.count(",") + 60 * text.count(":"))
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
+    except RecursionError:
+        raise ExpressionError("this JSON nests too deep") from None
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise ExpressionError(f"not JSON: {error}") from None
     meter.visit(value)
     return value

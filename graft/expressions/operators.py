@@ -67,7 +67,7 @@ def multiply(meter: Meter, left: Any, right: Any) -> Any:
     if type(left) not in (str, list) or type(right) not in (int, bool):
         raise _refuse("multiply", left, right)
     length = len(left) * max(right, 0)
-    meter.spend(length // 8, 56 + length * (8 if type(left) is list else 1))
+    meter.spend(*_size(left, length))
     return left * right
 
 
@@ -233,8 +233,13 @@ def part(meter: Meter, value: Any, start: Any, stop: Any) -> Any:
             raise ExpressionError(f"a bound of a slice is an int, not {kind(bound)}")
     first, last, _ = slice(start, stop).indices(len(value))
     length = max(0, last - first)
-    meter.spend(length // 8, 56 + length * (8 if type(value) is list else 1))
+    meter.spend(*_size(value, length))
     return value[start:stop]
+
+
+def _size(value: Any, length: int) -> tuple[int, int]:
+    """Operations and bytes of making a list or a text like `value`, of `length` items or characters."""
+    return (length // 8, 56 + 8 * length) if type(value) is list else (length // 1024, 49 + length)
 
 
 def _a(value: Any) -> str:
