@@ -8,7 +8,7 @@ whose flag the command has for itself (`--id`) can only be given by `--params-fi
 type        on the command line
 ==========  ===========================================================================
 bool        `--force`, `--no-force`
-list[T]     the flag once an item; a value that begins with `[` is the whole list, as JSON
+list[T]     items between commas, or the flag again for each; `[…]` and `{…}` are JSON, for items with commas
 record any  JSON
 optional T  like T; `null` is none
 others      their text: `12`, `0.5`, `2026-01-31`, `15m`, `20MiB`
@@ -90,7 +90,7 @@ def given(ctx: click.Context, flags: Flags) -> dict[str, Any]:
         assert option.name is not None
         value = ctx.params.pop(option.name, None)
         if ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
-            found[option.param.name] = _joined(value) if option.is_list else value
+            found[option.param.name] = _joined(option.opts[0], value) if option.is_list else value
     return found
 
 
@@ -118,11 +118,20 @@ def _toml(text: str) -> dict[str, Any]:
     return loads(text)
 
 
-def _joined(values: Sequence[str]) -> Any:
-    """The items of a list: one a flag; where a value begins with `[`, the flag holds all of them as JSON."""
-    if len(values) == 1 and values[0].lstrip().startswith("["):
-        return values[0]
-    return list(values)
+def _joined(flag: str, values: Sequence[str]) -> list[Any]:
+    """The items of a list from all its flags."""
+    items: list[Any] = []
+    for value in values:
+        text = value.strip()
+        if text[:1] not in ("[", "{"):
+            items += [part.strip() for part in text.split(",")] if text else []
+            continue
+        try:
+            made = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{flag}: {error}", hint="a value that begins with [ or { is read as JSON") from None
+        items += made if isinstance(made, list) else [made]
+    return items
 
 
 def base_type(tree: Any) -> Any:
@@ -144,7 +153,7 @@ def describe(param: Param) -> str:
     """The help of a parameter: its doc, then what it accepts."""
     facts = []
     if isinstance(base_type(param.type), tuple) and base_type(param.type)[0] == "list":
-        facts.append("repeat it for more")
+        facts.append("commas between, or repeat it")
     if param.values:
         facts.append("one of " + ", ".join(map(_as_text, param.values)))
     if param.pattern is not None:

@@ -41,9 +41,9 @@ def compile_flow(target: str, *, resolve_python: bool = True) -> Compiled:
     path = find_flow(target)
     resolver = None
     if resolve_python:
-        from graft.registry import resolver_for
+        from graft.registry import Resolver
 
-        resolver = resolver_for(path.parent)
+        resolver = Resolver(path.parent)
     try:
         return graft_dsl.compile_file(path, python=resolver)
     except OSError as error:

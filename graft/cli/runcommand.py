@@ -40,6 +40,9 @@ class RunCommand(click.Command):
         ctx.meta[COMPILED] = compiled
         ctx.meta[FLAGS] = flags_of(compiled.plan.root.params, own)
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["FLOW", "[OPTIONS]"]
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(FLAGS, NO_FLAGS).options]
 

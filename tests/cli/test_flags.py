@@ -49,13 +49,20 @@ PARAMS = [
         (["--force"], {"force": True}),
         (["--no-force"], {"force": False}),
         (["--regions", "ams", "--regions", "fra"], {"regions": ["ams", "fra"]}),
-        (["--regions", "a,b"], {"regions": ["a,b"]}),
-        (["--regions", '["a", "b"]'], {"regions": '["a", "b"]'}),
+        (["--regions", "ams, fra", "--regions", "lon"], {"regions": ["ams", "fra", "lon"]}),
+        (["--regions", '["a,b", "c"]', "--regions", "d"], {"regions": ["a,b", "c", "d"]}),
+        (["--regions", '{"a": 1, "b": 2}'], {"regions": [{"a": 1, "b": 2}]}),
+        (["--regions", ""], {"regions": []}),
         (["--count", "many"], {"count": "many"}),  # converted later, with everything else
     ],
 )
 def test_values_are_text_until_all_are_converted(args: list[str], wanted: dict[str, Any]) -> None:
     assert parse(flags_of(PARAMS, OWN), *args) == wanted
+
+
+def test_a_list_that_is_no_json() -> None:
+    with pytest.raises(UsageError, match=r"--regions: Expecting"):
+        parse(flags_of(PARAMS, OWN), "--regions", "[ams")
 
 
 def test_an_option_of_the_command_wins() -> None:
@@ -90,8 +97,8 @@ def test_any_names_make_options_that_do_not_collide(names: list[str], data: st.D
         (Param("order_id", "string", doc="Which\n order."), "--order-id STRING", "Which order. [required]"),
         (Param("n", "int", "3", min=1, max=9), "--n INT", "[at least 1; at most 9; default: 3]"),
         (Param("force", "bool", "false"), "--force / --no-force", "[default: false]"),
-        (Param("at", ("list", "date"), "[]"), "--at DATE", "[repeat it for more; default: []]"),
-        (Param("to", ("list", "string"), '["a","b"]'), "--to STRING", "[repeat it for more; default: a, b]"),
+        (Param("at", ("list", "date"), "[]"), "--at DATE", "[commas between, or repeat it; default: []]"),
+        (Param("to", ("list", "string"), '["a","b"]'), "--to STRING", "[commas between, or repeat it; default: a, b]"),
         (Param("size", ("enum", ("s", "l")), '"s"'), "--size s|l", "[default: s]"),
         (Param("key", "string", '"hunter2"', secret=True), "--key STRING", ""),
         (Param("id_no", ("optional", "int"), "null", pattern="x"), "--id-no INT", "[matches x; default: null]"),

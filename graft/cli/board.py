@@ -1,0 +1,264 @@
+"""What the live view shows: the tree of a run's steps, kept up to date from events, and the rows that fit.
+
+An event changes one line and the counts of its scope: O(1). Rows are chosen among the few lines of a scope that are
+active or failed, which the scope keeps apart: a frame costs O(rows), whatever the size of the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from graft.cli import looks
+from graft.cli.looks import Piece
+
+if TYPE_CHECKING:
+    from graft.cluster.views import EventView, RunView, StepView
+    from graft.plan import Node, Plan
+
+ACTIVE = frozenset({"running", "cancelling", "backing_off", "waiting", "uncertain"})
+
+# What an event calls a change, where that is not the status itself.
+STATUS_OF_EVENT: dict[str, str] = {"retrying": "backing_off", "started": "running", "stopping": "cancelling"}
+
+_ITEM = re.compile(r"(.+)\[([^\[\]]*)\]")
+
+
+@define(eq=False)
+class Line:
+    """One step, or the whole run at the root. `active` and `bad` are those of its children, in order of change."""
+
+    path: str
+    label: str
+    node: Node | None = None
+    parent: Line | None = None
+    status: str = "pending"
+    reason: str = ""
+    attempt: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    total: int | None = None  # items of a map, once known
+    children: dict[str, Line] = field(factory=dict)
+    active: dict[str, Line] = field(factory=dict)
+    bad: dict[str, Line] = field(factory=dict)
+    counts: Counter[str] = field(factory=Counter)
+
+    @property
+    def is_map(self) -> bool:
+        return self.node is not None and self.node.for_each is not None and not self.path.endswith("]")
+
+    @property
+    def is_scope(self) -> bool:
+        return self.node is None or self.is_map or self.node.kind in ("nodes", "flow")
+
+    @property
+    def ended_children(self) -> int:
+        return sum(self.counts[status] for status in looks.FINAL)
+
+
+@frozen
+class Row:
+    """One row of the view: a line of the tree, or what stands for lines that do not fit."""
+
+    depth: int
+    line: Line | None
+    more: tuple[tuple[str, int], ...] = ()
+
+
+class Board:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.root = Line("", plan.name, status="running")
+        self.counts: Counter[str] = Counter()  # of steps that are no scopes
+        self.sleeping = 0  # of those that wait, the ones that a timer wakes
+        self.paused = ""  # why nothing new starts
+        self._nodes: dict[int, Mapping[str, Node]] = {}
+        self._lines: dict[str, Line] = {"": self.root}
+        for node in self._block(0).values():
+            self._add(self.root, node.name, node.name, node)
+
+    @classmethod
+    def of(cls, view: RunView) -> Board:
+        """The board of a run as it stands."""
+        board = cls(view.plan)
+        board.root.status, board.root.started_at, board.root.ended_at = view.status, view.started_at, view.ended_at
+        board.paused = view.paused or ""
+        board._take(view.steps)
+        return board
+
+    def _take(self, steps: Iterable[StepView]) -> None:
+        waiting = list(steps)
+        while waiting:
+            step = waiting.pop()
+            line = self.line(step.path)
+            line.started_at, line.ended_at, line.attempt = step.started_at, step.ended_at, step.attempt
+            line.total = step.map_total
+            reason = step.reason or (looks.error_title(step.error) if step.error is not None else "")
+            self._move(line, step.status, reason)
+            waiting += step.children
+
+    def apply(self, event: EventView) -> Line:
+        """Take one event; gives the line that it changed."""
+        line = self.line(event.path)
+        status = STATUS_OF_EVENT.get(event.what, event.what)
+        if event.path == "" and event.what in ("paused", "resumed"):
+            self.paused = event.reason if event.what == "paused" else ""
+        if event.attempt:
+            line.attempt = event.attempt
+        if status in looks.STATUSES:
+            if status == "running" and line.started_at is None:
+                line.started_at = event.at
+                self._open(line)
+            line.ended_at = event.at if status in looks.FINAL else None
+            self._move(line, status, event.reason)
+        return line
+
+    def line(self, path: str) -> Line:
+        """The line of a step; it and the scopes above it are made when they are new."""
+        found = self._lines.get(path)
+        if found is not None:
+            return found
+        item = _ITEM.fullmatch(path)
+        if item is not None:
+            above = self.line(item[1])
+            return self._add(above, path, path.rpartition("/")[2], above.node)
+        parent, _, name = path.rpartition("/")
+        scope = self.line(parent)
+        return self._add(scope, path, name, self._node(scope, name))
+
+    def _open(self, line: Line) -> None:
+        """Show what a group or a sub-flow will do, once it has begun."""
+        block = getattr(line.node.action, "block", None) if line.node is not None and not line.is_map else None
+        if block is not None:
+            for node in self._block(block).values():
+                if f"{line.path}/{node.name}" not in self._lines:
+                    self._add(line, f"{line.path}/{node.name}", node.name, node)
+
+    def _add(self, parent: Line, path: str, label: str, node: Node | None) -> Line:
+        line = self._lines[path] = parent.children[path] = Line(path, label, node, parent)
+        parent.counts["pending"] += 1
+        if not line.is_scope:
+            self.counts["pending"] += 1
+        return line
+
+    def _move(self, line: Line, status: str, reason: str) -> None:
+        line.reason = reason
+        if line.parent is not None:
+            for table, belongs in ((line.parent.active, status in ACTIVE), (line.parent.bad, status in looks.BAD)):
+                if belongs:
+                    table.setdefault(line.path, line)
+                else:
+                    table.pop(line.path, None)
+            line.parent.counts[line.status] -= 1
+            line.parent.counts[status] += 1
+            if not line.is_scope:
+                self._count(line, line.status, -1)
+                self._count(line, status, 1)
+        line.status = status
+
+    def _count(self, line: Line, status: str, change: int) -> None:
+        self.counts[status] += change
+        if status == "waiting" and line.node is not None and line.node.kind == "sleep":
+            self.sleeping += change
+
+    def is_idle(self, *, timers_count: bool) -> bool:
+        """Whether only waiting steps remain. `timers_count`: a step that a timer wakes is no waiting step."""
+        counts = self.counts
+        if counts["running"] or counts["cancelling"]:
+            return False
+        if self.paused:
+            return True
+        if counts["ready"] or counts["queued"] or counts["backing_off"]:
+            return False
+        waiting = counts["waiting"] + counts["uncertain"]
+        return waiting > 0 and not (timers_count and self.sleeping)
+
+    def _node(self, scope: Line, name: str) -> Node | None:
+        action = scope.node.action if scope.node is not None else None
+        block = getattr(action, "block", None) if scope.node is not None else 0
+        return None if block is None else self._block(block).get(name)
+
+    def _block(self, index: int) -> Mapping[str, Node]:
+        if index not in self._nodes:
+            block = self.plan.blocks[index]
+            self._nodes[index] = {node.name: node for node in (*block.nodes, *block.finals)}
+        return self._nodes[index]
+
+    def rows(self, limit: int) -> list[Row]:
+        """At most `limit` rows: failures first, then what is active, then the rest if all of it fits."""
+        return _rows(self.root, 0, limit)
+
+
+def _rows(scope: Line, depth: int, limit: int) -> list[Row]:
+    chosen = _chosen(scope, limit)
+    shown = set(map(id, chosen))
+    hidden = Counter(scope.counts)
+    hidden.subtract(Counter(line.status for line in chosen))
+    quiet = ("pending", "ready", "queued", "succeeded", "skipped") if scope.is_map else ()
+    more = tuple((status, number) for status, number in hidden.items() if number > 0 and status not in quiet)
+    spare = limit - len(chosen) - bool(more)
+    opened = [line for line in chosen if line.active or line.bad]
+    rows: list[Row] = []
+    for line in chosen:
+        rows.append(Row(depth, line))
+        if line.active or line.bad:
+            below = _rows(line, depth + 1, spare // len(opened)) if spare >= len(opened) else []
+            opened.pop()
+            spare -= len(below)
+            rows += below
+    assert len(shown) == len(chosen)
+    return [*rows, Row(depth, None, more)] if more and limit > 0 else rows
+
+
+def _chosen(scope: Line, limit: int) -> list[Line]:
+    if not scope.is_map and len(scope.children) <= limit:
+        return list(scope.children.values())
+    room = max(0, limit - 1)
+    bad = list(islice(scope.bad.values(), (room + 1) // 2))
+    active = list(islice((line for line in scope.active.values() if line.path not in scope.bad), room - len(bad)))
+    return bad + active
+
+
+def row_pieces(row: Row, now: int, column: int, *, unicode: bool = True) -> list[Piece]:
+    """A row as text. `now`: wall time in ms; `column`: where what follows the label begins."""
+    indent = "  " * row.depth
+    if row.line is None:
+        return [(indent + ("… " if unicode else "... "), "dim"), *looks.counted(row.more)]
+    line = row.line
+    label = label_of(line)
+    bold = "bold" if line.status in ACTIVE else ""
+    pieces: list[Piece] = [
+        (indent, ""),
+        (looks.symbol(line.status, unicode=unicode), looks.style(line.status)),
+        (" ", ""),
+        (label, "dim" if line.status in ("pending", "ready", "queued", "skipped") else bold),
+    ]
+    facts = list(_facts(line, now))
+    if facts:
+        pad = max(2, column - len(indent) - 2 - len(label))
+        pieces.append((" " * pad, ""))
+        pieces += [piece for number, fact in enumerate(facts) for piece in ([("  ", "")] if number else []) + [fact]]
+    return pieces
+
+
+def label_of(line: Line) -> str:
+    if not line.is_map:
+        return line.label
+    if line.total is None and not line.children:
+        return line.label
+    total = line.total if line.total is not None else len(line.children)
+    return f"{line.label} {line.ended_children}/{total}"
+
+
+def _facts(line: Line, now: int) -> Iterable[Piece]:
+    if line.started_at is not None:
+        yield (looks.duration((line.ended_at or max(now, line.started_at)) - line.started_at), "dim")
+    if line.attempt > 1:
+        yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
+    if line.reason and line.status not in ("succeeded", "running", "pending", "ready", "queued"):
+        yield (line.reason, looks.style(line.status))

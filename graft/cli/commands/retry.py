@@ -1,0 +1,117 @@
+"""`graft retry`: the next generation of a run that ended, or a new budget for steps that gave up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from graft.cli import exits
+from graft.cli.commands.resume import listed
+from graft.cli.data import complete_id, data_flag, data_option, find_step, must_exist, open_runs, run_argument
+from graft.cli.interrupts import Interrupts
+from graft.cli.looks import FINAL
+from graft.cli.records import every_step
+from graft.cli.selection import followers
+from graft.cli.session import attend, last_event
+from graft.cli.terminal import note
+from graft.errors import RunConflict, UsageError
+
+if TYPE_CHECKING:
+    from graft.cluster.embedded import Embedded, Readable
+    from graft.cluster.views import RunView
+
+
+@click.command("retry")
+@run_argument()
+@click.option("--from", "from_node", metavar="NODE", help="Run NODE (a path) again, and all that follows it.")
+@click.option("--failed", is_flag=True, help="Run again what did not succeed (the default).")
+@click.option("--plan", "plan_only", is_flag=True, help="Print what it would do, and stop there.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
+@click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
+@data_option
+def command(
+    run: str, from_node: str | None, failed: bool, plan_only: bool, no_wait: bool, as_json: bool, data: str
+) -> int:
+    """Run again what did not succeed in RUN, and wait for its end. What succeeded is kept.
+
+    RUN is an id, the beginning of one, or `last`. Its plan stays the one that it began with. Exit codes and Ctrl-C are
+    those of `graft run`.
+    """
+    if from_node is not None and failed:
+        raise UsageError("--from and --failed exclude each other")
+    with Interrupts() as interrupts:
+        if plan_only:
+            with open_runs(data) as history:
+                for line in _intention(history, run, from_node):
+                    note(line)
+            return exits.SUCCEEDED
+        return _retry(run, from_node, data, interrupts, as_json=as_json, wait=not no_wait)
+
+
+def _retry(run: str, from_node: str | None, data: str, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
+    import trio
+
+    from graft.cluster.embedded import open_embedded
+
+    path = must_exist(data)
+
+    async def main() -> int:
+        async with open_embedded(path) as engine:
+            run_id = complete_id(run, engine.run_ids())
+            for line in _intention(engine, run_id, from_node):
+                note(line)
+            after = last_event(engine, run_id)
+            await _reopen(engine, run_id, from_node)
+            return await attend(
+                engine, run_id, interrupts, as_json=as_json, wait=wait, after=after, data_flag=data_flag(data)
+            )
+
+    code: int = trio.run(main)
+    return code
+
+
+async def _reopen(engine: Embedded, run_id: str, from_node: str | None) -> None:
+    view = engine.run_view(run_id)
+    if view.paused and view.status not in FINAL:
+        await engine.resume(run_id)
+    await engine.retry(run_id, None if from_node is None else find_step(view, from_node))
+
+
+def _intention(history: Readable, run: str, from_node: str | None) -> list[str]:
+    view = history.run_view(complete_id(run, history.run_ids()))
+    path = None if from_node is None else find_step(view, from_node)
+    return intention(view, path)
+
+
+def intention(view: RunView, path: str | None) -> list[str]:
+    """What the retry will do, by the nodes of the flow. Raises RunConflict when there is nothing to do."""
+    if view.status not in FINAL:
+        parked = [step.path for step in every_step(view.steps) if step.status == "waiting"]
+        if not parked:
+            raise RunConflict(f"run {view.run_id} has not ended", hint=f"`graft resume {view.run_id}` goes on with it")
+        return [f"retry {view.run_id} ({view.name}): a new budget for {listed(parked)}"]
+    if path is None and view.status == "succeeded":
+        raise RunConflict(f"run {view.run_id} succeeded", hint="name a step to run again from: --from NODE")
+    begin = {path.partition("/")[0].partition("[")[0]} if path else _unfinished(view)
+    again = begin.union(*(followers(view.plan.root, name) for name in begin))
+    names = [step.node for step in view.steps]
+    kept = [name for name in names if name not in again]
+    lines = [
+        f"retry {view.run_id} ({view.name}), generation {view.generation + 1}",
+        f"  runs again: {listed([_begin_text(name, path, view) for name in names if name in again])}",
+    ]
+    return [*lines, f"  keeps: {listed(kept)}"] if kept else lines
+
+
+def _unfinished(view: RunView) -> set[str]:
+    finals = {node.name for node in view.plan.root.finals}
+    return {step.node for step in view.steps if step.status not in ("succeeded", "skipped")} | finals
+
+
+def _begin_text(name: str, path: str | None, view: RunView) -> str:
+    if path is not None and path != name and path.startswith((name + "/", name + "[")):
+        return f"{name} (from {path})"
+    step = next(step for step in view.steps if step.node == name)
+    inside = step.children and step.status != "succeeded" and path is None
+    return f"{name} (what did not succeed in it)" if inside else name

@@ -1,0 +1,156 @@
+"""`graft run`: a flow, here and durably. A cluster of one in this process, on the data directory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graft.cli import exits, looks
+from graft.cli.data import data_flag, data_option
+from graft.cli.flags import Flags, given, read_params_file
+from graft.cli.interrupts import Interrupts
+from graft.cli.runcommand import COMPILED, FLAGS, INTERRUPTS, RunCommand
+from graft.cli.terminal import Paint, note, out, out_json
+from graft.errors import UsageError
+
+if TYPE_CHECKING:
+    from graft.cli.selection import Selection
+    from graft.cluster.embedded import Embedded
+    from graft_dsl import Compiled
+
+
+def _not_yet(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        raise UsageError(f"{param.opts[0]} is not in this version: it arrives with the cluster")
+
+
+@click.command("run", cls=RunCommand)
+@click.argument("flow", metavar="FLOW")
+@click.option("--params-file", metavar="FILE", help="Parameters from a TOML or JSON file; `-` is JSON on stdin.")
+@click.option("--id", "run_id", metavar="KEY", help="Id of the run. The same id and parameters again: the same run.")
+@click.option(
+    "--from", "from_node", metavar="NODE", help="Run NODE and what follows; the rest is taken from an earlier run."
+)
+@click.option("--only", metavar="NODE", help="Run NODE alone; what it needs is taken from an earlier run.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
+@click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
+@data_option
+@click.option("--ephemeral", is_flag=True, help="Keep nothing: state in memory, no data directory.")
+@click.option("--detach", is_flag=True, expose_value=False, callback=_not_yet, hidden=True)
+@click.option("--ui", is_flag=True, expose_value=False, callback=_not_yet, hidden=True)
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> int:
+    """Run a flow, here and durably, and wait for its end.
+
+    FLOW is a .toml file, or a directory with a flow.toml. Its parameters are options: `graft run FLOW --help` lists
+    them. The outputs of the flow go to standard output, all else to standard error.
+
+    Ctrl-C cancels gracefully (exit code 4); Ctrl-C again stops at once, and `graft resume` goes on (exit code 130).
+    A run that was killed at any moment goes on with `graft resume`, too.
+
+    \b
+    Exit codes: 0 succeeded, 1 failed, 2 usage or invalid flow, 3 only waiting
+    steps remain, 4 cancelled, 5 timed out, 7 uncertain, 130 interrupted
+    """
+    compiled: Compiled = ctx.meta[COMPILED]
+    flags: Flags = ctx.meta[FLAGS]
+    if options["ephemeral"] and (options["from_node"] or options["only"]):
+        raise UsageError("--ephemeral has no earlier run, which --from and --only need")
+    params = _params(ctx, compiled, flags, options["params_file"])
+    for warning in compiled.warnings:
+        from graft_dsl import render
+
+        note(render((warning,), color=Paint.of(sys.stderr).on))
+    selection = _select(compiled, params, options)
+    if options["dry_run"]:
+        print_dry_run(compiled, params, selection, as_json=options["as_json"])
+        return exits.SUCCEEDED
+    return _start(compiled, params, selection, options, ctx.meta[INTERRUPTS])
+
+
+def _params(ctx: click.Context, compiled: Compiled, flags: Flags, params_file: str | None) -> dict[str, Any]:
+    """All parameters, converted and checked. What stands on the command line wins over the file."""
+    from graft_dsl import coerce_params
+
+    values = read_params_file(params_file) if params_file is not None else {}
+    return coerce_params(compiled.plan.root.params, values | given(ctx, flags))
+
+
+def _select(compiled: Compiled, params: dict[str, Any], options: dict[str, Any]) -> Selection | None:
+    if options["from_node"] is None and options["only"] is None:
+        return None
+    if options["from_node"] is not None and options["only"] is not None:
+        raise UsageError("--from and --only exclude each other")
+    from graft.cli.data import open_runs
+    from graft.cli.selection import select
+
+    with open_runs(options["data"]) as history:
+        return select(history, compiled.plan, params, from_node=options["from_node"], only=options["only"])
+
+
+def print_dry_run(compiled: Compiled, params: dict[str, Any], selection: Selection | None, *, as_json: bool) -> None:
+    """What would run: the parameters, then the nodes in an order in which they could run."""
+    from graft.cli.outline import outline, outline_records, shown_params
+
+    if as_json:
+        for record in outline_records(compiled.plan, selection):
+            out_json(record)
+        return
+    paint = Paint.of(sys.stdout)
+    out(f"{paint(compiled.plan.name, 'bold')} would run:")
+    for name, text in shown_params(compiled.plan, params):
+        out(paint(f"  {name} = {text}", "dim"))
+    for line in outline(compiled.plan, selection):
+        out(looks.paint_line(line, paint))
+
+
+def _start(
+    compiled: Compiled,
+    params: dict[str, Any],
+    selection: Selection | None,
+    options: dict[str, Any],
+    interrupts: Interrupts,
+) -> int:
+    import trio
+
+    from graft.cluster.embedded import open_embedded
+
+    async def main() -> int:
+        async with open_embedded(Path(options["data"]), ephemeral=options["ephemeral"]) as engine:
+            run_id = await engine.start_run(
+                compiled.plan,
+                params,
+                run_id=options["run_id"],
+                base=compiled.path.parent,
+                given=selection.given if selection else None,
+                excluded=frozenset(selection.excluded if selection else ()),
+            )
+            return await _until_its_end(engine, run_id, options, interrupts)
+
+    code: int = trio.run(main)
+    return code
+
+
+async def _until_its_end(engine: Embedded, run_id: str, options: dict[str, Any], interrupts: Interrupts) -> int:
+    from graft.cli.session import attend, last_event
+
+    after = 0
+    if run_id in engine.interrupted():
+        note(f"run {run_id} was interrupted: going on with it")
+        after = last_event(engine, run_id)
+        await engine.resume(run_id)
+    flag = "" if options["ephemeral"] else data_flag(options["data"])
+    return await attend(
+        engine,
+        run_id,
+        interrupts,
+        as_json=options["as_json"],
+        wait=not options["no_wait"],
+        after=after,
+        data_flag=flag,
+        kept=not options["ephemeral"],
+    )

@@ -1,0 +1,64 @@
+"""`graft show`: one run as it stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from graft.cli import looks
+from graft.cli.board import Board
+from graft.cli.data import data_option, find_run, open_runs, run_argument
+from graft.cli.ending import failures, headline
+from graft.cli.looks import Piece
+from graft.cli.outline import shown_params
+from graft.cli.records import run_record, step_records
+from graft.cli.terminal import Paint, out, out_json, speaks_unicode
+from graft.cli.tree import tree_lines
+
+if TYPE_CHECKING:
+    from graft.cluster.views import RunView
+
+
+@click.command("show")
+@run_argument(required=False)
+@click.option("--all", "everything", is_flag=True, help="Show every item of large maps.")
+@click.option("--json", "as_json", is_flag=True, help="The run, then every step, one JSON object a line.")
+@data_option
+def command(run: str | None, everything: bool, as_json: bool, data: str) -> None:
+    """Show a run (default: the last): its steps, their states, reasons, attempts, durations, errors; its outputs.
+
+    RUN is an id, the beginning of one, or `last`.
+    """
+    with open_runs(data) as history:
+        view = find_run(history, run or "last")
+    if as_json:
+        out_json(run_record(view))
+        for record in step_records(view):
+            out_json(record)
+        return
+    paint = Paint.of(sys.stdout)
+    for line in screen(view, int(time.time() * 1000), everything=everything, unicode=speaks_unicode(sys.stdout)):
+        out(looks.paint_line(line, paint).rstrip())
+
+
+def screen(view: RunView, now: int, *, everything: bool, unicode: bool) -> Iterator[list[Piece]]:
+    """The lines of `graft show`. `now`: wall time in ms."""
+    generation = f", generation {view.generation}" if view.generation > 1 else ""
+    yield headline(view, unicode=unicode)
+    yield [(f"  started {looks.moment(view.started_at)}{generation}", "dim")]
+    for name, text in shown_params(view.plan, view.params):
+        yield [(f"  {name} = {text}", "dim")]
+    yield []
+    for line in tree_lines(Board.of(view), now, everything=everything, unicode=unicode):
+        yield [("  ", ""), *line]
+    for error in failures(view):
+        yield []
+        yield from looks.error_lines(error)
+    if view.outputs:
+        yield []
+        yield [("outputs", "bold")]
+        yield from ([("  " + line, "")] for line in looks.pretty(view.outputs).splitlines())

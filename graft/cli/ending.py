@@ -1,0 +1,104 @@
+"""The last screen of a command that ran something: how it ended, why, and what can be done next.
+
+The outputs of the flow are the only thing that goes to standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from graft.cli import exits, looks
+from graft.cli.looks import Piece
+from graft.cli.records import every_step
+from graft.cli.terminal import Paint, note, out, plain_text, speaks_unicode
+
+if TYPE_CHECKING:
+    from graft.cluster.views import RunView
+    from graft.plan import ErrorRecord
+    from graft.worker.logs import LogStore
+
+MAX_ERRORS = 5
+TAIL_LINES = 10
+
+
+def print_ending(view: RunView, code: int, logs: LogStore | None, *, data_flag: str = "", kept: bool = True) -> None:
+    """`data_flag`: what a command needs to find the same data directory; `kept`: there is one."""
+    paint = Paint.of(sys.stderr)
+    note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr)), paint))
+    for error in failures(view)[:MAX_ERRORS]:
+        note()
+        for line in looks.error_lines(error):
+            note(looks.paint_line(line, paint))
+        for text in tail(logs, view.run_id, error.node):
+            note(looks.paint_line(text, paint))
+    hidden = len(failures(view)) - MAX_ERRORS
+    if hidden > 0:
+        note(paint(f"\n… {hidden} more errors", "dim"))
+    hints = list(next_commands(view, code, data_flag)) if kept else []
+    if hints:
+        note()
+    widest = max((len(command) for command, _ in hints), default=0)
+    for command, why in hints:
+        note(f"  {command.ljust(widest)}  {paint(why, 'dim')}")
+    if view.outputs:
+        out(looks.pretty(view.outputs))
+
+
+def headline(view: RunView, *, unicode: bool) -> list[Piece]:
+    pieces: list[Piece] = [
+        (looks.symbol(view.status, unicode=unicode) + " ", looks.style(view.status)),
+        (view.name, "bold"),
+        (f" {looks.words(view.status)}", looks.style(view.status)),
+    ]
+    if view.ended_at is not None:
+        pieces.append((f" in {looks.duration(view.ended_at - view.started_at)}", ""))
+    pieces.append((f"  {view.run_id}", "dim"))
+    if view.paused:
+        pieces.append((f"  paused: {view.paused}", "yellow"))
+    return pieces
+
+
+def failures(view: RunView) -> list[ErrorRecord]:
+    """The errors of the steps that made the run what it is, each once."""
+    if view.error is None or view.status not in looks.BAD:
+        return []
+    return list(dict.fromkeys(looks.leaf_errors(view.error)))
+
+
+def tail(logs: LogStore | None, run_id: str, path: str) -> list[list[Piece]]:
+    """The last lines that a step wrote."""
+    if logs is None or not path:
+        return []
+    from collections import deque
+
+    bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
+    last = deque(logs.read(run_id, path), maxlen=TAIL_LINES)
+    return [[(bar, "dim"), (plain_text(line.text), "")] for line in last if line.stream != "graft" or line.text]
+
+
+def next_commands(view: RunView, code: int, data_flag: str) -> list[tuple[str, str]]:
+    """(command, why): what a person may want to do now."""
+    run = view.run_id
+    if code in (exits.FAILED, exits.TIMED_OUT):
+        paths = [error.node for error in failures(view) if error.node]
+        step = f" {paths[0]}" if len(paths) == 1 else ""
+        return [
+            (f"graft logs {run}{step}{data_flag}", "everything it wrote"),
+            (f"graft show {run}{data_flag}", "every step of the run"),
+            (f"graft retry {run}{data_flag}", "try again what failed; what succeeded is kept"),
+        ]
+    if code == exits.CANCELLED:
+        return [(f"graft retry {run}{data_flag}", "run what was cancelled; what succeeded is kept")]
+    if code == exits.WAITING:
+        return [
+            (f"graft show {run}{data_flag}", "what it waits for"),
+            (f"graft retry {run}{data_flag}", "try again what is parked"),
+            (f"graft resume {run}{data_flag}", "wait on"),
+        ]
+    return []
+
+
+def waiting_steps(view: RunView) -> list[tuple[str, str]]:
+    """(path, reason) of the steps that wait."""
+    return [(step.path, step.reason) for step in every_step(view.steps) if step.status in ("waiting", "uncertain")]

@@ -1,0 +1,174 @@
+"""Following a run from inside the process that runs it: the screen, Ctrl-C, and when to stop waiting."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from graft.cli import exits, looks
+from graft.cli.board import Board, Line
+from graft.cli.interrupts import Interrupts
+from graft.cli.looks import Piece
+from graft.cli.plain import PlainLines
+from graft.cli.records import event_record
+from graft.cli.terminal import Paint, is_terminal, note, out_json, speaks_unicode
+
+if TYPE_CHECKING:
+    from graft.cluster.embedded import Embedded
+    from graft.cluster.views import EventView, RunView
+
+FRAME_SECONDS = 0.1
+IDLE_SECONDS = 0.1  # how long nothing may be active before the run counts as one that only waits
+
+
+class Screen(Protocol):
+    """What shows a run while it goes on."""
+
+    def event(self, event: EventView, line: Line) -> None: ...
+
+    def draw(self) -> None: ...
+
+    def say(self, pieces: list[Piece]) -> None: ...
+
+
+class JsonScreen:
+    def event(self, event: EventView, line: Line) -> None:
+        out_json(event_record(event))
+
+    def draw(self) -> None: ...
+
+    def say(self, pieces: list[Piece]) -> None:
+        note("".join(text for text, _ in pieces))
+
+
+class PlainScreen:
+    def __init__(self, board: Board, run_id: str, zero: int) -> None:
+        self._paint = Paint.of(sys.stderr)
+        self._lines = PlainLines(board, run_id, zero, self._paint, note)
+
+    def event(self, event: EventView, line: Line) -> None:
+        self._lines.event(event, line)
+
+    def draw(self) -> None: ...
+
+    def say(self, pieces: list[Piece]) -> None:
+        note(looks.paint_line(pieces, self._paint))
+
+
+class LiveScreen:
+    """The live tree; what is said stands below it."""
+
+    def __init__(self, board: Board, run_id: str) -> None:
+        from graft.cli.live import LiveTree
+
+        self.tree = LiveTree(
+            board, run_id, sys.stderr, color=Paint.of(sys.stderr).on, unicode=speaks_unicode(sys.stderr)
+        )
+
+    def event(self, event: EventView, line: Line) -> None: ...
+
+    def draw(self) -> None:
+        self.tree.draw()
+
+    def say(self, pieces: list[Piece]) -> None:
+        self.tree.footer = pieces
+        self.draw()
+
+
+def choose_screen(board: Board, run_id: str, *, as_json: bool) -> tuple[Screen, AbstractContextManager[Any]]:
+    """The screen that fits standard error, and what has to be entered while it is used."""
+    if as_json:
+        return JsonScreen(), nullcontext()
+    import os
+
+    if is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
+        live = LiveScreen(board, run_id)
+        return live, live.tree
+    return PlainScreen(board, run_id, int(time.time() * 1000)), nullcontext()
+
+
+async def follow(
+    engine: Embedded, view: RunView, after: int, interrupts: Interrupts, *, as_json: bool, wait: bool
+) -> tuple[RunView, int]:
+    """Show the run until it ends, only waits, or is interrupted; gives it as it then is, and the exit code.
+
+    `after`: the event from which on it is shown. `wait`: a timer is worth waiting for. What only a person can end is
+    never waited for: in this version nobody could reach the process that waits.
+    """
+    board = Board.of(view)
+    screen, shown = choose_screen(board, view.run_id, as_json=as_json)
+    follower = _Follower(engine, view.run_id, board, screen, wait)
+    with shown:
+        interrupted = await follower.run(view, after, interrupts)
+    final = engine.run_view(view.run_id)
+    from graft.cli.records import exit_code
+
+    return final, exits.INTERRUPTED if interrupted else exit_code(final)
+
+
+class _Follower:
+    def __init__(self, engine: Embedded, run_id: str, board: Board, screen: Screen, wait: bool) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._board = board
+        self._screen = screen
+        self._wait = wait
+        self._cancel_wanted = trio.Event()
+        self._stop = trio.CancelScope()
+        self._over = trio.CancelScope()
+        self._changed = False
+
+    async def run(self, view: RunView, after: int, interrupts: Interrupts) -> bool:
+        """Gives whether it was interrupted for good."""
+        if view.status in looks.FINAL:
+            return False
+        later = trio.lowlevel.current_trio_token().run_sync_soon
+        interrupts.last_words = f"stopped; `graft resume {self._run_id}` goes on\n"
+        interrupts.listen(lambda: later(self._cancel_wanted.set), lambda: later(self._stop.cancel))
+        if interrupts.count:
+            self._cancel_wanted.set()
+        with self._stop, self._over:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, after)
+                nursery.start_soon(self._cancel_when_wanted)
+                nursery.start_soon(self._refresh)
+        return self._stop.cancelled_caught
+
+    async def _watch(self, after: int) -> None:
+        async for event in self._engine.watch(self._run_id, after):
+            self._changed = True
+            self._screen.event(event, self._board.apply(event))
+            if event.path == "" and event.what in looks.FINAL:
+                break
+        self._over.cancel()
+
+    async def _cancel_when_wanted(self) -> None:
+        await self._cancel_wanted.wait()
+        text = "cancelling: what runs is stopped, `finally` runs; Ctrl-C again stops now, to be resumed"
+        self._screen.say([(text, "yellow")])
+        await self._engine.cancel(self._run_id)
+
+    async def _refresh(self) -> None:
+        idle_since: float | None = None
+        while True:
+            self._screen.draw()
+            await trio.sleep(FRAME_SECONDS)
+            if self._changed or not self._only_waits():
+                self._changed, idle_since = False, None
+            elif idle_since is None:
+                idle_since = trio.current_time()
+            elif trio.current_time() - idle_since >= IDLE_SECONDS and self._really_waits():
+                self._over.cancel()
+
+    def _only_waits(self) -> bool:
+        board = self._board
+        return board.root.status == "running" and board.is_idle(timers_count=self._wait)
+
+    def _really_waits(self) -> bool:
+        """Ask the state: the events may be behind it."""
+        view = self._engine.run_view(self._run_id)
+        return view.status == "running" and Board.of(view).is_idle(timers_count=self._wait)

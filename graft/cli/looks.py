@@ -1,0 +1,165 @@
+"""How things look: a status as a symbol and a colour, a duration, a moment, an error with what caused it.
+
+Everything here gives text or `Piece`s: text with the name of a style. The live view hands pieces to rich, all else
+paints them itself, so that both look the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from graft.cli.terminal import Paint, plain_text
+
+if TYPE_CHECKING:
+    from graft.plan import ErrorRecord
+
+Piece = tuple[str, str]
+"""(text, style): a style of `terminal.CODES`, or "" for none."""
+
+# status: symbol, the same for terminals without unicode, style
+STATUSES: dict[str, tuple[str, str, str]] = {
+    "pending": ("·", ".", "dim"),
+    "ready": ("·", ".", "dim"),
+    "queued": ("○", "o", "dim"),
+    "running": ("●", "*", "cyan"),
+    "cancelling": ("●", "*", "yellow"),
+    "backing_off": ("↻", "~", "yellow"),
+    "waiting": ("◌", "w", "yellow"),
+    "uncertain": ("?", "?", "magenta"),
+    "succeeded": ("✓", "+", "green"),
+    "failed": ("✗", "x", "red"),
+    "skipped": ("–", "-", "dim"),
+    "cancelled": ("⊘", "c", "yellow"),
+    "timed_out": ("✗", "x", "red"),
+}
+UNKNOWN = ("?", "?", "")
+
+FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled", "timed_out"})
+BAD = frozenset({"failed", "timed_out"})
+
+
+def symbol(status: str, *, unicode: bool = True) -> str:
+    return STATUSES.get(status, UNKNOWN)[0 if unicode else 1]
+
+
+def style(status: str) -> str:
+    return STATUSES.get(status, UNKNOWN)[2]
+
+
+def words(status: str) -> str:
+    """A status in a sentence."""
+    return status.replace("_", " ")
+
+
+def paint_line(pieces: Iterable[Piece], paint: Paint) -> str:
+    return "".join(paint(text, *style.split()) if style else text for text, style in pieces)
+
+
+def duration(milliseconds: float) -> str:
+    """`84ms`, `1.2s`, `3m 04s`, `2h 05m`, `4d 3h`."""
+    ms = max(0.0, milliseconds)
+    if ms < 999.5:
+        return f"{ms:.0f}ms"
+    if ms < 59_950:
+        return f"{ms / 1000:.1f}s"
+    seconds = round(ms / 1000)
+    if seconds < 3600:
+        return f"{seconds // 60}m {seconds % 60:02}s"
+    if seconds < 86_400:
+        return f"{seconds // 3600}h {seconds % 3600 // 60:02}m"
+    return f"{seconds // 86_400}d {seconds % 86_400 // 3600}h"
+
+
+def moment(wall_ms: int) -> str:
+    """Local time, to the second."""
+    return datetime.fromtimestamp(wall_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso(wall_ms: int | None) -> str | None:
+    """UTC with milliseconds, for machines: `2026-01-31T06:00:00.123Z`."""
+    if wall_ms is None:
+        return None
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{wall_ms % 1000:03d}Z"
+
+
+def error_title(error: ErrorRecord) -> str:
+    """One line: the type and the title, the first once only."""
+    title = " ".join(plain_text(error.title).split())
+    if not title or title == error.type:
+        return error.type
+    return title if title.startswith(error.type) else f"{error.type}: {title}"
+
+
+DETAIL_LINES = 12
+
+
+def error_lines(error: ErrorRecord, *, named: bool = True) -> Iterator[list[Piece]]:
+    """The error, its detail, and below it what caused it. Errors that came as a group stand under their group.
+
+    `named`: begin with the step that failed.
+    """
+    head: list[Piece] = []
+    if named and error.node:
+        head += [(error.node, "bold"), ("  ", "")]
+    head.append((error_title(error), "red"))
+    if error.attempt > 1:
+        head.append((f"  (attempt {error.attempt})", "dim"))
+    yield head
+    detail = plain_text(error.detail).strip("\n").splitlines() if error.detail != error.title else []
+    if len(detail) > DETAIL_LINES:
+        yield [(f"    … {len(detail) - DETAIL_LINES} lines left out", "dim")]
+    for line in detail[-DETAIL_LINES:]:
+        yield [("    " + line, "dim")]
+    for cause in error.cause:
+        for number, pieces in enumerate(error_lines(cause)):
+            yield [("    " if number else "  └ ", "dim"), *pieces]
+
+
+def leaf_errors(error: ErrorRecord) -> Iterator[ErrorRecord]:
+    """The errors of steps that a scope's error stands for, in order; the error itself when it has no step below."""
+    below = [cause for cause in error.cause if cause.node and cause.node != error.node]
+    if not below:
+        yield error
+    for cause in below:
+        yield from leaf_errors(cause)
+
+
+def value_text(value: Any, columns: int = 60) -> str:
+    """A value on one line, cut to `columns`."""
+    from graft.cli.terminal import clip
+
+    return clip(json.dumps(value, ensure_ascii=False), columns)
+
+
+def pretty(value: Any) -> str:
+    """A value as JSON for a person: indented, but a list or a table that fits stays on one line."""
+    return _pretty(value, "")
+
+
+PRETTY_COLUMNS = 88
+
+
+def _pretty(value: Any, indent: str) -> str:
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(flat) + len(indent) <= PRETTY_COLUMNS or not isinstance(value, (list, dict)) or not value:
+        return flat
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        inner = [f"{json.dumps(name, ensure_ascii=False)}: {_pretty(each, deeper)}" for name, each in value.items()]
+        return "{\n" + ",\n".join(deeper + line for line in inner) + "\n" + indent + "}"
+    return "[\n" + ",\n".join(deeper + _pretty(each, deeper) for each in value) + "\n" + indent + "]"
+
+
+def counted(counts: Sequence[tuple[str, int]]) -> list[Piece]:
+    """`12 succeeded, 1 failed`: every status that occurs, in the order of `STATUSES`."""
+    order = list(STATUSES)
+    present = sorted(
+        ((s, n) for s, n in counts if n), key=lambda each: order.index(each[0]) if each[0] in order else 99
+    )
+    pieces: list[Piece] = []
+    for status, number in present:
+        pieces += [(", ", "") if pieces else ("", ""), (f"{number} {words(status)}", style(status))]
+    return [piece for piece in pieces if piece[0]]

@@ -1,0 +1,69 @@
+"""A run as lines: one a change that a reader wants, for terminals that are none, for CI and for files.
+
+::
+
+       0.00s  fulfil-3f2a  running
+       0.01s  fetch        running
+       0.84s  fetch        succeeded in 0.8s
+       1.10s  charge       backing off after attempt 1: http.503
+
+Steps of a map tell only how they end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from graft.cli import looks
+from graft.cli.board import Board, Line
+from graft.cli.looks import Piece
+from graft.cli.terminal import Paint
+
+if TYPE_CHECKING:
+    from graft.cluster.views import EventView
+
+QUIET = frozenset({"pending", "ready", "queued"})
+COLUMN = 24
+
+
+class PlainLines:
+    """`write` takes a line; `zero` is the wall time (ms) that the lines count from."""
+
+    def __init__(self, board: Board, run_id: str, zero: int, paint: Paint, write: Callable[[str], None]) -> None:
+        self._board = board
+        self._run_id = run_id
+        self._zero = zero
+        self._paint = paint
+        self._write = write
+        names = [node.name for node in board.plan.root.nodes[:200]]
+        self._column = min(COLUMN, max(map(len, [run_id, *names])))
+
+    def event(self, event: EventView, line: Line) -> None:
+        said = sentence(event, line)
+        if said is None:
+            return
+        since = max(0, event.at - self._zero) / 1000
+        name = event.path or self._run_id
+        pieces: list[Piece] = [(f"{since:8.2f}s  ", "dim"), (name.ljust(self._column), ""), ("  ", ""), *said]
+        self._write(looks.paint_line(pieces, self._paint))
+
+
+def sentence(event: EventView, line: Line) -> list[Piece] | None:
+    """What an event says; None when it is not worth a line."""
+    what = event.what
+    if what in QUIET and not event.reason:
+        return None
+    is_item = line.path.endswith("]")
+    if what == "running" and (is_item or event.attempt > 1):
+        return None
+    pieces: list[Piece] = [(looks.words(what), looks.style(what))]
+    if what in looks.FINAL and what != "skipped" and line.started_at is not None:
+        pieces.append((f" in {looks.duration(event.at - line.started_at)}", "dim"))
+    if what == "backing_off":
+        pieces.append((f" after attempt {event.attempt}", "dim"))
+    elif event.attempt > 1 and what in looks.FINAL and event.path:
+        pieces.append((f" (attempt {event.attempt})", "dim"))
+    if event.reason:
+        pieces.append((f": {event.reason}", ""))
+    return pieces

@@ -1,0 +1,112 @@
+"""`--from NODE` and `--only NODE`: a run that takes over results of an earlier one.
+
+The nodes that are not run are *given* their recorded results. These come from the newest run of the same flow with the
+same parameters that has all of them, so that nothing is mixed that does not belong together. NODE is a node of the
+flow itself, not one inside a group or a sub-flow: those run as a whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from graft.errors import UsageError
+from graft.plan import Block, Node, Plan
+
+if TYPE_CHECKING:
+    from graft.cluster.embedded import Readable
+    from graft.cluster.views import RunView
+
+MAX_LOOKED_AT = 100
+ENDED_WELL = frozenset({"succeeded", "skipped"})
+
+
+@frozen
+class Selection:
+    """`given`: node name -> its result. `excluded`: nodes that are skipped."""
+
+    run: tuple[str, ...]
+    given: dict[str, Any]
+    excluded: tuple[str, ...]
+    source: str | None  # the run that the results come from; None when none is needed
+
+
+def select(
+    history: Readable, plan: Plan, params: dict[str, Any], *, from_node: str | None, only: str | None
+) -> Selection:
+    """Raises UsageError: no such node, or no earlier run that has what is needed."""
+    name = from_node if from_node is not None else only
+    assert name is not None
+    block = plan.root
+    _check_name(block, name)
+    if only is not None:
+        chosen, wanted = {name}, _needs(block, name)
+    else:
+        chosen = {name} | followers(block, name)
+        wanted = {node.name for node in block.nodes} - chosen
+    rest = {node.name for node in block.nodes} - chosen - wanted
+    if not wanted:
+        return Selection(_ordered(block, chosen), {}, _ordered(block, rest), None)
+    source = _source(history, plan, params, wanted)
+    steps = {step.path: step for step in source.steps}
+    given = {each: history.output(source.run_id, each) for each in wanted if steps[each].status == "succeeded"}
+    skipped = {each for each in wanted if steps[each].status == "skipped"}
+    return Selection(_ordered(block, chosen), given, _ordered(block, rest | skipped), source.run_id)
+
+
+def followers(block: Block, name: str) -> set[str]:
+    """Every node that can only run after `name`: by an edge, or started by a catch."""
+    after: dict[str, list[str]] = {}
+    for node in block.nodes:
+        for before in (*node.needs, *node.after):
+            after.setdefault(before, []).append(node.name)
+        for catch in node.catch:
+            after.setdefault(node.name, []).append(catch.to)
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for each in after.get(waiting.pop(), ()):
+            if each not in found:
+                found.add(each)
+                waiting.append(each)
+    return found - {name}
+
+
+def _needs(block: Block, name: str) -> set[str]:
+    node = _node(block, name)
+    return set(node.needs) | set(node.after)
+
+
+def _node(block: Block, name: str) -> Node:
+    return next(node for node in block.nodes if node.name == name)
+
+
+def _check_name(block: Block, name: str) -> None:
+    names = [node.name for node in block.nodes]
+    if name in names:
+        return
+    if "/" in name or "[" in name:
+        raise UsageError(f"{name} is inside another node", hint="name a node of the flow itself; it runs as a whole")
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names[:8])}"
+    raise UsageError(f"the flow {block.name} has no node {name}", hint=hint)
+
+
+def _source(history: Readable, plan: Plan, params: dict[str, Any], wanted: set[str]) -> RunView:
+    for summary in [each for each in history.runs() if each.name == plan.name][:MAX_LOOKED_AT]:
+        view = history.run_view(summary.run_id)
+        ended = {step.path for step in view.steps if step.status in ENDED_WELL}
+        if view.params == params and wanted <= ended:
+            return view
+    raise UsageError(
+        f"no earlier run of {plan.name} with these parameters has results of {', '.join(sorted(wanted)[:8])}",
+        hint="run the whole flow once; `graft runs` lists the runs",
+    )
+
+
+def _ordered(block: Block, names: Iterable[str]) -> tuple[str, ...]:
+    chosen = set(names)
+    return tuple(node.name for node in block.nodes if node.name in chosen)

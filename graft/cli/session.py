@@ -1,0 +1,44 @@
+"""What `run`, `resume` and `retry` have in common once a run is on its way: show it, then say how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graft.cli import exits
+from graft.cli.ending import print_ending
+from graft.cli.following import follow
+from graft.cli.interrupts import Interrupts
+from graft.cli.records import result_record
+from graft.cli.terminal import note, out_json
+from graft.worker.logs import LogStore
+
+if TYPE_CHECKING:
+    from graft.cluster.embedded import Embedded
+
+
+async def attend(
+    engine: Embedded,
+    run_id: str,
+    interrupts: Interrupts,
+    *,
+    as_json: bool,
+    wait: bool,
+    after: int = 0,
+    data_flag: str = "",
+    kept: bool = True,
+) -> int:
+    """Show the run until it ends and print how it ended. Gives the exit code. `after`: the event
+    from which on it is shown. `kept`: it can be asked for later."""
+    final, code = await follow(engine, engine.run_view(run_id), after, interrupts, as_json=as_json, wait=wait)
+    if as_json:
+        out_json(result_record(final, code))
+    elif code == exits.INTERRUPTED:
+        note(f"stopped; `graft resume {final.run_id}{data_flag}` goes on" if kept else "stopped")
+    else:
+        print_ending(final, code, LogStore(engine.log_directory), data_flag=data_flag, kept=kept)
+    return code
+
+
+def last_event(engine: Embedded, run_id: str) -> int:
+    """The newest event of a run: what a view of it that is asked for later includes."""
+    return max((event.seq for event in engine.events(run_id)), default=0)
