@@ -109,6 +109,17 @@ class Readable:
             raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
         return self._values.out(*key)
 
+    def map_total(self, run_id: str, path: str) -> int | None:
+        """How many items a mapped step has; None while that is not known, and for what is no map. Costs O(depth)."""
+        run = self._run(run_id)
+        self._prepare(run)
+        key = self._paths.find(run.no, path)
+        step = None if key is None else self._values.step(*key)
+        if step is None or step.child == NONE:
+            return None
+        scope = self._values.scope(run.no, step.child)
+        return scope.total if scope.kind == "map" else None
+
     def _run(self, run_id: str) -> Run:
         no = self._view.run_no(run_id)
         run = None if no is None else self._view.run(no)
