@@ -15,12 +15,19 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
-from graft.cli import exits
+import click
+
+from graft.cli import app, exits
 from graft.engine import lifecycle
 from graft.engine.commands import COMMANDS
 from graft.engine.joins import READY, RULES, Rule
+from graft.expressions.budget import DEFAULT_BUDGET, MAX_VALUE_DEPTH
+from graft.expressions.functions import FUNCTIONS
+from graft_dsl import keys
+from graft_dsl.shapes import Field, Fields, ListOf, Shape, TableOf, wanted
 
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(?P<head><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<tail><!-- end -->)", re.DOTALL)
@@ -63,6 +70,84 @@ def join_rules() -> str:
     return table(("join", *(f"{a}, {b}" for a, b in pairs)), rows)
 
 
+def functions() -> str:
+    rows = [(f"`{each.signature}`", each.doc) for each in FUNCTIONS.values()]
+    return table(("function", "gives"), rows)
+
+
+def budgets() -> str:
+    rows = [
+        ("operations of one evaluation", f"{DEFAULT_BUDGET.max_operations:,}"),
+        ("bytes that one evaluation may build", f"{DEFAULT_BUDGET.max_bytes:,}"),
+        ("levels of lists and tables in a value", f"{MAX_VALUE_DEPTH:,}"),
+    ]
+    return table(("limit", "is"), rows)
+
+
+def code(text: str) -> str:
+    """`text` as code, also when it holds a backtick of its own."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def fields(keys: dict[str, Field]) -> str:
+    rows = [
+        (f"`{name}`" + (" (required)" if field.required else ""), field.doc, wanted(field.shape))
+        for name, field in keys.items()
+    ]
+    return table(("key", "is", "written as"), rows)
+
+
+def fields_of(shape: Shape) -> str:
+    inner = shape.element if isinstance(shape, ListOf | TableOf) else shape
+    assert isinstance(inner, Fields), shape
+    return f"`{inner.example}`\n\n{fields(inner.keys)}"
+
+
+def kinds() -> str:
+    rows = [(f"`{kind.name}`", kind.doc, code(kind.example)) for kind in keys.KINDS.values()]
+    return table(("key", "the node is", "example"), rows)
+
+
+def modifiers() -> str:
+    parts = []
+    for layer in dict.fromkeys(modifier.layer for modifier in keys.MODIFIERS.values()):
+        rows = [
+            (f"`{each.name}`", each.doc, wanted(each.shape), code(each.example))
+            for each in keys.MODIFIERS.values()
+            if each.layer == layer
+        ]
+        parts.append(f"### {layer.capitalize()}\n\n{table(('key', 'is', 'written as', 'example'), rows)}")
+    return "\n\n".join(parts)
+
+
+def kinds_and_modifiers() -> str:
+    rows = [
+        (f"`{each.name}`", *("●" if kind in each.kinds else "" for kind in keys.KINDS), DEFAULTS[each.default])
+        for each in keys.MODIFIERS.values()
+    ]
+    return table(("", *(f"`{kind}`" for kind in keys.KINDS), "in defaults"), rows)
+
+
+def command_line() -> str:
+    """The help of every command, as the program prints it."""
+    parts = []
+    for title, commands in app.SECTIONS.items():
+        parts.append(f"## {title}")
+        for name in commands:
+            command = import_module(f"graft.cli.commands.{name}").command
+            context = click.Context(command, info_name=f"graft {name}", terminal_width=88)
+            parts.append(f"### graft {name}\n\n```\n{command.get_help(context)}\n```")
+    return "\n\n".join(parts)
+
+
+DEFAULTS = {"every": "yes", "kind": "of a kind", "never": ""}
+
+
+def later_keys() -> str:
+    later = {**keys.LATER_KINDS, **keys.LATER_KEYS, **keys.LATER_TOP}
+    return table(("key", "what it will do"), [(f"`{name}`", text) for name, text in sorted(later.items())])
+
+
 EXITS = {
     "SUCCEEDED": "the run succeeded, or the command did what it was asked",
     "FAILED": "the run failed, or the command could not do its work",
@@ -82,13 +167,27 @@ def exit_codes() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "budgets": budgets,
+    "command-line": command_line,
     "commands": commands,
     "exit-codes": exit_codes,
+    "fields-of-catch": lambda: fields_of(keys.MODIFIERS["catch"].shape),
+    "fields-of-fail": lambda: fields_of(keys.KINDS["fail"].shape),
+    "fields-of-http": lambda: fields_of(keys.KINDS["http"].shape),
+    "fields-of-param": lambda: fields_of(keys.PARAM),
+    "fields-of-retry": lambda: fields_of(keys.MODIFIERS["retry"].shape),
+    "fields-of-secret": lambda: fields_of(keys.SECRET),
+    "functions": functions,
     "join-rules": join_rules,
+    "kinds": kinds,
+    "kinds-and-modifiers": kinds_and_modifiers,
+    "later-keys": later_keys,
+    "modifiers": modifiers,
     "run-states": lambda: moves(lifecycle.RUN),
     "scope-states": lambda: moves(lifecycle.SCOPE),
     "step-meanings": meanings,
     "step-states": lambda: moves(lifecycle.STEP),
+    "top-keys": lambda: fields(keys.TOP),
 }
 
 
