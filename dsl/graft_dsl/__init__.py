@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graft_dsl.codes import CODES, codes_page, explain
     from graft_dsl.compiling import Compiled, compile_file, compile_text
     from graft_dsl.diagnostics import Diagnostic, render
 
@@ -16,11 +17,14 @@ _HOMES = {
     "Compiled": "compiling",
     "compile_file": "compiling",
     "compile_text": "compiling",
+    "CODES": "codes",
+    "codes_page": "codes",
+    "explain": "codes",
     "Diagnostic": "diagnostics",
     "render": "diagnostics",
 }
 
-__all__ = ["Compiled", "Diagnostic", "compile_file", "compile_text", "render"]
+__all__ = ["CODES", "Compiled", "Diagnostic", "codes_page", "compile_file", "compile_text", "explain", "render"]
 
 
 def __getattr__(name: str) -> Any:

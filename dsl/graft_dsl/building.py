@@ -110,7 +110,7 @@ def _for_each(node: NodeDecl) -> ForEach:
 
 
 def _retry(given: dict[str, Any]) -> Retry:
-    fields = {
+    fields: dict[str, Any] = {
         _RETRY_FIELDS.get(key, key): tuple(value) if isinstance(value, list) else value for key, value in given.items()
     }
     if "max_ms" not in fields:
@@ -144,7 +144,7 @@ def _python(node: NodeDecl, numbers: dict[int, int]) -> Action:
 
 def _http(node: NodeDecl, numbers: dict[int, int]) -> Action:
     request = node.keys["http"]
-    fields = {key: value.tree if isinstance(value, Expr) else value for key, value in request.items()}
+    fields: dict[str, Any] = {key: value.tree if isinstance(value, Expr) else value for key, value in request.items()}
     return HttpAction(**fields, output=node.keys.get("output", "json"))
 
 

@@ -2,24 +2,24 @@
 
 Every expression is checked once, in the order of the blocks, so that the type of a node's `out` is known before it is
 read. What a type is made of and which types fit is said by `graft.plan.types`; expressions are checked by
-`graft_dsl.expressions`. Where nothing is known the type is `any`, which fits everywhere and is checked when it is there.
+`graft_dsl.expressions`. Where nothing is known the type is `any`, which fits everywhere and is checked when a value is
+there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import define, field
 
+from graft.expressions.trees import ROOTS
 from graft.plan.signature import Signature, SignatureResolver
 from graft.plan.types import assignable, convert, element_type, head, infer, optional, render_type, union
-from graft_dsl.declarations import MISSING, BlockDecl, Expr, FlowDecl, NodeDecl, ParamDecl
-from graft_dsl.diagnostics import At
+from graft_dsl.declarations import MISSING, BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.expressions import Scope, check
-from graft_dsl.linking import FIELDS, item_names, reader, ref_span
-from graft.expressions.trees import ROOTS
+from graft_dsl.linking import FIELDS, item_names, reader
 from graft_dsl.reach import Presence, mark
 from graft_dsl.suggest import closest, listed, quoted
 
@@ -55,6 +55,30 @@ _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*
 _IN_SHELL = re.compile(r"(?<!\\)\$\{(\s*)([A-Za-z_]\w*)((?:\.\w+|\[[^\]{}]*\])*)\s*\}")
 
 
+@define
+class Visible:
+    """The names of the nodes that an expression in `block` can see, the nearest first. Copies nothing."""
+
+    block: BlockDecl | None
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in block.nodes or name in block.finals for block in self._blocks())
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self._blocks():
+            yield from block.nodes
+            yield from block.finals
+
+    def __len__(self) -> int:
+        return sum(len(block.nodes) + len(block.finals) for block in self._blocks())
+
+    def _blocks(self) -> Iterator[BlockDecl]:
+        block = self.block
+        while block is not None:
+            yield block
+            block = block.parent
+
+
 def check_flow(flow: FlowDecl, python: SignatureResolver | None) -> None:
     """Check every expression of a linked flow and fill in what its nodes give. Problems go to its report."""
     checker = _Checker(flow, python)
@@ -70,7 +94,6 @@ class _Checker:
     params: Any = None
     presence: Presence = field(factory=Presence)
     signatures: dict[str, Signature | str] = field(factory=dict)
-    visible: dict[int, list[str]] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.params = ("record", tuple((param.name, param.type) for param in self.flow.params.values()))
@@ -429,6 +452,7 @@ class _Checker:
             expr.at,
             wanted=render_type(expected),
             got=render_type(expr.type),
+            notes=_differences(expr.type, expected),
         )
 
     def leaf(self, block: BlockDecl | None, node: NodeDecl | None, expr: Expr, expected: Any) -> Any:
@@ -438,7 +462,7 @@ class _Checker:
         for ref in parsed.refs:
             self.variable(block, node, expr, ref, types, absent)
         forbidden = {} if expr.key in SECRET_KEYS else NO_SECRETS
-        checked = check(parsed, Scope(types, absent, self.names(block), forbidden), expected)
+        checked = check(parsed, Scope(types, absent, Visible(block), forbidden), expected)
         for problem in checked.problems:
             self.flow.report.error(
                 problem.code,
@@ -460,7 +484,7 @@ class _Checker:
         types: dict[str, Any],
         absent: set[str],
     ) -> None:
-        """Put the type of one variable into `types`, if there is such a variable; into `absent` if it may not be there."""
+        """Put the type of one variable into `types`, if there is one; its name into `absent` if it may lack one."""
         name, _, what = ref.partition(".")
         if what in FIELDS and block is not None:
             self.node_variable(block, node, ref, name, what, types, absent)
@@ -523,15 +547,6 @@ class _Checker:
         failed = waiting is not None and waiting.keys.get("join") == "any_failed" and waiting.needs == [source.name]
         return ERROR if caught or failed else ("optional", ERROR)
 
-    def names(self, block: BlockDecl | None) -> list[str]:
-        """Nodes that expressions in `block` can see, the nearest first."""
-        if block is None:
-            return []
-        if id(block) not in self.visible:
-            own = [*block.nodes, *block.finals]
-            self.visible[id(block)] = own + (self.names(block.parent) if block.parent else [])
-        return self.visible[id(block)]
-
     # The rest of the flow
 
     def defaults(self) -> None:
@@ -542,6 +557,20 @@ class _Checker:
     def outputs(self) -> Any:
         outputs = self.flow.outputs
         return ("record", ()) if outputs is None else self.type_of(self.flow.root, None, outputs)
+
+
+def _differences(source: Any, target: Any) -> list[str]:
+    """Which fields keep one record from being the other."""
+    if head(source) != "record" or head(target) != "record" or "record" in (source, target):
+        return []
+    fields = dict(source[1])
+    found = []
+    for name, type_ in target[1]:
+        if name not in fields and type_ != "any" and head(type_) != "optional":
+            found.append(f"{quoted(name)} is missing")
+        elif name in fields and not assignable(fields[name], type_):
+            found.append(f"{quoted(name)} is {render_type(fields[name])}, not {render_type(type_)}")
+    return found[:8]
 
 
 def _constant_tree(value: Any) -> tuple[Any, ...]:

@@ -10,9 +10,11 @@ before anything is raised.
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -23,7 +25,7 @@ from graft.plan.signature import SignatureResolver
 from graft_dsl.building import build_plan
 from graft_dsl.checking import check_flow
 from graft_dsl.declarations import FlowDecl, NodeDecl
-from graft_dsl.diagnostics import Diagnostic, Report, render
+from graft_dsl.diagnostics import Diagnostic, NoteAt, Report, render
 from graft_dsl.linking import link
 from graft_dsl.places import Offset, TomlSource
 from graft_dsl.reach import report_unreachable
@@ -63,6 +65,18 @@ def compile_text(
     compiler = _Compiler(python)
     source = TomlSource(filename, _normal(text))
     return compiler.compile(source, Report(source), None, base or Path(), Path(filename).stem)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing that compiling makes can be collected before its end; looking for it would take half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _refuse(name: str, code: str, message: str) -> None:
@@ -129,11 +143,13 @@ class _Compiler:
     def compile(self, source: TomlSource, report: Report, path: Path | None, base: Path, stem: str) -> Compiled:
         key = os.path.realpath(path) if path is not None else ""
         self.opened.append((key, source.name, None, None))
-        self.flow(source, report, base, stem)
+        with _without_collector():
+            self.flow(source, report, base, stem)
         diagnostics = [each for one in self.reports for each in one.diagnostics()]
         if any(each.severity == "error" for each in diagnostics):
             raise InvalidFlow(render(diagnostics), tuple(diagnostics))
-        return Compiled(build_plan(self.done[::-1]), path, tuple(diagnostics))
+        with _without_collector():
+            return Compiled(build_plan(self.done[::-1]), path, tuple(diagnostics))
 
     def flow(self, source: TomlSource, report: Report, base: Path, stem: str) -> FlowDecl | None:
         """Read, link and check one flow, after the flows it includes."""
@@ -189,7 +205,7 @@ class _Compiler:
         names = [os.path.basename(opened) or shown for opened, shown, _, _ in self.opened]
         start = next(i for i, (opened, *_) in enumerate(self.opened) if opened == key)
         ring = [*names[start:], names[start]]
-        notes = [
+        notes: list[NoteAt] = [
             (f"{quoted(names[i])} is included here", (*by.at, "flow"), "value", of.source)
             for i, (_, _, by, of) in enumerate(self.opened)
             if i > start and by is not None and of is not None

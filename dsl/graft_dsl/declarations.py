@@ -1,8 +1,8 @@
 """What an author declared, before anything is checked against anything else.
 
 Both front ends build these; linking, checking and building the plan read nothing else. Values of keys are already what
-the plan needs (milliseconds, type trees, `Expr`s); names are not resolved yet. `at` is a handle that the flow's `source`
-can place.
+the plan needs (milliseconds, type trees, `Expr`s); names are not resolved yet. `at` is a handle that the flow's
+`source` can place.
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ Part = Literal["key", "value"]
 At = Any
 """Where something was written: a handle that only its `Source` understands (the TOML reader's is a key path)."""
 
+NoteAt = tuple[str, At, Part, "Source | None"] | str
+"""A note before it is placed: a text, or a text with the place it is about (source None: that of the problem)."""
+
 MAX_RENDERED = 100
 WINDOW = 110  # characters of a source line that are shown
 
@@ -80,7 +83,7 @@ class _Found:
     wanted: str | None
     got: str | None
     suggestion: str | None
-    notes: tuple[tuple[str, At, Part, Source | None] | str, ...]
+    notes: tuple[NoteAt, ...]
     severity: Severity
 
 
@@ -103,10 +106,10 @@ class Report:
         wanted: str | None = None,
         got: str | None = None,
         suggestion: str | None = None,
-        notes: Iterable[tuple[str, At, Part, Source | None] | str] = (),
+        notes: Iterable[NoteAt] = (),
         severity: Severity = "error",
     ) -> None:
-        """Record a problem. A note is a text, or a text with the place it is about (source None: the same)."""
+        """Record a problem."""
         self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity))
         self.errors += severity == "error"
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Literal
 
 from attrs import define, field
 
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl
-from graft_dsl.diagnostics import At, Report
+from graft_dsl.diagnostics import At, NoteAt, Report
 from graft_dsl.suggest import closest, quoted
 
 FIELDS = frozenset({"out", "error", "status", "attempts"})
@@ -59,7 +60,7 @@ def link(flow: FlowDecl) -> bool:
 
 
 def reader(block: BlockDecl, node: NodeDecl, name: str) -> tuple[NodeDecl | None, NodeDecl]:
-    """Who is called `name` where `node` of `block` stands, and who in that one's block waits for it: the node or the group it is in."""
+    """Who is called `name` where `node` of `block` stands, and who waits for it: in its block, `node` or its group."""
     waiting = node
     inside: BlockDecl | None = block
     while inside is not None:
@@ -321,7 +322,7 @@ def _knots(
 
 def _cut(path: list[NodeDecl], node: NodeDecl) -> list[NodeDecl]:
     """Take everything from `node` on off the end of `path`."""
-    knot = []
+    knot: list[NodeDecl] = []
     while not knot or knot[-1] is not node:
         knot.append(path.pop())
     return knot
@@ -354,10 +355,10 @@ def _report_cycle(links: Links, cycle: list[NodeDecl]) -> None:
     names = [node.name for node in ring]
     if len(names) > MAX_CYCLE_SHOWN:
         names = [*names[: MAX_CYCLE_SHOWN - 2], f"… ({len(names) - MAX_CYCLE_SHOWN} more)", *names[-2:]]
-    steps = list(zip(ring, ring[1:], strict=False))
+    steps = list(pairwise(ring))
     edges = [links.edges(node)[source.name] for node, source in steps]
     said = {"need": "waits for", "after": "waits for", "catch": "is started by a failure of"}
-    notes = [
+    notes: list[NoteAt] = [
         (f"{quoted(node.name)} {said[edge.kind]} {quoted(source.name)}", edge.at, "value", None)
         for (node, source), edge in list(zip(steps, edges, strict=True))[:MAX_CYCLE_SHOWN]
     ]

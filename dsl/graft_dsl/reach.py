@@ -117,7 +117,7 @@ def report_unreachable(flow: FlowDecl, block: BlockDecl) -> None:
                 "GR204",
                 f"{quoted(node.name)} can never start: a failure of what it needs ends the scope before",
                 (*at, "join"),
-                suggestion=f'let {listed([n.name for n in needs])} say `on_failure = "continue"`, or `catch` the failure',
+                suggestion='let one of them say `on_failure = "continue"`, or `catch` its failure',
             )
         elif join == "all_succeeded":
             _both_ways(flow, node, needs)
@@ -150,7 +150,8 @@ def _both_ways(flow: FlowDecl, node: NodeDecl, needs: list[NodeDecl]) -> None:
             continue
         flow.report.error(
             "GR204",
-            f"{quoted(node.name)} can never start: {quoted(handler.name)} runs only when {quoted(blocked[0].name)} has failed",
+            f"{quoted(node.name)} can never start: {quoted(handler.name)} runs only when "
+            f"{quoted(blocked[0].name)} has failed",
             node.at,
             part="key",
             suggestion='join = "any_succeeded"',

@@ -310,7 +310,7 @@ class ValueReader:
         if kind is bool:
             return self.constant(value, at)
         if kind is int or kind is float:
-            if not math.isfinite(value) or abs(value) > MAX_INTEGER and kind is int:
+            if not math.isfinite(value) or (abs(value) > MAX_INTEGER and kind is int):
                 what = "has no JSON form" if kind is float else "is too large for a 64-bit integer"
                 self.report.error("GR030", f"{str(value)[:40]} {what}", at, wanted="a finite number of 64 bits")
                 return BAD

@@ -14,7 +14,7 @@ import tomli
 from attrs import define, field
 
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl, SecretDecl
-from graft_dsl.diagnostics import At, Part, Report
+from graft_dsl.diagnostics import At, NoteAt, Part, Report
 from graft_dsl.keys import (
     KINDS,
     LATER_KEYS,
@@ -64,7 +64,7 @@ def parse_document(source: TomlSource, report: Report) -> dict[str, Any] | None:
 
 def _report_repeated(source: TomlSource, report: Report, repeated: Iterable[tuple[At, tuple[int, int]]]) -> None:
     for path, span in repeated:
-        notes = [("the first one is here", path, "key", None)]
+        notes: list[NoteAt] = [("the first one is here", path, "key", None)]
         report.error("GR002", f"{quoted('.'.join(map(str, path)))} is set twice", Offset(*span), notes=notes)
 
 

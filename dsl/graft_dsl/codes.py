@@ -1,0 +1,416 @@
+"""Every diagnostic code with its explanation, a file that gives it, and the same file put right.
+
+`graft explain CODE` and the page of codes are printed from here; the tests compile both files of every code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import field, frozen
+
+from graft_dsl.code_examples import EXPRESSION_EXAMPLES
+from graft_dsl.expressions.codes import EXPRESSION_CODES
+
+
+@frozen
+class Code:
+    """`bad` gives the code, `good` compiles; None where no text of a flow can give it. `files` stand beside both."""
+
+    code: str
+    title: str
+    text: str
+    bad: str | None = None
+    good: str | None = None
+    files: dict[str, str] = field(factory=dict, hash=False)
+    encoding: str = "utf-8"
+
+
+def _code(code: str, title: str, text: str, bad: str | None = None, good: str | None = None, **more: object) -> Code:
+    def trim(example: str | None) -> str | None:
+        return None if example is None else example.strip("\n") + "\n"
+
+    return Code(code, title, text.strip(), trim(bad), trim(good), **more)  # type: ignore[arg-type]
+
+
+_OWN = (
+    _code(
+        "GR001",
+        "not TOML",
+        "The file does not follow the grammar of TOML. The place is where reading stopped; the mistake is there or just\n"
+        "before. Texts stand between quotes, keys and values are joined by `=`, a `[table]` stands on its own line.",
+        "[nodes.hello]\nrun = echo hello",
+        "[nodes.hello]\nrun = 'echo hello'",
+    ),
+    _code(
+        "GR002",
+        "a key is set twice",
+        "TOML allows each key once. Both places are shown; remove one.",
+        "[nodes.hello]\nrun = 'echo hello'\ntimeout = '5s'\ntimeout = '9s'",
+        "[nodes.hello]\nrun = 'echo hello'\ntimeout = '9s'",
+    ),
+    _code(
+        "GR003",
+        "the file cannot be read",
+        "There is no such file, it is a directory or a device, or its permissions forbid it.",
+    ),
+    _code(
+        "GR004",
+        "not UTF-8",
+        "TOML files are UTF-8. Save the file in that encoding.",
+        "name = 'café'\n[nodes.hello]\nrun = 'true'",
+        "name = 'cafe'\n[nodes.hello]\nrun = 'true'",
+        encoding="latin-1",
+    ),
+    _code(
+        "GR005", "the file is too large", "A flow file has at most 16 MiB. Data belongs in files that the nodes read."
+    ),
+    _code(
+        "GR006",
+        "a newer version of the language",
+        "`graft = 1` names the version of the language. This Graft does not know the version of this file: use a newer one.",
+        "graft = 2\n[nodes.hello]\nrun = 'true'",
+        "graft = 1\n[nodes.hello]\nrun = 'true'",
+    ),
+    _code(
+        "GR007",
+        "nested too deep",
+        "Values nest at most 32 levels deep, groups 16. Deeper structures belong into sub-flows, or into files of data.",
+        "[nodes.x]\nvalue = " + "[" * 40 + "]" * 40,
+        "[nodes.x]\nvalue = [[[]]]",
+    ),
+    _code(
+        "GR010",
+        "unknown key",
+        "The language has no such key at this place. If it is a key of another tool, the suggestion says what it is called\n"
+        "here. `graft schema` prints a JSON Schema that editors complete keys with.",
+        "[nodes.hello]\nrun = 'true'\ntimout = '5s'",
+        "[nodes.hello]\nrun = 'true'\ntimeout = '5s'",
+    ),
+    _code(
+        "GR011",
+        "not in this version",
+        "The key is part of the language, but this version of Graft does not run it yet. It is refused rather than ignored:\n"
+        "a flow must not run differently from what it says.",
+        "[nodes.hello]\nrun = 'true'\npriority = 5",
+        "[nodes.hello]\nrun = 'true'",
+    ),
+    _code(
+        "GR012",
+        "wrong type of value",
+        "The key takes another type of TOML value: a list in brackets, a table in braces, a text in quotes.",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nrun = 'true'\nneeds = 'a'",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nrun = 'true'\nneeds = ['a']",
+    ),
+    _code(
+        "GR013",
+        "not one of the choices",
+        "The key takes one of a few words.",
+        "[nodes.a]\nrun = 'true'\noutput = 'jsn'",
+        "[nodes.a]\nrun = 'true'\noutput = 'json'",
+    ),
+    _code(
+        "GR014",
+        "out of range",
+        "The number is too small or too large for this key.",
+        "[nodes.a]\nrun = 'true'\nretry = { attempts = 0 }",
+        "[nodes.a]\nrun = 'true'\nretry = { attempts = 3 }",
+    ),
+    _code(
+        "GR015",
+        "not a duration",
+        "A duration is a number and a unit: `500ms`, `90s`, `1.5h`, `2d`, also `1h 30m`. A number without a unit could mean\n"
+        "anything, so it is refused. Units: ms, s, m, h, d, w.",
+        "[nodes.a]\nrun = 'true'\ntimeout = 30",
+        "[nodes.a]\nrun = 'true'\ntimeout = '30s'",
+    ),
+    _code(
+        "GR017",
+        "not a name",
+        "Names of nodes, params, secrets and items begin with a letter and go on with letters, digits and `_`, as they stand in\n"
+        "expressions. Roots (`params run item index secrets`), functions (`len`, `sum`, …) and words of the expression language\n"
+        "(`if`, `in`, `not`, …) cannot be names.",
+        "[nodes.fetch-order]\nrun = 'true'",
+        "[nodes.fetch_order]\nrun = 'true'",
+    ),
+    _code(
+        "GR018",
+        "a name is taken",
+        "Two things that can be read at the same place need different names: nodes of a scope and its `finally`, and the item\n"
+        "of a map.",
+        "[nodes.a]\nrun = 'true'\n[finally.a]\nrun = 'true'",
+        "[nodes.a]\nrun = 'true'\n[finally.tidy]\nrun = 'true'",
+    ),
+    _code(
+        "GR019",
+        "something is missing",
+        "A key that must be there is not.",
+        "[nodes.a]\nhttp = { method = 'GET' }",
+        "[nodes.a]\nhttp = { method = 'GET', url = 'https://example.com' }",
+    ),
+    _code(
+        "GR020",
+        "two kinds",
+        "A node has exactly one kind: `run exec python http flow sleep value nodes` or `fail`. Make two nodes of it.",
+        "[nodes.a]\nrun = 'true'\npython = 'shop:total'",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+    ),
+    _code(
+        "GR021",
+        "no kind",
+        "A node has exactly one kind, the key that says what it does.",
+        "[nodes.a]\ntimeout = '5s'",
+        "[nodes.a]\nrun = 'true'\ntimeout = '5s'",
+    ),
+    _code(
+        "GR022",
+        "a key in the wrong place",
+        "The key exists, but says nothing about a node of this kind; the message names the kinds that have it.",
+        "[nodes.a]\nsleep = '5s'\nenv = { X = '1' }",
+        "[nodes.a]\nrun = 'sleep $X'\nenv = { X = '1' }",
+    ),
+    _code(
+        "GR023",
+        "a key without its partner",
+        "The key says more about another one, which is not there.",
+        "[nodes.a]\nrun = 'true'\nmax_parallel = 4",
+        "[nodes.a]\nrun = 'echo $X'\nenv = { X = '${ item }' }\nfor_each = [1, 2, 3]\nmax_parallel = 4",
+    ),
+    _code(
+        "GR024",
+        "no default for this key",
+        "`[defaults]` holds keys that mean the same on many nodes, such as `timeout`, `retry` and `env`; `[defaults.KIND]` also\n"
+        "those of one kind. Edges and maps belong to one node.",
+        "[defaults]\nneeds = ['a']\n[nodes.a]\nrun = 'true'",
+        "[defaults]\ntimeout = '1m'\n[nodes.a]\nrun = 'true'",
+    ),
+    _code(
+        "GR025",
+        "the text of run is not templated",
+        "A value that is put into the text of a shell command can become part of the program. So `run` is handed to the shell\n"
+        "as it stands, and values come in through `env`, `stdin`, or the arguments of `exec`. Shell variables such as\n"
+        "`$NAME` and `${NAME:-x}` are the shell's own, and fine.",
+        "[params.id]\ntype = 'string'\n[nodes.a]\nrun = 'echo ${ params.id }'",
+        "[params.id]\ntype = 'string'\n[nodes.a]\nrun = 'echo \"$ID\"'\nenv = { ID = '${ params.id }' }",
+    ),
+    _code(
+        "GR026",
+        "this cannot be computed",
+        "The plan is made before the flow runs, so what shapes it (names, files, durations, defaults) is written out.",
+        "[params.t]\ntype = 'duration'\n[nodes.a]\nrun = 'true'\ntimeout = '${ params.t }'",
+        "[nodes.a]\nrun = 'true'\ntimeout = '5s'",
+    ),
+    _code(
+        "GR027",
+        "not an error type",
+        "Error types are `timeout`, `exit.1`, `signal.SIGKILL`, `http.404`, `http.5xx`, `http.connect`, `python.ValueError`,\n"
+        "`expression`, `output_schema`, `too_large`, `lost_member`, `rejected`, the types of `fail`, and `*` for all.",
+        "[nodes.a]\nrun = 'true'\nretry = { on = ['exit.one'] }",
+        "[nodes.a]\nrun = 'true'\nretry = { on = ['exit.1'] }",
+    ),
+    _code(
+        "GR028",
+        "not a type",
+        "Types are `string int float bool date datetime duration bytes record any`, `list[T]`, `table[T]`, `T?` for what may be\n"
+        'null, `enum["a", "b"]`, and tables of fields.',
+        "[nodes.a]\nrun = 'true'\noutput = 'json'\nreturns = 'strng'",
+        "[nodes.a]\nrun = 'true'\noutput = 'json'\nreturns = 'string'",
+    ),
+    _code(
+        "GR029",
+        "not a Python function",
+        "A Python target is a module and a function in it, with a colon between them: `shop.pricing:quote`.",
+        "[nodes.a]\npython = 'shop.total'\nwith = { order = { cents = 5 } }",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+    ),
+    _code(
+        "GR030",
+        "not a JSON number",
+        "Values of a flow are JSON values. Infinite numbers and `nan` have no JSON form, and whole numbers have 64 bits.",
+        "[nodes.a]\nvalue = { limit = inf }",
+        "[nodes.a]\nvalue = { limit = 1e300 }",
+    ),
+    _code(
+        "GR201",
+        "unknown need",
+        "`needs` names nodes of the same block: of the flow, or of the same group.",
+        "[nodes.fetch]\nrun = 'true'\n[nodes.b]\nneeds = ['fetsh']\nrun = 'true'",
+        "[nodes.fetch]\nrun = 'true'\n[nodes.b]\nneeds = ['fetch']\nrun = 'true'",
+    ),
+    _code(
+        "GR202",
+        "a node needs itself",
+        "A node starts when what it needs has ended, so it can need neither itself nor the group that it is in.",
+        "[nodes.a]\nrun = 'true'\nneeds = ['a']",
+        "[nodes.a]\nrun = 'true'",
+    ),
+    _code(
+        "GR203",
+        "a cycle",
+        "Each of these nodes waits for the next one, so none could ever start. `needs`, every reference to another node and\n"
+        "`catch` count. Remove one of the edges; for repeated work use `for_each`.",
+        "[nodes.a]\nneeds = ['c']\nrun = 'true'\n[nodes.b]\nneeds = ['a']\nrun = 'true'\n[nodes.c]\nneeds = ['b']\nrun = 'true'",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\nrun = 'true'\n[nodes.c]\nneeds = ['b']\nrun = 'true'",
+    ),
+    _code(
+        "GR204",
+        "a node that can never start",
+        "Whatever happens, the join of this node is never met: what it needs excludes itself, or ends the scope before.",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\njoin = 'any_failed'\nrun = 'true'",
+        "[nodes.a]\nrun = 'true'\non_failure = 'continue'\n[nodes.b]\nneeds = ['a']\njoin = 'any_failed'\nrun = 'true'",
+    ),
+    _code(
+        "GR205",
+        "unknown target of a catch",
+        "`to` names the node that a caught failure starts; it stands in the same block.",
+        "[nodes.a]\nrun = 'true'\ncatch = [{ on = ['*'], to = 'tidyy' }]\n[nodes.tidy]\nrun = 'true'",
+        "[nodes.a]\nrun = 'true'\ncatch = [{ on = ['*'], to = 'tidy' }]\n[nodes.tidy]\nrun = 'true'",
+    ),
+    _code(
+        "GR206",
+        "what the target of a catch can be",
+        "A node that a `catch` leads to is started by that alone: it has no `needs` and no `join`, and it is not the node\n"
+        'whose failure it handles. `ends = "failed"` stands only on such a node.',
+        "[nodes.a]\nrun = 'true'\nends = 'failed'",
+        "[nodes.a]\nrun = 'true'\ncatch = [{ on = ['*'], to = 'b' }]\n[nodes.b]\nrun = 'true'\nends = 'failed'",
+    ),
+    _code(
+        "GR207",
+        "needs across a scope",
+        "A group starts and ends as a whole: outside, it is the group that is needed; what a node inside waits for outside, the\n"
+        "group waits for. `finally` begins when all other nodes have ended.",
+        "[nodes.a]\nrun = 'true'\n[nodes.g.nodes.b]\nneeds = ['a']\nrun = 'true'",
+        "[nodes.a]\nrun = 'true'\n[nodes.g]\nneeds = ['a']\n[nodes.g.nodes.b]\nrun = 'true'",
+    ),
+    _code(
+        "GR208",
+        "needed twice",
+        "The list names a node twice. Once is enough. (A warning.)",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a', 'a']\nrun = 'true'",
+        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\nrun = 'true'",
+    ),
+    _code(
+        "GR209",
+        "reading a finally node",
+        "`finally` nodes run when all others have ended, so only other `finally` nodes can read them.",
+        "[nodes.a]\nvalue = '${ tidy.out }'\n[finally.tidy]\nrun = 'true'",
+        "[nodes.a]\nvalue = 1\n[finally.tidy]\nrun = 'true'",
+    ),
+    _code(
+        "GR301",
+        "a parameter is missing",
+        "The function, or the flow, has a parameter without a default that `with` does not give.",
+        "[nodes.a]\npython = 'shop:total'",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+    ),
+    _code(
+        "GR302",
+        "an unknown parameter",
+        "`with` names a parameter that the function, or the flow, does not have.",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 }, currncy = 'EUR' }",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 }, currency = 'EUR' }",
+    ),
+    _code(
+        "GR303",
+        "an argument of another type",
+        "The value has another type than the parameter it is for: see `[params]` of the flow, or the function's annotations.",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = 'o1' }",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+    ),
+    _code(
+        "GR304",
+        "not a text",
+        "Variables, arguments, headers and the standard input are texts. Lists and tables have several: say which one, with\n"
+        "`json(x)`, `join(x, ',')`, or a field.",
+        "[nodes.a]\nvalue = [1, 2]\n[nodes.b]\nrun = 'true'\nenv = { ALL = '${ a.out }' }",
+        "[nodes.a]\nvalue = [1, 2]\n[nodes.b]\nrun = 'true'\nenv = { ALL = '${ json(a.out) }' }",
+    ),
+    _code(
+        "GR305",
+        "returns does not fit",
+        "`returns` declares the type of the result, and `output`, or the function's annotation, gives another one.",
+        "[nodes.a]\nrun = 'true'\nreturns = 'int'",
+        "[nodes.a]\nrun = 'echo 5'\noutput = 'json'\nreturns = 'int'",
+    ),
+    _code(
+        "GR306",
+        "the Python function cannot be called",
+        "The module or the function is not there, seen from the directory of the flow file and the Python that runs `graft`.",
+        "[nodes.a]\npython = 'shop:totl'",
+        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+    ),
+    _code(
+        "GR307",
+        "nothing to map over",
+        "`for_each` takes a list or a table, or an expression that gives one.",
+        "[nodes.a]\nfor_each = '${ 5 }'\nvalue = '${ item }'",
+        "[nodes.a]\nfor_each = '${ range(5) }'\nvalue = '${ item }'",
+    ),
+    _code(
+        "GR401",
+        "the sub-flow cannot be read",
+        "`flow` names a file, from the directory of the file that says it.",
+        "[nodes.a]\nflow = 'pic.toml'",
+        "[nodes.a]\nflow = 'pick.toml'",
+        files={"pick.toml": "[nodes.x]\nvalue = 1\n"},
+    ),
+    _code(
+        "GR402",
+        "flows that include each other",
+        "A flow that contains itself would have no end. The files are shown in the order in which they include each other.",
+        "[nodes.a]\nflow = 'flow.toml'",
+        "[nodes.a]\nflow = 'pick.toml'",
+        files={"pick.toml": "[nodes.x]\nvalue = 1\n"},
+    ),
+    _code("GR403", "flows nest too deep", "Flows include flows at most 16 levels deep."),
+    _code(
+        "GR501",
+        "a wrong default",
+        "The default of a param has another type than the param, or breaks its limits.",
+        "[params.n]\ntype = 'int'\ndefault = 'three'\n[nodes.a]\nvalue = '${ params.n }'",
+        "[params.n]\ntype = 'int'\ndefault = 3\n[nodes.a]\nvalue = '${ params.n }'",
+    ),
+    _code(
+        "GR502",
+        "a limit that does not fit",
+        "`pattern` limits strings; `min` and `max` limit numbers, and the length of strings and lists; `values` are of the\n"
+        "param's type.",
+        "[params.n]\ntype = 'int'\npattern = '^a'\n[nodes.a]\nvalue = '${ params.n }'",
+        "[params.n]\ntype = 'int'\nmin = 1\n[nodes.a]\nvalue = '${ params.n }'",
+    ),
+    _code(
+        "GR503",
+        "the source of a secret",
+        "A secret comes from one place: an environment variable (`env`) or a file (`file`) of the member that runs the step.",
+        "[secrets.token]\nenv = 'TOKEN'\nfile = 'token.txt'\n[nodes.a]\nrun = 'true'",
+        "[secrets.token]\nenv = 'TOKEN'\n[nodes.a]\nrun = 'true'",
+    ),
+)
+
+
+def _all() -> Iterator[Code]:
+    yield from _OWN
+    for code, (title, text) in EXPRESSION_CODES.items():
+        bad, good = EXPRESSION_EXAMPLES.get(code, (None, None))
+        yield _code(code, title, text, bad, good)
+
+
+CODES: dict[str, Code] = {each.code: each for each in sorted(_all(), key=lambda each: each.code)}
+
+
+def explain(code: str) -> str:
+    """What a code means, as markdown. Raises KeyError for a code that does not exist."""
+    known = CODES[code.upper()]
+    parts = [f"# {known.code}: {known.title}", known.text]
+    if known.bad is not None:
+        parts.append(f"```toml\n{known.bad}```")
+    if known.good is not None:
+        parts.append(f"Put right:\n\n```toml\n{known.good}```")
+    return "\n\n".join(parts) + "\n"
+
+
+def codes_page() -> str:
+    """The reference page of all codes, as markdown."""
+    sections = [explain(code).replace("# ", "## ", 1) for code in CODES]
+    head = "# Diagnostics\n\nEvery code that a flow file can be refused with, and how to put it right.\n"
+    return "\n".join([head, *sections])
