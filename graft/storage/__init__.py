@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from graft.storage.check import Report, verify
+from graft.storage.lock import Holder, read_holder
 from graft.storage.memory import MemoryStore
+from graft.storage.reader import LmdbReader, open_reader
 from graft.storage.store import LmdbStore, open_store
 
-__all__ = ["LmdbStore", "MemoryStore", "open_store"]
+__all__ = [
+    "Holder",
+    "LmdbReader",
+    "LmdbStore",
+    "MemoryStore",
+    "Report",
+    "open_reader",
+    "open_store",
+    "read_holder",
+    "verify",
+]

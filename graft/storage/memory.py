@@ -7,12 +7,13 @@ what was committed; the simulated disk adds faults on top of this.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from threading import Lock
 
-from graft.errors import StorageError, StoreFull
+from graft.errors import StorageError
 from graft.interfaces import TABLES, Change, Entry, LogBounds, Turn, Usage
 from graft.storage.records import EMPTY
-from graft.storage.turns import bounds_after, check_turn, purge_end
+from graft.storage.turns import Quota, bounds_after, check_key, check_turn, is_empty, purge_end
 
 DEFAULT_QUOTA = 1 << 40
 
@@ -21,7 +22,7 @@ class MemoryStore:
     """Satisfies `graft.interfaces.Store`. Safe to read from any thread while one thread commits."""
 
     def __init__(self, *, quota_bytes: int = DEFAULT_QUOTA) -> None:
-        self._quota = quota_bytes
+        self._quota = Quota(quota_bytes)
         self._lock = Lock()
         self._log: dict[int, Entry] = {}
         self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
@@ -31,19 +32,29 @@ class MemoryStore:
         self._used = 0
         self._closed = False
 
-    def commit(self, turn: Turn) -> None:
+    def commit(self, turn: Turn, staged: Callable[[], None] | None = None) -> None:
         with self._lock:
             self._check_open()
             check_turn(self._bounds, turn)
-            for table, _key, _value in turn.changes:
+            for table, key, _value in turn.changes:
                 self._tables[table]  # an unknown table is a KeyError before anything is written
-            self._check_quota(turn)
+                check_key(key)
+            if is_empty(self._bounds, turn):
+                return
+            limit = self._quota.limit(turn)
+            if limit is not None and (used := self._used + self._growth(turn)) > limit:
+                raise self._quota.full(used)
+            if staged is not None:
+                staged()
             self._write(turn)
 
-    def _check_quota(self, turn: Turn) -> None:
-        growth = sum(len(e.data) for e in turn.entries) + sum(len(v) for _t, _k, v in turn.changes if v)
-        if growth and self._used + growth > self._quota:
-            raise StoreFull(f"the store is full: {self._used} of {self._quota} bytes are used")
+    def _growth(self, turn: Turn) -> int:
+        total = sum(len(entry.data) for entry in turn.entries)
+        for (table, key), value in {(table, key): value for table, key, value in turn.changes}.items():
+            old = self._tables[table].get(key)
+            total += 0 if value is None else len(key) + len(value)
+            total -= 0 if old is None else len(key) + len(old)
+        return total
 
     def _write(self, turn: Turn) -> None:
         if turn.truncate_from is not None:
@@ -102,6 +113,7 @@ class MemoryStore:
 
     def get(self, table: str, key: bytes) -> bytes | None:
         self._check_open()
+        check_key(key)
         return self._tables[table].get(key)
 
     def scan(
@@ -125,7 +137,7 @@ class MemoryStore:
             return [(key, rows[key]) for key in (chosen if limit is None else chosen[:limit])]
 
     def usage(self) -> Usage:
-        return Usage(self._used, self._quota)
+        return Usage(self._used, self._quota.quota_bytes)
 
     def close(self) -> None:
         self._closed = True
@@ -133,7 +145,7 @@ class MemoryStore:
     def crash(self) -> MemoryStore:
         """The store as a new process finds it: everything committed, nothing else. This one is closed."""
         with self._lock:
-            survivor = MemoryStore(quota_bytes=self._quota)
+            survivor = MemoryStore(quota_bytes=self._quota.quota_bytes)
             survivor._log = dict(self._log)
             survivor._tables = {table: dict(rows) for table, rows in self._tables.items()}
             survivor._hard, survivor._bounds, survivor._used = self._hard, self._bounds, self._used

@@ -1,22 +1,34 @@
 """The store over LMDB: log and state in one environment, one transaction and one fsync a turn.
 
-LMDB is a copy-on-write B+ tree: a transaction writes new pages, syncs them, then writes one of two meta pages. A
-process that dies in between leaves the older root in place. See `docs/internals/storage-format.md`.
+LMDB is a copy-on-write B+ tree: a transaction writes new pages, syncs them, then writes one of two meta pages and
+syncs that. A process that dies in between leaves the older root in place, so a turn is there as a whole or not at all.
+See `docs/internals/storage-format.md`.
+
+Rejected: LMDB's write map (a full disk becomes a SIGBUS, a stray pointer damages the file, and it measured no faster);
+its modes without sync (a commit would be a promise that a power cut breaks); one record for all entries of a turn
+(1000 puts cost 0.1 ms, so there is nothing to win).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from struct import Struct
 from threading import Lock
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import lmdb
 
+from graft.errors import StorageError, StoreCorrupt, StoreFull, SyncFailed
 from graft.interfaces import Change, Entry, LogBounds, Turn, Usage
+from graft.storage.check import INLINE_BYTES, BackgroundCheck, walk_file
+from graft.storage.directory import Layout, bring_up_to_date, prepare
+from graft.storage.environment import create_store, open_environment, read_meta
+from graft.storage.failures import translate, translate_commit
+from graft.storage.lock import DirectoryLock
+from graft.storage.reads import Reads
 from graft.storage.records import (
-    ALL_TABLES,
-    EMPTY,
     HARD_KEY,
     HEAD,
     HEAD_KEY,
@@ -24,135 +36,238 @@ from graft.storage.records import (
     Head,
     damaged,
     pack_checksum,
-    pack_entry,
     pack_index,
     seal,
     seed,
-    unpack_entry,
-    unseal,
 )
-from graft.storage.turns import bounds_after, check_turn, purge_end
+from graft.storage.turns import Quota, bounds_after, check_turn, is_empty, purge_end
+
+if TYPE_CHECKING:
+    from graft.storage.reads import Transaction
 
 DEFAULT_QUOTA = 16 << 30
 DEFAULT_MAP = 64 << 30
-MAX_READERS = 126
+READER_CHECK_TURNS = 512
+"""Every so many turns the slots of readers that died are cleared; until then they pin old pages."""
+
+_INDEX_TERM = Struct(">QQ").pack
 
 
-def open_store(path: Path | str, *, quota_bytes: int = DEFAULT_QUOTA, map_bytes: int = DEFAULT_MAP) -> LmdbStore:
-    """Open the data directory `path` for writing; make it when it is not there."""
-    directory = Path(path)
-    (directory / "store").mkdir(parents=True, exist_ok=True)
-    environment = lmdb.Environment(
-        str(directory / "store"), map_size=map_bytes, max_dbs=len(ALL_TABLES), max_readers=MAX_READERS, max_spare_txns=4
-    )
-    return LmdbStore(environment, quota_bytes)
+def open_store(
+    path: Path | str,
+    *,
+    quota_bytes: int = DEFAULT_QUOTA,
+    map_bytes: int = DEFAULT_MAP,
+    command: str | None = None,
+    inline_check_bytes: int = INLINE_BYTES,
+) -> LmdbStore:
+    """Open the data directory `path` for writing; make it when it is not there.
+
+    `quota_bytes` is what the store may hold; `map_bytes` is address space, reserved once, at least twice the quota.
+    `command` names this process to others, by default its command line. Call `close` on the result.
+
+    Raises StoreHeld, StoreReadOnly, StoreFull, StoreCorrupt, StoreFormatUnknown, or StorageError when the path cannot
+    be a data directory.
+    """
+    layout = prepare(Path(path))
+    try:
+        lock = DirectoryLock.take(layout.lock, command)
+    except OSError as error:
+        raise translate(error, layout.root) from error
+    try:
+        return _open_locked(layout, lock, quota_bytes, max(map_bytes, 2 * quota_bytes), inline_check_bytes)
+    except BaseException as error:
+        lock.release(closed_at=None if lock.previous is None else lock.previous.closed_at)
+        if isinstance(error, (lmdb.Error, OSError)):
+            raise translate(error, layout.root) from error
+        raise
+
+
+def _open_locked(
+    layout: Layout, lock: DirectoryLock, quota_bytes: int, map_bytes: int, inline_check_bytes: int
+) -> LmdbStore:
+    is_new = create_store(layout, map_bytes)
+    bring_up_to_date(layout)
+    meta = read_meta(layout.data)
+    check: BackgroundCheck | None = None
+    in_order = is_new or (lock.previous is not None and lock.previous.closed_at == meta.transaction)
+    if not in_order and layout.data.stat().st_size <= inline_check_bytes:
+        if (error := walk_file(layout.data).error(layout.root)) is not None:
+            raise error
+    elif not in_order:
+        check = BackgroundCheck(layout.root)
+    try:
+        environment, reads, head = open_environment(layout, map_bytes, readonly=False)
+    except BaseException:
+        if check is not None:
+            check.stop()
+        raise
+    environment.reader_check()
+    return LmdbStore(layout, lock, environment, reads, head, Quota(quota_bytes), check)
 
 
 class LmdbStore:
-    """Satisfies `graft.interfaces.Store`. Made by `open_store`."""
+    """Satisfies `graft.interfaces.Store`. Made by `open_store`.
 
-    def __init__(self, environment: lmdb.Environment, quota_bytes: int) -> None:
+    Invariant: `_bounds` is what the last finished commit wrote.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        lock: DirectoryLock,
+        environment: lmdb.Environment,
+        reads: Reads,
+        head: Head,
+        quota: Quota,
+        check: BackgroundCheck | None,
+    ) -> None:
+        self._layout = layout
+        self._lock = lock
         self._environment = environment
-        self._quota = quota_bytes
-        self._tables = {table: environment.open_db(table.encode()) for table in ALL_TABLES}
-        self._commit_lock = Lock()
-        head = self.get(HEAD, HEAD_KEY)
-        self._bounds = EMPTY if head is None else Head.unpack(head).bounds
+        self._reads = reads
+        self._bounds = head.bounds
+        self._quota = quota
+        self._check = check
+        self._committing = Lock()
+        self._turns = 0
+        self._failure: StorageError | None = None
+        self._closed = False
 
-    def commit(self, turn: Turn) -> None:
-        with self._commit_lock:
-            bounds = self._bounds
-            check_turn(bounds, turn)
-            transaction = self._environment.begin(write=True)
+    # Writing
+
+    def commit(self, turn: Turn, staged: Callable[[], None] | None = None) -> None:
+        with self._committing:
+            self._check_usable()
+            check_turn(self._bounds, turn)
+            if is_empty(self._bounds, turn):
+                return
+            self._turns += 1
+            if self._turns % READER_CHECK_TURNS == 0:
+                self._environment.reader_check()
             try:
-                after = self._write(transaction, bounds, turn)
-            except BaseException:
-                transaction.abort()
+                self._commit(turn, staged)
+            except lmdb.BadValsizeError as error:
+                raise ValueError(f"not a key: {error}") from error
+            except lmdb.Error as error:
+                raise self._commit_failed(error) from error
+            except StoreCorrupt as error:
+                self._failure = error
                 raise
-            transaction.commit()
-            self._bounds = after
 
-    def _write(self, transaction: lmdb.Transaction[bytes], bounds: LogBounds, turn: Turn) -> LogBounds:
+    def _commit(self, turn: Turn, staged: Callable[[], None] | None) -> None:
+        transaction = self._environment.begin(write=True)
+        try:
+            after = self._write(transaction, turn)
+            self._check_quota(transaction, turn)
+            if staged is not None:
+                staged()
+        except BaseException:
+            transaction.abort()
+            raise
+        transaction.commit()
+        self._bounds = after
+
+    def _write(self, transaction: Transaction, turn: Turn) -> LogBounds:
+        bounds = self._bounds
         if turn.truncate_from is not None:
             self._delete_entries(transaction, turn.truncate_from, bounds.last)
         if turn.entries:
             self._append(transaction, turn.entries)
         if turn.hard_state is not None:
-            transaction.put(HARD_KEY, seal(HEAD, HARD_KEY, turn.hard_state), db=self._tables[HEAD])
+            transaction.put(HARD_KEY, seal(HEAD, HARD_KEY, turn.hard_state), db=self._reads.database(HEAD))
         if turn.changes:
             self._change(transaction, turn.changes)
         purged_to = purge_end(bounds, turn)
         purged_term = bounds.purged_term
         if purged_to >= bounds.first:
-            purged_term = self._entry(transaction, purged_to).term
+            purged_term = self._reads.term(transaction, purged_to)
             self._delete_entries(transaction, bounds.first, purged_to)
         after = bounds_after(bounds, turn, purged_to, purged_term)
         head = Head(after, transaction.id()).pack()
-        transaction.put(HEAD_KEY, seal(HEAD, HEAD_KEY, head), db=self._tables[HEAD])
+        transaction.put(HEAD_KEY, seal(HEAD, HEAD_KEY, head), db=self._reads.database(HEAD))
         return after
 
-    def _append(self, transaction: lmdb.Transaction[bytes], entries: Sequence[Entry]) -> None:
+    def _append(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
         start = seed(LOG)
-        rows = []
+        rows: list[tuple[bytes, bytes]] = []
+        add = rows.append
         for entry in entries:
-            key, payload = pack_index(entry.index), pack_entry(entry)
-            rows.append((key, pack_checksum(crc32(key + payload, start)) + payload))
-        transaction.cursor(self._tables[LOG]).putmulti(rows, append=True)
+            record = _INDEX_TERM(entry.index, entry.term) + entry.data
+            add((record[:8], pack_checksum(crc32(record, start)) + record[8:]))
+        _consumed, added = transaction.cursor(self._reads.database(LOG)).putmulti(rows, append=True)
+        if added != len(rows):
+            raise damaged(LOG, rows[added][0], "an entry beyond the end of the log is in its way")
 
-    def _delete_entries(self, transaction: lmdb.Transaction[bytes], first: int, last: int) -> None:
+    def _delete_entries(self, transaction: Transaction, first: int, last: int) -> None:
+        if first > last:
+            return
+        cursor = transaction.cursor(self._reads.database(LOG))
+        cursor.set_range(pack_index(first))
         for index in range(first, last + 1):
-            if not transaction.delete(pack_index(index), db=self._tables[LOG]):
+            if cursor.key() != pack_index(index):
                 raise damaged(LOG, pack_index(index), "it is missing")
+            cursor.delete()
 
-    def _change(self, transaction: lmdb.Transaction[bytes], changes: Sequence[Change]) -> None:
-        groups: dict[str, dict[bytes, bytes | None]] = {}
+    def _change(self, transaction: Transaction, changes: Sequence[Change]) -> None:
+        """Only the last change of a key is written, in key order, table by table: LMDB then stays on a page."""
+        tables: dict[str, dict[bytes, bytes | None]] = {}
         for table, key, value in changes:
-            if (group := groups.get(table)) is None:
-                group = groups[table] = {}
+            group = tables.get(table)
+            if group is None:
+                group = tables[table] = {}
             group[key] = value
-        for table, group in groups.items():
-            start = seed(table)
-            rows = [
-                (key, pack_checksum(crc32(key + value, start)) + value)
-                for key, value in sorted(group.items())
-                if value is not None
-            ]
-            transaction.cursor(self._tables[table]).putmulti(rows)
-            for key, value in group.items():
+        for table, group in tables.items():
+            database, start = self._reads.database(table), seed(table)
+            rows: list[tuple[bytes, bytes]] = []
+            for key in sorted(group):
+                value = group[key]
                 if value is None:
-                    transaction.delete(key, db=self._tables[table])
+                    transaction.delete(key, db=database)
+                else:
+                    rows.append((key, pack_checksum(crc32(key + value, start)) + value))
+            transaction.cursor(database).putmulti(rows)
+
+    # Limits and failures
+
+    def _check_quota(self, transaction: Transaction, turn: Turn) -> None:
+        """With the turn in the transaction the use is exact; asking for it costs 5 µs."""
+        limit = self._quota.limit(turn)
+        if limit is not None and (used := self._reads.used_bytes(transaction)) > limit:
+            raise self._quota.full(used)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StorageError(f"the store in {self._layout.root} is closed")
+        if self._check is not None and (error := self._check.poll()) is not None:
+            self._failure = error
+        if self._failure is not None:
+            raise self._failure
+
+    def _commit_failed(self, error: lmdb.Error) -> StorageError:
+        """Nothing of the turn is in the store. After anything but a full disk, no further turn is taken."""
+        failure = translate_commit(error, self._layout.root, self._layout.data)
+        try:
+            self._environment.begin(write=True).abort()
+        except lmdb.Error:  # a meta page could not be written: LMDB itself refuses to go on
+            failure = SyncFailed(failure.message, hint="start again; every commit before this one is safe")
+        if not isinstance(failure, StoreFull):
+            self._failure = failure
+        return failure
+
+    # Reading
 
     def bounds(self) -> LogBounds:
         return self._bounds
 
     def hard_state(self) -> bytes | None:
-        return self.get(HEAD, HARD_KEY)
+        return self._reads.hard_state()
 
     def entries(self, first: int, last: int, max_bytes: int = 1 << 20) -> list[Entry]:
-        found: list[Entry] = []
-        size = 0
-        bounds = self._bounds
-        with self._environment.begin() as transaction:
-            for index in range(max(first, bounds.first), min(last, bounds.last) + 1):
-                entry = self._entry(transaction, index)
-                size += len(entry.data)
-                if found and size > max_bytes:
-                    break
-                found.append(entry)
-        return found
-
-    def _entry(self, transaction: lmdb.Transaction[bytes], index: int) -> Entry:
-        key = pack_index(index)
-        stored = transaction.get(key, db=self._tables[LOG])
-        if stored is None:
-            raise damaged(LOG, key, "it is missing")
-        return unpack_entry(index, unseal(LOG, key, stored))
+        return self._reads.entries(first, last, max_bytes)
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        database = self._tables[table]
-        with self._environment.begin() as transaction:
-            stored = transaction.get(key, db=database)
-        return None if stored is None else unseal(table, key, stored)
+        return self._reads.get(table, key)
 
     def scan(
         self,
@@ -163,35 +278,23 @@ class LmdbStore:
         reverse: bool = False,
         limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
-        found: list[tuple[bytes, bytes]] = []
-        with self._environment.begin() as transaction:
-            cursor = transaction.cursor(self._tables[table])
-            if reverse:
-                there = (cursor.set_range(stop) and cursor.prev()) if stop is not None else False
-                if not there:
-                    there = cursor.last()
-                    while there and stop is not None and cursor.key() >= stop:
-                        there = cursor.prev()
-                step = cursor.iterprev
-            else:
-                there = cursor.set_range(start) if start else cursor.first()
-                step = cursor.iternext
-            if not there:
-                return found
-            for key, stored in step():
-                if (key < start) if reverse else (stop is not None and key >= stop):
-                    break
-                if limit is not None and len(found) >= limit:
-                    break
-                found.append((key, unseal(table, key, stored)))
-        return found
+        return self._reads.scan(table, start, stop, reverse, limit)
 
     def usage(self) -> Usage:
-        with self._environment.begin() as transaction:
-            stats = [transaction.stat(database) for database in self._tables.values()]
-        pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
-        return Usage(pages * stats[0]["psize"], self._quota)
+        return Usage(self._reads.usage(), self._quota.quota_bytes)
+
+    # The end
 
     def close(self) -> None:
-        with self._commit_lock:
+        """Waits for a commit that is under way. A store that was checked and did not fail counts as closed in order."""
+        with self._committing:
+            if self._closed:
+                return
+            self._closed = True
+            in_order = self._failure is None
+            if self._check is not None:
+                in_order = in_order and self._check.poll() is None and self._check.report is not None
+                self._check.stop()
+            last = self._environment.info()["last_txnid"]
             self._environment.close()
+            self._lock.release(closed_at=last if in_order else None)

@@ -1,13 +1,16 @@
-"""What a turn does to the bounds of the log: the rules that every store shares, as pure functions."""
+"""What a turn does to a store, as pure functions: the rules that every store shares."""
 
 from __future__ import annotations
 
-from attrs import evolve
+from attrs import evolve, frozen
 
+from graft.errors import StoreFull
 from graft.interfaces import LogBounds, Turn
 
 PURGE_STEP = 2000
 """Entries that one turn removes at most, so that a purge never holds up the log for long."""
+
+MAX_KEY_BYTES = 511
 
 
 def check_turn(bounds: LogBounds, turn: Turn) -> None:
@@ -23,6 +26,23 @@ def check_turn(bounds: LogBounds, turn: Turn) -> None:
     last += len(turn.entries)
     if turn.applied is not None and not bounds.applied <= turn.applied <= last:
         raise ValueError(f"cannot have applied {turn.applied} of {last}: {bounds}")
+
+
+def check_key(key: bytes) -> None:
+    if not 1 <= len(key) <= MAX_KEY_BYTES:
+        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
+
+
+def is_empty(bounds: LogBounds, turn: Turn) -> bool:
+    """Whether there is nothing to write, so that no transaction and no fsync is due."""
+    return not (
+        turn.entries
+        or turn.changes
+        or turn.hard_state is not None
+        or turn.applied not in (None, bounds.applied)
+        or turn.truncate_from not in (None, bounds.last + 1)
+        or purge_end(bounds, turn) >= bounds.first
+    )
 
 
 def purge_end(bounds: LogBounds, turn: Turn) -> int:
@@ -43,3 +63,35 @@ def bounds_after(bounds: LogBounds, turn: Turn, purged_to: int, purged_term: int
         applied=bounds.applied if turn.applied is None else turn.applied,
         purged_term=purged_term,
     )
+
+
+@frozen
+class Quota:
+    """How much a store may hold. Three kinds of turns, three limits:
+
+    * new entries stop at `quota_bytes - reserve_bytes`: nothing new is taken in;
+    * state changes of entries that are committed already may use the reserve as well;
+    * turns that only delete, truncate, purge or vote are never refused, so that a full store can shrink.
+    """
+
+    quota_bytes: int
+
+    @property
+    def reserve_bytes(self) -> int:
+        return min(self.quota_bytes // 8, 64 << 20)
+
+    def limit(self, turn: Turn) -> int | None:
+        """Bytes that may be used after `turn`, None for no limit."""
+        if turn.entries:
+            return self.quota_bytes - self.reserve_bytes
+        return self.quota_bytes if any(value is not None for _table, _key, value in turn.changes) else None
+
+    def full(self, used_bytes: int) -> StoreFull:
+        return StoreFull(
+            f"the store is full: {mebibytes(used_bytes)} of its quota of {mebibytes(self.quota_bytes)} are used",
+            hint="remove old runs, or raise the quota; nothing that was recorded is lost",
+        )
+
+
+def mebibytes(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MiB"

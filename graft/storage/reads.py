@@ -1,0 +1,184 @@
+"""Reading an LMDB environment: every record's checksum is verified, and what is not there is looked at twice.
+
+A read transaction lives for one call. It pins the pages of its snapshot, so a long one would make the file grow.
+
+A key that is not found may be a key whose bytes were flipped, or a search that a flipped separator sent astray. In
+both cases the records next to where the search ended betray it: a wrong checksum, or a wrong order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import lmdb
+
+from graft.errors import GraftError
+from graft.interfaces import Entry, LogBounds
+from graft.storage.failures import translate
+from graft.storage.records import (
+    ALL_TABLES,
+    CHECKSUM_BYTES,
+    HARD_KEY,
+    HEAD,
+    HEAD_KEY,
+    LOG,
+    Head,
+    damaged,
+    pack_checksum,
+    pack_index,
+    seed,
+    unpack_entry,
+    unseal,
+)
+
+if TYPE_CHECKING:
+    Transaction = lmdb.Transaction[bytes]
+
+
+class Reads:
+    """The reading half of a store. Safe from any thread. `directory` is for messages."""
+
+    def __init__(self, environment: lmdb.Environment, tables: Mapping[str, lmdb._Database], directory: Path) -> None:
+        self._begin = environment.begin
+        self._rooms = {table: (tables[table], seed(table)) for table in ALL_TABLES}
+        self._directory = directory
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        database, start = self._rooms[table]
+        try:
+            with self._begin() as transaction:
+                stored = transaction.get(key, None, database)
+                if stored is None:
+                    self._check_absent(transaction, table, key)
+                    return None
+        except lmdb.Error as error:
+            raise self._error(error) from error
+        payload = stored[CHECKSUM_BYTES:]
+        if pack_checksum(crc32(key + payload, start)) != stored[:CHECKSUM_BYTES]:
+            raise damaged(table, key)
+        return payload
+
+    def _check_absent(self, transaction: Transaction, table: str, key: bytes) -> None:
+        """Raises StoreCorrupt when a neighbour of `key`, which was not found, is damaged or on the wrong side."""
+        cursor = transaction.cursor(self._rooms[table][0])
+        there = cursor.set_range(key)
+        if there:
+            after, stored = cursor.item()
+            if after <= key:
+                raise damaged(table, key, "the table is out of order around it")
+            unseal(table, after, stored)
+        if cursor.prev() if there else cursor.last():
+            before, stored = cursor.item()
+            if before >= key:
+                raise damaged(table, key, "the table is out of order around it")
+            unseal(table, before, stored)
+
+    def scan(
+        self, table: str, start: bytes, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        count = -1 if limit is None else limit
+        if count == 0:
+            return found
+        try:
+            with self._begin() as transaction:
+                cursor = transaction.cursor(self._rooms[table][0])
+                if not _seek(cursor, start, stop, reverse):
+                    return found
+                for key, stored in cursor.iterprev() if reverse else cursor.iternext():
+                    if (key < start) if reverse else (stop is not None and key >= stop):
+                        break
+                    found.append((key, unseal(table, key, stored)))
+                    if len(found) == count:
+                        break
+        except lmdb.Error as error:
+            raise self._error(error) from error
+        return found
+
+    def head(self, transaction: Transaction) -> Head:
+        """Raises StoreCorrupt when it is missing or damaged."""
+        stored = transaction.get(HEAD_KEY, None, self._rooms[HEAD][0])
+        if stored is None:
+            raise damaged(HEAD, HEAD_KEY, "it is missing")
+        return Head.unpack(unseal(HEAD, HEAD_KEY, stored))
+
+    def bounds(self) -> LogBounds:
+        try:
+            with self._begin() as transaction:
+                return self.head(transaction).bounds
+        except lmdb.Error as error:
+            raise self._error(error) from error
+
+    def hard_state(self) -> bytes | None:
+        return self.get(HEAD, HARD_KEY)
+
+    def entries(self, first: int, last: int, max_bytes: int) -> list[Entry]:
+        try:
+            with self._begin() as transaction:
+                bounds = self.head(transaction).bounds
+                return self._entries(transaction, max(first, bounds.first), min(last, bounds.last), max_bytes)
+        except lmdb.Error as error:
+            raise self._error(error) from error
+
+    def _entries(self, transaction: Transaction, first: int, last: int, max_bytes: int) -> list[Entry]:
+        found: list[Entry] = []
+        if first > last:
+            return found
+        size = 0
+        cursor = transaction.cursor(self._rooms[LOG][0])
+        cursor.set_range(pack_index(first))
+        rows = cursor.iternext()
+        for index in range(first, last + 1):
+            expected = pack_index(index)
+            key, stored = next(rows, (b"", b""))
+            if key != expected:
+                raise damaged(LOG, expected, "it is missing")
+            entry = unpack_entry(index, unseal(LOG, key, stored))
+            size += len(entry.data)
+            if found and size > max_bytes:
+                break
+            found.append(entry)
+        return found
+
+    def term(self, transaction: Transaction, index: int) -> int:
+        """The term of an entry that must be there."""
+        return self._entries(transaction, index, index, 0)[0].term
+
+    def database(self, table: str) -> lmdb._Database:
+        """Raises KeyError for a table that does not exist."""
+        return self._rooms[table][0]
+
+    def usage(self) -> int:
+        try:
+            with self._begin() as transaction:
+                return self.used_bytes(transaction)
+        except lmdb.Error as error:
+            raise self._error(error) from error
+
+    def used_bytes(self, transaction: Transaction) -> int:
+        """Bytes of all pages in use. Freed pages do not count: they are used again before the file grows."""
+        pages = size = 0
+        for database, _start in self._rooms.values():
+            stat = transaction.stat(database)
+            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            size = stat["psize"]
+        return pages * size
+
+    def _error(self, error: lmdb.Error) -> GraftError | ValueError:
+        if isinstance(error, lmdb.BadValsizeError):
+            return ValueError(f"not a key: {error}")
+        return translate(error, self._directory)
+
+
+def _seek(cursor: lmdb.Cursor[bytes], start: bytes, stop: bytes | None, reverse: bool) -> bool:
+    """Put the cursor on the first pair to report. False when there is none on that side."""
+    if not reverse:
+        return cursor.set_range(start) if start else cursor.first()
+    if stop is None:
+        return cursor.last()
+    if not stop:
+        return False
+    return cursor.prev() if cursor.set_range(stop) else cursor.last()
