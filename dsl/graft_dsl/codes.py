@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import dedent
+from typing import Any
 
 from attrs import field, frozen
 
@@ -26,364 +28,907 @@ class Code:
     encoding: str = "utf-8"
 
 
-def _code(code: str, title: str, text: str, bad: str | None = None, good: str | None = None, **more: object) -> Code:
-    def trim(example: str | None) -> str | None:
-        return None if example is None else example.strip("\n") + "\n"
+def _code(code: str, title: str, text: str, bad: str | None = None, good: str | None = None, **more: Any) -> Code:
+    return Code(code, title, _trimmed(text) or "", _trimmed(bad), _trimmed(good), **more)
 
-    return Code(code, title, text.strip(), trim(bad), trim(good), **more)  # type: ignore[arg-type]
+
+def _trimmed(text: str | None) -> str | None:
+    return None if text is None else dedent(text).strip("\n") + "\n"
 
 
 _OWN = (
     _code(
         "GR001",
         "not TOML",
-        "The file does not follow the grammar of TOML. The place is where reading stopped; the mistake is there or just\n"
-        "before. Texts stand between quotes, keys and values are joined by `=`, a `[table]` stands on its own line.",
-        "[nodes.hello]\nrun = echo hello",
-        "[nodes.hello]\nrun = 'echo hello'",
+        """
+        The file does not follow the grammar of TOML. The place is where reading stopped; the mistake is
+        there or just before. Texts stand between quotes, keys and values are joined by `=`, a `[table]`
+        stands on its own line.
+        """,
+        """
+        [nodes.hello]
+        run = echo hello
+        """,
+        """
+        [nodes.hello]
+        run = 'echo hello'
+        """,
     ),
     _code(
         "GR002",
         "a key is set twice",
-        "TOML allows each key once. Both places are shown; remove one.",
-        "[nodes.hello]\nrun = 'echo hello'\ntimeout = '5s'\ntimeout = '9s'",
-        "[nodes.hello]\nrun = 'echo hello'\ntimeout = '9s'",
+        """
+        TOML allows each key once. Both places are shown; remove one.
+        """,
+        """
+        [nodes.hello]
+        run = 'echo hello'
+        timeout = '5s'
+        timeout = '9s'
+        """,
+        """
+        [nodes.hello]
+        run = 'echo hello'
+        timeout = '9s'
+        """,
     ),
     _code(
         "GR003",
         "the file cannot be read",
-        "There is no such file, it is a directory or a device, or its permissions forbid it.",
+        """
+        There is no such file, it is a directory or a device, or its permissions forbid it.
+        """,
     ),
     _code(
         "GR004",
         "not UTF-8",
-        "TOML files are UTF-8. Save the file in that encoding.",
-        "name = 'café'\n[nodes.hello]\nrun = 'true'",
-        "name = 'cafe'\n[nodes.hello]\nrun = 'true'",
+        """
+        TOML files are UTF-8. Save the file in that encoding.
+        """,
+        """
+        name = 'café'
+        [nodes.hello]
+        run = 'true'
+        """,
+        """
+        name = 'cafe'
+        [nodes.hello]
+        run = 'true'
+        """,
         encoding="latin-1",
     ),
     _code(
-        "GR005", "the file is too large", "A flow file has at most 16 MiB. Data belongs in files that the nodes read."
+        "GR005",
+        "the file is too large",
+        """
+        A flow file has at most 16 MiB. Data belongs in files that the nodes read.
+        """,
     ),
     _code(
         "GR006",
         "a newer version of the language",
-        "`graft = 1` names the version of the language. This Graft does not know the version of this file: use a newer one.",
-        "graft = 2\n[nodes.hello]\nrun = 'true'",
-        "graft = 1\n[nodes.hello]\nrun = 'true'",
+        """
+        `graft = 1` names the version of the language. This Graft does not know the version of this file:
+        use a newer one.
+        """,
+        """
+        graft = 2
+        [nodes.hello]
+        run = 'true'
+        """,
+        """
+        graft = 1
+        [nodes.hello]
+        run = 'true'
+        """,
     ),
     _code(
         "GR007",
         "nested too deep",
-        "Values nest at most 32 levels deep, groups 16. Deeper structures belong into sub-flows, or into files of data.",
+        """
+        Values nest at most 32 levels deep, groups 16. Deeper structures belong into sub-flows, or into
+        files of data.
+        """,
         "[nodes.x]\nvalue = " + "[" * 40 + "]" * 40,
-        "[nodes.x]\nvalue = [[[]]]",
+        """
+        [nodes.x]
+        value = [[[]]]
+        """,
     ),
     _code(
         "GR010",
         "unknown key",
-        "The language has no such key at this place. If it is a key of another tool, the suggestion says what it is called\n"
-        "here. `graft schema` prints a JSON Schema that editors complete keys with.",
-        "[nodes.hello]\nrun = 'true'\ntimout = '5s'",
-        "[nodes.hello]\nrun = 'true'\ntimeout = '5s'",
+        """
+        The language has no such key at this place. If it is a key of another tool, the suggestion says what
+        it is called here. `graft schema` prints a JSON Schema that editors complete keys with.
+        """,
+        """
+        [nodes.hello]
+        run = 'true'
+        timout = '5s'
+        """,
+        """
+        [nodes.hello]
+        run = 'true'
+        timeout = '5s'
+        """,
     ),
     _code(
         "GR011",
         "not in this version",
-        "The key is part of the language, but this version of Graft does not run it yet. It is refused rather than ignored:\n"
-        "a flow must not run differently from what it says.",
-        "[nodes.hello]\nrun = 'true'\npriority = 5",
-        "[nodes.hello]\nrun = 'true'",
+        """
+        The key is part of the language, but this version of Graft does not run it yet. It is refused rather
+        than ignored: a flow must not run differently from what it says.
+        """,
+        """
+        [nodes.hello]
+        run = 'true'
+        priority = 5
+        """,
+        """
+        [nodes.hello]
+        run = 'true'
+        """,
     ),
     _code(
         "GR012",
         "wrong type of value",
-        "The key takes another type of TOML value: a list in brackets, a table in braces, a text in quotes.",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nrun = 'true'\nneeds = 'a'",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nrun = 'true'\nneeds = ['a']",
+        """
+        The key takes another type of TOML value: a list in brackets, a table in braces, a text in quotes.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        run = 'true'
+        needs = 'a'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        run = 'true'
+        needs = ['a']
+        """,
     ),
     _code(
         "GR013",
         "not one of the choices",
-        "The key takes one of a few words.",
-        "[nodes.a]\nrun = 'true'\noutput = 'jsn'",
-        "[nodes.a]\nrun = 'true'\noutput = 'json'",
+        """
+        The key takes one of a few words.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        output = 'jsn'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        output = 'json'
+        """,
     ),
     _code(
         "GR014",
         "out of range",
-        "The number is too small or too large for this key.",
-        "[nodes.a]\nrun = 'true'\nretry = { attempts = 0 }",
-        "[nodes.a]\nrun = 'true'\nretry = { attempts = 3 }",
+        """
+        The number is too small or too large for this key.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        retry = { attempts = 0 }
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        retry = { attempts = 3 }
+        """,
     ),
     _code(
         "GR015",
         "not a duration",
-        "A duration is a number and a unit: `500ms`, `90s`, `1.5h`, `2d`, also `1h 30m`. A number without a unit could mean\n"
-        "anything, so it is refused. Units: ms, s, m, h, d, w.",
-        "[nodes.a]\nrun = 'true'\ntimeout = 30",
-        "[nodes.a]\nrun = 'true'\ntimeout = '30s'",
+        """
+        A duration is a number and a unit: `500ms`, `90s`, `1.5h`, `2d`, also `1h 30m`. A number without a
+        unit could mean anything, so it is refused. Units: ms, s, m, h, d, w.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        timeout = 30
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        timeout = '30s'
+        """,
     ),
     _code(
         "GR017",
         "not a name",
-        "Names of nodes, params, secrets and items begin with a letter and go on with letters, digits and `_`, as they stand in\n"
-        "expressions. Roots (`params run item index secrets`), functions (`len`, `sum`, …) and words of the expression language\n"
-        "(`if`, `in`, `not`, …) cannot be names.",
-        "[nodes.fetch-order]\nrun = 'true'",
-        "[nodes.fetch_order]\nrun = 'true'",
+        """
+        Names of nodes, params, secrets and items begin with a letter and go on with letters, digits and
+        `_`, as they stand in expressions. Roots (`params run item index secrets`), functions (`len`, `sum`,
+        …) and words of the expression language (`if`, `in`, `not`, …) cannot be names.
+        """,
+        """
+        [nodes.fetch-order]
+        run = 'true'
+        """,
+        """
+        [nodes.fetch_order]
+        run = 'true'
+        """,
     ),
     _code(
         "GR018",
         "a name is taken",
-        "Two things that can be read at the same place need different names: nodes of a scope and its `finally`, and the item\n"
-        "of a map.",
-        "[nodes.a]\nrun = 'true'\n[finally.a]\nrun = 'true'",
-        "[nodes.a]\nrun = 'true'\n[finally.tidy]\nrun = 'true'",
+        """
+        Two things that can be read at the same place need different names: nodes of a scope and its
+        `finally`, and the item of a map.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [finally.a]
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [finally.tidy]
+        run = 'true'
+        """,
     ),
     _code(
         "GR019",
         "something is missing",
-        "A key that must be there is not.",
-        "[nodes.a]\nhttp = { method = 'GET' }",
-        "[nodes.a]\nhttp = { method = 'GET', url = 'https://example.com' }",
+        """
+        A key that must be there is not.
+        """,
+        """
+        [nodes.a]
+        http = { method = 'GET' }
+        """,
+        """
+        [nodes.a]
+        http = { method = 'GET', url = 'https://example.com' }
+        """,
     ),
     _code(
         "GR020",
         "two kinds",
-        "A node has exactly one kind: `run exec python http flow sleep value nodes` or `fail`. Make two nodes of it.",
-        "[nodes.a]\nrun = 'true'\npython = 'shop:total'",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+        """
+        A node has exactly one kind: `run exec python http flow sleep value nodes` or `fail`. Make two nodes
+        of it.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        python = 'shop:total'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        needs = ['a']
+        python = 'shop:total'
+        with = { order = { cents = 5 } }
+        """,
     ),
     _code(
         "GR021",
         "no kind",
-        "A node has exactly one kind, the key that says what it does.",
-        "[nodes.a]\ntimeout = '5s'",
-        "[nodes.a]\nrun = 'true'\ntimeout = '5s'",
+        """
+        A node has exactly one kind, the key that says what it does.
+        """,
+        """
+        [nodes.a]
+        timeout = '5s'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        timeout = '5s'
+        """,
     ),
     _code(
         "GR022",
         "a key in the wrong place",
-        "The key exists, but says nothing about a node of this kind; the message names the kinds that have it.",
-        "[nodes.a]\nsleep = '5s'\nenv = { X = '1' }",
-        "[nodes.a]\nrun = 'sleep $X'\nenv = { X = '1' }",
+        """
+        The key exists, but says nothing about a node of this kind; the message names the kinds that have
+        it.
+        """,
+        """
+        [nodes.a]
+        sleep = '5s'
+        env = { X = '1' }
+        """,
+        """
+        [nodes.a]
+        run = 'sleep $X'
+        env = { X = '1' }
+        """,
     ),
     _code(
         "GR023",
         "a key without its partner",
-        "The key says more about another one, which is not there.",
-        "[nodes.a]\nrun = 'true'\nmax_parallel = 4",
-        "[nodes.a]\nrun = 'echo $X'\nenv = { X = '${ item }' }\nfor_each = [1, 2, 3]\nmax_parallel = 4",
+        """
+        The key says more about another one, which is not there.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        max_parallel = 4
+        """,
+        """
+        [nodes.a]
+        run = 'echo $X'
+        env = { X = '${ item }' }
+        for_each = [1, 2, 3]
+        max_parallel = 4
+        """,
     ),
     _code(
         "GR024",
         "no default for this key",
-        "`[defaults]` holds keys that mean the same on many nodes, such as `timeout`, `retry` and `env`; `[defaults.KIND]` also\n"
-        "those of one kind. Edges and maps belong to one node.",
-        "[defaults]\nneeds = ['a']\n[nodes.a]\nrun = 'true'",
-        "[defaults]\ntimeout = '1m'\n[nodes.a]\nrun = 'true'",
+        """
+        `[defaults]` holds keys that mean the same on many nodes, such as `timeout`, `retry` and `env`;
+        `[defaults.KIND]` also those of one kind. Edges and maps belong to one node.
+        """,
+        """
+        [defaults]
+        needs = ['a']
+        [nodes.a]
+        run = 'true'
+        """,
+        """
+        [defaults]
+        timeout = '1m'
+        [nodes.a]
+        run = 'true'
+        """,
     ),
     _code(
         "GR025",
         "the text of run is not templated",
-        "A value that is put into the text of a shell command can become part of the program. So `run` is handed to the shell\n"
-        "as it stands, and values come in through `env`, `stdin`, or the arguments of `exec`. Shell variables such as\n"
-        "`$NAME` and `${NAME:-x}` are the shell's own, and fine.",
-        "[params.id]\ntype = 'string'\n[nodes.a]\nrun = 'echo ${ params.id }'",
-        "[params.id]\ntype = 'string'\n[nodes.a]\nrun = 'echo \"$ID\"'\nenv = { ID = '${ params.id }' }",
+        """
+        A value that is put into the text of a shell command can become part of the program. So `run` is
+        handed to the shell as it stands, and values come in through `env`, `stdin`, or the arguments of
+        `exec`. Shell variables such as `$NAME` and `${NAME:-x}` are the shell's own, and fine.
+        """,
+        """
+        [params.id]
+        type = 'string'
+        [nodes.a]
+        run = 'echo ${ params.id }'
+        """,
+        """
+        [params.id]
+        type = 'string'
+        [nodes.a]
+        run = 'echo "$ID"'
+        env = { ID = '${ params.id }' }
+        """,
     ),
     _code(
         "GR026",
         "this cannot be computed",
-        "The plan is made before the flow runs, so what shapes it (names, files, durations, defaults) is written out.",
-        "[params.t]\ntype = 'duration'\n[nodes.a]\nrun = 'true'\ntimeout = '${ params.t }'",
-        "[nodes.a]\nrun = 'true'\ntimeout = '5s'",
+        """
+        The plan is made before the flow runs, so what shapes it (names, files, durations, defaults) is
+        written out.
+        """,
+        """
+        [params.t]
+        type = 'duration'
+        [nodes.a]
+        run = 'true'
+        timeout = '${ params.t }'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        timeout = '5s'
+        """,
     ),
     _code(
         "GR027",
         "not an error type",
-        "Error types are `timeout`, `exit.1`, `signal.SIGKILL`, `http.404`, `http.5xx`, `http.connect`, `python.ValueError`,\n"
-        "`expression`, `output_schema`, `too_large`, `lost_member`, `rejected`, the types of `fail`, and `*` for all.",
-        "[nodes.a]\nrun = 'true'\nretry = { on = ['exit.one'] }",
-        "[nodes.a]\nrun = 'true'\nretry = { on = ['exit.1'] }",
+        """
+        Error types are `timeout`, `exit.1`, `signal.SIGKILL`, `http.404`, `http.5xx`, `http.connect`,
+        `python.ValueError`, `expression`, `output_schema`, `too_large`, `lost_member`, `rejected`, the
+        types of `fail`, and `*` for all.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        retry = { on = ['exit.one'] }
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        retry = { on = ['exit.1'] }
+        """,
     ),
     _code(
         "GR028",
         "not a type",
-        "Types are `string int float bool date datetime duration bytes record any`, `list[T]`, `table[T]`, `T?` for what may be\n"
-        'null, `enum["a", "b"]`, and tables of fields.',
-        "[nodes.a]\nrun = 'true'\noutput = 'json'\nreturns = 'strng'",
-        "[nodes.a]\nrun = 'true'\noutput = 'json'\nreturns = 'string'",
+        """
+        Types are `string int float bool date datetime duration bytes record any`, `list[T]`, `table[T]`,
+        `T?` for what may be null, `enum["a", "b"]`, and tables of fields.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        output = 'json'
+        returns = 'strng'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        output = 'json'
+        returns = 'string'
+        """,
     ),
     _code(
         "GR029",
         "not a Python function",
-        "A Python target is a module and a function in it, with a colon between them: `shop.pricing:quote`.",
-        "[nodes.a]\npython = 'shop.total'\nwith = { order = { cents = 5 } }",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+        """
+        A Python target is a module and a function in it, with a colon between them: `shop.pricing:quote`.
+        """,
+        """
+        [nodes.a]
+        python = 'shop.total'
+        with = { order = { cents = 5 } }
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = { cents = 5 } }
+        """,
     ),
     _code(
         "GR030",
         "not a JSON number",
-        "Values of a flow are JSON values. Infinite numbers and `nan` have no JSON form, and whole numbers have 64 bits.",
-        "[nodes.a]\nvalue = { limit = inf }",
-        "[nodes.a]\nvalue = { limit = 1e300 }",
+        """
+        Values of a flow are JSON values. Infinite numbers and `nan` have no JSON form, and whole numbers
+        have 64 bits.
+        """,
+        """
+        [nodes.a]
+        value = { limit = inf }
+        """,
+        """
+        [nodes.a]
+        value = { limit = 1e300 }
+        """,
     ),
     _code(
         "GR201",
         "unknown need",
-        "`needs` names nodes of the same block: of the flow, or of the same group.",
-        "[nodes.fetch]\nrun = 'true'\n[nodes.b]\nneeds = ['fetsh']\nrun = 'true'",
-        "[nodes.fetch]\nrun = 'true'\n[nodes.b]\nneeds = ['fetch']\nrun = 'true'",
+        """
+        `needs` names nodes of the same block: of the flow, or of the same group.
+        """,
+        """
+        [nodes.fetch]
+        run = 'true'
+        [nodes.b]
+        needs = ['fetsh']
+        run = 'true'
+        """,
+        """
+        [nodes.fetch]
+        run = 'true'
+        [nodes.b]
+        needs = ['fetch']
+        run = 'true'
+        """,
     ),
     _code(
         "GR202",
         "a node needs itself",
-        "A node starts when what it needs has ended, so it can need neither itself nor the group that it is in.",
-        "[nodes.a]\nrun = 'true'\nneeds = ['a']",
-        "[nodes.a]\nrun = 'true'",
+        """
+        A node starts when what it needs has ended, so it can need neither itself nor the group that it is
+        in.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        needs = ['a']
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        """,
     ),
     _code(
         "GR203",
         "a cycle",
-        "Each of these nodes waits for the next one, so none could ever start. `needs`, every reference to another node and\n"
-        "`catch` count. Remove one of the edges; for repeated work use `for_each`.",
-        "[nodes.a]\nneeds = ['c']\nrun = 'true'\n[nodes.b]\nneeds = ['a']\nrun = 'true'\n[nodes.c]\nneeds = ['b']\nrun = 'true'",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\nrun = 'true'\n[nodes.c]\nneeds = ['b']\nrun = 'true'",
+        """
+        Each of these nodes waits for the next one, so none could ever start. `needs`, every reference to
+        another node and `catch` count. Remove one of the edges; for repeated work use `for_each`.
+        """,
+        """
+        [nodes.a]
+        needs = ['c']
+        run = 'true'
+        [nodes.b]
+        needs = ['a']
+        run = 'true'
+        [nodes.c]
+        needs = ['b']
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        needs = ['a']
+        run = 'true'
+        [nodes.c]
+        needs = ['b']
+        run = 'true'
+        """,
     ),
     _code(
         "GR204",
         "a node that can never start",
-        "Whatever happens, the join of this node is never met: what it needs excludes itself, or ends the scope before.",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\njoin = 'any_failed'\nrun = 'true'",
-        "[nodes.a]\nrun = 'true'\non_failure = 'continue'\n[nodes.b]\nneeds = ['a']\njoin = 'any_failed'\nrun = 'true'",
+        """
+        Whatever happens, the join of this node is never met: what it needs excludes itself, or ends the
+        scope before.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        needs = ['a']
+        join = 'any_failed'
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        on_failure = 'continue'
+        [nodes.b]
+        needs = ['a']
+        join = 'any_failed'
+        run = 'true'
+        """,
     ),
     _code(
         "GR205",
         "unknown target of a catch",
-        "`to` names the node that a caught failure starts; it stands in the same block.",
-        "[nodes.a]\nrun = 'true'\ncatch = [{ on = ['*'], to = 'tidyy' }]\n[nodes.tidy]\nrun = 'true'",
-        "[nodes.a]\nrun = 'true'\ncatch = [{ on = ['*'], to = 'tidy' }]\n[nodes.tidy]\nrun = 'true'",
+        """
+        `to` names the node that a caught failure starts; it stands in the same block.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        catch = [{ on = ['*'], to = 'tidyy' }]
+        [nodes.tidy]
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        catch = [{ on = ['*'], to = 'tidy' }]
+        [nodes.tidy]
+        run = 'true'
+        """,
     ),
     _code(
         "GR206",
         "what the target of a catch can be",
-        "A node that a `catch` leads to is started by that alone: it has no `needs` and no `join`, and it is not the node\n"
-        'whose failure it handles. `ends = "failed"` stands only on such a node.',
-        "[nodes.a]\nrun = 'true'\nends = 'failed'",
-        "[nodes.a]\nrun = 'true'\ncatch = [{ on = ['*'], to = 'b' }]\n[nodes.b]\nrun = 'true'\nends = 'failed'",
+        """
+        A node that a `catch` leads to is started by that alone: it has no `needs` and no `join`, and it is
+        not the node whose failure it handles. `ends = "failed"` stands only on such a node.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        ends = 'failed'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        catch = [{ on = ['*'], to = 'b' }]
+        [nodes.b]
+        run = 'true'
+        ends = 'failed'
+        """,
     ),
     _code(
         "GR207",
         "needs across a scope",
-        "A group starts and ends as a whole: outside, it is the group that is needed; what a node inside waits for outside, the\n"
-        "group waits for. `finally` begins when all other nodes have ended.",
-        "[nodes.a]\nrun = 'true'\n[nodes.g.nodes.b]\nneeds = ['a']\nrun = 'true'",
-        "[nodes.a]\nrun = 'true'\n[nodes.g]\nneeds = ['a']\n[nodes.g.nodes.b]\nrun = 'true'",
+        """
+        A group starts and ends as a whole: outside, it is the group that is needed; what a node inside
+        waits for outside, the group waits for. `finally` begins when all other nodes have ended.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.g.nodes.b]
+        needs = ['a']
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.g]
+        needs = ['a']
+        [nodes.g.nodes.b]
+        run = 'true'
+        """,
     ),
     _code(
         "GR208",
         "needed twice",
-        "The list names a node twice. Once is enough. (A warning.)",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a', 'a']\nrun = 'true'",
-        "[nodes.a]\nrun = 'true'\n[nodes.b]\nneeds = ['a']\nrun = 'true'",
+        """
+        The list names a node twice. Once is enough. (A warning.)
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        needs = ['a', 'a']
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        [nodes.b]
+        needs = ['a']
+        run = 'true'
+        """,
     ),
     _code(
         "GR209",
         "reading a finally node",
-        "`finally` nodes run when all others have ended, so only other `finally` nodes can read them.",
-        "[nodes.a]\nvalue = '${ tidy.out }'\n[finally.tidy]\nrun = 'true'",
-        "[nodes.a]\nvalue = 1\n[finally.tidy]\nrun = 'true'",
+        """
+        `finally` nodes run when all others have ended, so only other `finally` nodes can read them.
+        """,
+        """
+        [nodes.a]
+        value = '${ tidy.out }'
+        [finally.tidy]
+        run = 'true'
+        """,
+        """
+        [nodes.a]
+        value = 1
+        [finally.tidy]
+        run = 'true'
+        """,
     ),
     _code(
         "GR301",
         "a parameter is missing",
-        "The function, or the flow, has a parameter without a default that `with` does not give.",
-        "[nodes.a]\npython = 'shop:total'",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+        """
+        The function, or the flow, has a parameter without a default that `with` does not give.
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = { cents = 5 } }
+        """,
     ),
     _code(
         "GR302",
         "an unknown parameter",
-        "`with` names a parameter that the function, or the flow, does not have.",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 }, currncy = 'EUR' }",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 }, currency = 'EUR' }",
+        """
+        `with` names a parameter that the function, or the flow, does not have.
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = { cents = 5 }, currncy = 'EUR' }
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = { cents = 5 }, currency = 'EUR' }
+        """,
     ),
     _code(
         "GR303",
         "an argument of another type",
-        "The value has another type than the parameter it is for: see `[params]` of the flow, or the function's annotations.",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = 'o1' }",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+        """
+        The value has another type than the parameter it is for: see `[params]` of the flow, or the
+        function's annotations.
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = 'o1' }
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = { cents = 5 } }
+        """,
     ),
     _code(
         "GR304",
         "not a text",
-        "Variables, arguments, headers and the standard input are texts. Lists and tables have several: say which one, with\n"
-        "`json(x)`, `join(x, ',')`, or a field.",
-        "[nodes.a]\nvalue = [1, 2]\n[nodes.b]\nrun = 'true'\nenv = { ALL = '${ a.out }' }",
-        "[nodes.a]\nvalue = [1, 2]\n[nodes.b]\nrun = 'true'\nenv = { ALL = '${ json(a.out) }' }",
+        """
+        Variables, arguments, headers and the standard input are texts. Lists and tables have several: say
+        which one, with `json(x)`, `join(x, ',')`, or a field.
+        """,
+        """
+        [nodes.a]
+        value = [1, 2]
+        [nodes.b]
+        run = 'true'
+        env = { ALL = '${ a.out }' }
+        """,
+        """
+        [nodes.a]
+        value = [1, 2]
+        [nodes.b]
+        run = 'true'
+        env = { ALL = '${ json(a.out) }' }
+        """,
     ),
     _code(
         "GR305",
         "returns does not fit",
-        "`returns` declares the type of the result, and `output`, or the function's annotation, gives another one.",
-        "[nodes.a]\nrun = 'true'\nreturns = 'int'",
-        "[nodes.a]\nrun = 'echo 5'\noutput = 'json'\nreturns = 'int'",
+        """
+        `returns` declares the type of the result, and `output`, or the function's annotation, gives another
+        one.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        returns = 'int'
+        """,
+        """
+        [nodes.a]
+        run = 'echo 5'
+        output = 'json'
+        returns = 'int'
+        """,
     ),
     _code(
         "GR306",
         "the Python function cannot be called",
-        "The module or the function is not there, seen from the directory of the flow file and the Python that runs `graft`.",
-        "[nodes.a]\npython = 'shop:totl'",
-        "[nodes.a]\npython = 'shop:total'\nwith = { order = { cents = 5 } }",
+        """
+        The module or the function is not there, seen from the directory of the flow file and the Python
+        that runs `graft`.
+        """,
+        """
+        [nodes.a]
+        python = 'shop:totl'
+        """,
+        """
+        [nodes.a]
+        python = 'shop:total'
+        with = { order = { cents = 5 } }
+        """,
     ),
     _code(
         "GR307",
         "nothing to map over",
-        "`for_each` takes a list or a table, or an expression that gives one.",
-        "[nodes.a]\nfor_each = '${ 5 }'\nvalue = '${ item }'",
-        "[nodes.a]\nfor_each = '${ range(5) }'\nvalue = '${ item }'",
+        """
+        `for_each` takes a list or a table, or an expression that gives one.
+        """,
+        """
+        [nodes.a]
+        for_each = '${ 5 }'
+        value = '${ item }'
+        """,
+        """
+        [nodes.a]
+        for_each = '${ range(5) }'
+        value = '${ item }'
+        """,
     ),
     _code(
         "GR401",
         "the sub-flow cannot be read",
-        "`flow` names a file, from the directory of the file that says it.",
-        "[nodes.a]\nflow = 'pic.toml'",
-        "[nodes.a]\nflow = 'pick.toml'",
+        """
+        `flow` names a file, from the directory of the file that says it.
+        """,
+        """
+        [nodes.a]
+        flow = 'pic.toml'
+        """,
+        """
+        [nodes.a]
+        flow = 'pick.toml'
+        """,
         files={"pick.toml": "[nodes.x]\nvalue = 1\n"},
     ),
     _code(
         "GR402",
         "flows that include each other",
-        "A flow that contains itself would have no end. The files are shown in the order in which they include each other.",
-        "[nodes.a]\nflow = 'flow.toml'",
-        "[nodes.a]\nflow = 'pick.toml'",
+        """
+        A flow that contains itself would have no end. The files are shown in the order in which they
+        include each other.
+        """,
+        """
+        [nodes.a]
+        flow = 'flow.toml'
+        """,
+        """
+        [nodes.a]
+        flow = 'pick.toml'
+        """,
         files={"pick.toml": "[nodes.x]\nvalue = 1\n"},
     ),
-    _code("GR403", "flows nest too deep", "Flows include flows at most 16 levels deep."),
+    _code(
+        "GR403",
+        "flows nest too deep",
+        """
+        Flows include flows at most 16 levels deep.
+        """,
+    ),
     _code(
         "GR501",
         "a wrong default",
-        "The default of a param has another type than the param, or breaks its limits.",
-        "[params.n]\ntype = 'int'\ndefault = 'three'\n[nodes.a]\nvalue = '${ params.n }'",
-        "[params.n]\ntype = 'int'\ndefault = 3\n[nodes.a]\nvalue = '${ params.n }'",
+        """
+        The default of a param has another type than the param, or breaks its limits.
+        """,
+        """
+        [params.n]
+        type = 'int'
+        default = 'three'
+        [nodes.a]
+        value = '${ params.n }'
+        """,
+        """
+        [params.n]
+        type = 'int'
+        default = 3
+        [nodes.a]
+        value = '${ params.n }'
+        """,
     ),
     _code(
         "GR502",
         "a limit that does not fit",
-        "`pattern` limits strings; `min` and `max` limit numbers, and the length of strings and lists; `values` are of the\n"
-        "param's type.",
-        "[params.n]\ntype = 'int'\npattern = '^a'\n[nodes.a]\nvalue = '${ params.n }'",
-        "[params.n]\ntype = 'int'\nmin = 1\n[nodes.a]\nvalue = '${ params.n }'",
+        """
+        `pattern` limits strings; `min` and `max` limit numbers, and the length of strings and lists;
+        `values` are of the param's type.
+        """,
+        """
+        [params.n]
+        type = 'int'
+        pattern = '^a'
+        [nodes.a]
+        value = '${ params.n }'
+        """,
+        """
+        [params.n]
+        type = 'int'
+        min = 1
+        [nodes.a]
+        value = '${ params.n }'
+        """,
     ),
     _code(
         "GR503",
         "the source of a secret",
-        "A secret comes from one place: an environment variable (`env`) or a file (`file`) of the member that runs the step.",
-        "[secrets.token]\nenv = 'TOKEN'\nfile = 'token.txt'\n[nodes.a]\nrun = 'true'",
-        "[secrets.token]\nenv = 'TOKEN'\n[nodes.a]\nrun = 'true'",
+        """
+        A secret comes from one place: an environment variable (`env`) or a file (`file`) of the member that
+        runs the step.
+        """,
+        """
+        [secrets.token]
+        env = 'TOKEN'
+        file = 'token.txt'
+        [nodes.a]
+        run = 'true'
+        """,
+        """
+        [secrets.token]
+        env = 'TOKEN'
+        [nodes.a]
+        run = 'true'
+        """,
     ),
 )
 
@@ -401,7 +946,7 @@ CODES: dict[str, Code] = {each.code: each for each in sorted(_all(), key=lambda 
 def explain(code: str) -> str:
     """What a code means, as markdown. Raises KeyError for a code that does not exist."""
     known = CODES[code.upper()]
-    parts = [f"# {known.code}: {known.title}", known.text]
+    parts = [f"# {known.code}: {known.title}", known.text.strip()]
     if known.bad is not None:
         parts.append(f"```toml\n{known.bad}```")
     if known.good is not None:

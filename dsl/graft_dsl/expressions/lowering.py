@@ -91,7 +91,7 @@ class Lowering:
 
     def made(self, tree: Tree, start: int, end: int) -> Tree:
         self.kept.append(tree)
-        self.spans[id(tree)] = (start, end)
+        self.spans[id(tree)] = (start, max(end, start + 1))
         return tree
 
     def constant(self, value: Any, start: int, end: int) -> Tree:
@@ -341,6 +341,8 @@ class Lowering:
         arguments, keywords = self.arguments(node)
         if misuse := function.misuse(len(arguments), [key for key, _ in keywords]):
             return self.problem("GR106", misuse, start, end, function.signature)
+        if name == "now_of_run":
+            self.refs.add("run")
         return self.made(("call", name, arguments, keywords), start, end)
 
     def arguments(self, node: ast.Call) -> tuple[tuple[Tree, ...], tuple[tuple[str, Tree], ...]]:
