@@ -68,10 +68,10 @@ class Member:
 class Configuration:
     """Who is in the cluster (thesis 4.3, joint consensus).
 
-    `members` is the configuration to be, sorted by id. `retired` are the (id, incarnation) that were removed: they
-    never come back (a removed disk is another server when it returns). `outgoing` is empty, or, while the configuration is joint, the
+    `members` is the configuration to be, sorted by id. `outgoing` is empty, or, while the configuration is joint, the
     voters of the configuration that is being left: then every decision needs a majority of both sets of voters. A
-    voter that is demoted stands in `members` with its new role and in `outgoing` as a voter.
+    voter that is demoted stands in `members` with its new role and in `outgoing` as a voter. `retired` are the
+    (id, incarnation) that were removed: they never come back (a removed disk is another server when it returns).
     """
 
     members: tuple[Member, ...] = ()
