@@ -21,12 +21,16 @@ from pathlib import Path
 import click
 
 from graft.cli import app, exits
+from graft.cluster.embedded import SLOTS
+from graft.cluster.host import MAX_RESULT_BYTES
 from graft.engine import lifecycle
 from graft.engine.commands import COMMANDS
 from graft.engine.joins import READY, RULES, Rule
+from graft.engine.scopes import FINALLY_MS
 from graft.expressions.budget import DEFAULT_BUDGET, MAX_VALUE_DEPTH
 from graft.expressions.functions import FUNCTIONS
-from graft_dsl import keys
+from graft.worker import WorkerSettings
+from graft_dsl import CODES, explain, keys
 from graft_dsl.shapes import Field, Fields, ListOf, Shape, TableOf, wanted
 
 DOCS = Path(__file__).resolve().parent
@@ -128,6 +132,19 @@ def kinds_and_modifiers() -> str:
     return table(("", *(f"`{kind}`" for kind in keys.KINDS), "in defaults"), rows)
 
 
+def limits() -> str:
+    slots, worker = dict(SLOTS), WorkerSettings()
+    rows = [
+        ("the result of one step, as JSON", f"{MAX_RESULT_BYTES:,} bytes"),
+        ("attempts at once in one process", f"{slots['*']:,}"),
+        *((f"of them `{kind}`", f"{number:,}") for kind, number in slots.items() if kind != "*"),
+        ("plain Python functions at once, in threads", f"{worker.thread_limit:,}"),
+        ("the time between SIGTERM and SIGKILL", f"{worker.grace_ms / 1000:g} s"),
+        ("the time that a `finally` has", f"{FINALLY_MS / 60_000:g} minutes"),
+    ]
+    return table(("limit", "is"), rows)
+
+
 def command_line() -> str:
     """The help of every command, as the program prints it."""
     parts = []
@@ -138,6 +155,10 @@ def command_line() -> str:
             context = click.Context(command, info_name=f"graft {name}", terminal_width=88)
             parts.append(f"### graft {name}\n\n```\n{command.get_help(context)}\n```")
     return "\n\n".join(parts)
+
+
+def diagnostics() -> str:
+    return "\n".join(explain(name).replace("# ", "## ", 1) for name in CODES)
 
 
 DEFAULTS = {"every": "yes", "kind": "of a kind", "never": ""}
@@ -170,6 +191,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "command-line": command_line,
     "commands": commands,
+    "diagnostics": diagnostics,
     "exit-codes": exit_codes,
     "fields-of-catch": lambda: fields_of(keys.MODIFIERS["catch"].shape),
     "fields-of-fail": lambda: fields_of(keys.KINDS["fail"].shape),
@@ -179,6 +201,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "fields-of-secret": lambda: fields_of(keys.SECRET),
     "functions": functions,
     "join-rules": join_rules,
+    "limits": limits,
     "kinds": kinds,
     "kinds-and-modifiers": kinds_and_modifiers,
     "later-keys": later_keys,
