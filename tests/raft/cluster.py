@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterable
 
 from attrs import evolve
 
-from graft.raft import Config, Configuration, Entry, HardState, Kind, Member, Raft, Recovered, SnapshotMeta, StagedSnapshot
+from graft.raft import (
+    Config,
+    Configuration,
+    Entry,
+    HardState,
+    Kind,
+    Member,
+    Raft,
+    Recovered,
+    SnapshotMeta,
+    StagedSnapshot,
+)
 from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft.invariants import check_deeply
