@@ -64,18 +64,21 @@ OURS_BEFORE_FORMAT = frozenset({"lock", "format.new", "store.new"})
 def prepare(root: Path) -> Layout:
     """The layout of `root` for a writer; makes the directory when there is nothing.
 
-    Raises StoreReadOnly, StoreFull or StorageError when it cannot be made or is something else.
+    Raises StoreReadOnly, StoreFull or StorageError when it cannot be made or is something else; StoreFormatUnknown,
+    before anything is touched.
     """
     layout = Layout(root)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(root))
     except (FileExistsError, NotADirectoryError) as error:
-        raise StorageError(f"{error.filename} is a file, not a directory", hint=NAME_ANOTHER) from error
+        file = next(place for place in (root, *root.parents) if place.exists())
+        raise StorageError(f"{file} is a file, not a directory", hint=NAME_ANOTHER) from error
     except OSError as error:
         raise translate(error, root) from error
     if "format" not in names and names - OURS_BEFORE_FORMAT - {"store"}:
         raise StorageError(f"{root} is not empty and holds no Graft data", hint=NAME_ANOTHER)
+    read_format(layout)
     return layout
 
 

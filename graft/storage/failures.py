@@ -34,7 +34,7 @@ def translate(error: lmdb.Error | OSError, directory: Path) -> StorageError:
         return StoreFull(f"no space left for {directory}", hint=FREE_SPACE)
     if code in READ_ONLY or isinstance(error, lmdb.ReadonlyError):
         return StoreReadOnly(
-            f"cannot write to {directory}: {reason}",
+            f"cannot use {directory}: {os.strerror(code) if code else reason}",
             hint="give yourself the right to write there, or name another directory with --data",
         )
     if isinstance(error, DAMAGE):

@@ -67,4 +67,5 @@ class LmdbReader:
         return Usage(self._reads.usage(), 0)
 
     def close(self) -> None:
+        self._reads.is_closed = True
         self._environment.close()

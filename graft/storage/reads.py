@@ -15,11 +15,10 @@ from zlib import crc32
 
 import lmdb
 
-from graft.errors import GraftError
-from graft.interfaces import Entry, LogBounds
+from graft.errors import GraftError, StorageError
+from graft.interfaces import TABLES, Entry, LogBounds
 from graft.storage.failures import translate
 from graft.storage.records import (
-    ALL_TABLES,
     CHECKSUM_BYTES,
     HARD_KEY,
     HEAD,
@@ -43,8 +42,11 @@ class Reads:
 
     def __init__(self, environment: lmdb.Environment, tables: Mapping[str, lmdb._Database], directory: Path) -> None:
         self._begin = environment.begin
-        self._rooms = {table: (tables[table], seed(table)) for table in ALL_TABLES}
+        self._rooms = {table: (tables[table], seed(table)) for table in TABLES}
+        self._databases = tables
+        self._log, self._head = tables[LOG], tables[HEAD]
         self._directory = directory
+        self.is_closed = False
 
     def get(self, table: str, key: bytes) -> bytes | None:
         database, start = self._rooms[table]
@@ -52,7 +54,7 @@ class Reads:
             with self._begin() as transaction:
                 stored = transaction.get(key, None, database)
                 if stored is None:
-                    self._check_absent(transaction, table, key)
+                    self._check_absent(transaction, table, key, database)
                     return None
         except lmdb.Error as error:
             raise self._error(error) from error
@@ -61,9 +63,9 @@ class Reads:
             raise damaged(table, key)
         return payload
 
-    def _check_absent(self, transaction: Transaction, table: str, key: bytes) -> None:
+    def _check_absent(self, transaction: Transaction, table: str, key: bytes, database: lmdb._Database) -> None:
         """Raises StoreCorrupt when a neighbour of `key`, which was not found, is damaged or on the wrong side."""
-        cursor = transaction.cursor(self._rooms[table][0])
+        cursor = transaction.cursor(database)
         there = cursor.set_range(key)
         if there:
             after, stored = cursor.item()
@@ -100,7 +102,7 @@ class Reads:
 
     def head(self, transaction: Transaction) -> Head:
         """Raises StoreCorrupt when it is missing or damaged."""
-        stored = transaction.get(HEAD_KEY, None, self._rooms[HEAD][0])
+        stored = transaction.get(HEAD_KEY, None, self._head)
         if stored is None:
             raise damaged(HEAD, HEAD_KEY, "it is missing")
         return Head.unpack(unseal(HEAD, HEAD_KEY, stored))
@@ -113,7 +115,15 @@ class Reads:
             raise self._error(error) from error
 
     def hard_state(self) -> bytes | None:
-        return self.get(HEAD, HARD_KEY)
+        try:
+            with self._begin() as transaction:
+                stored = transaction.get(HARD_KEY, None, self._head)
+                if stored is None:
+                    self._check_absent(transaction, HEAD, HARD_KEY, self._head)
+                    return None
+                return unseal(HEAD, HARD_KEY, stored)
+        except lmdb.Error as error:
+            raise self._error(error) from error
 
     def entries(self, first: int, last: int, max_bytes: int) -> list[Entry]:
         try:
@@ -128,7 +138,7 @@ class Reads:
         if first > last:
             return found
         size = 0
-        cursor = transaction.cursor(self._rooms[LOG][0])
+        cursor = transaction.cursor(self._log)
         cursor.set_range(pack_index(first))
         rows = cursor.iternext()
         for index in range(first, last + 1):
@@ -148,8 +158,8 @@ class Reads:
         return self._entries(transaction, index, index, 0)[0].term
 
     def database(self, table: str) -> lmdb._Database:
-        """Raises KeyError for a table that does not exist."""
-        return self._rooms[table][0]
+        """LOG, HEAD or one of TABLES."""
+        return self._databases[table]
 
     def usage(self) -> int:
         try:
@@ -161,7 +171,7 @@ class Reads:
     def used_bytes(self, transaction: Transaction) -> int:
         """Bytes of all pages in use. Freed pages do not count: they are used again before the file grows."""
         pages = size = 0
-        for database, _start in self._rooms.values():
+        for database in self._databases.values():
             stat = transaction.stat(database)
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
             size = stat["psize"]
@@ -170,6 +180,8 @@ class Reads:
     def _error(self, error: lmdb.Error) -> GraftError | ValueError:
         if isinstance(error, lmdb.BadValsizeError):
             return ValueError(f"not a key: {error}")
+        if self.is_closed:
+            return StorageError(f"the store in {self._directory} is closed")
         return translate(error, self._directory)
 
 

@@ -21,7 +21,7 @@ from zlib import crc32
 import lmdb
 
 from graft.errors import StorageError, StoreCorrupt, StoreFull, SyncFailed
-from graft.interfaces import Change, Entry, LogBounds, Turn, Usage
+from graft.interfaces import TABLES, Change, Entry, LogBounds, Turn, Usage
 from graft.storage.check import INLINE_BYTES, BackgroundCheck, walk_file
 from graft.storage.directory import Layout, bring_up_to_date, prepare
 from graft.storage.environment import create_store, open_environment, read_meta
@@ -40,7 +40,7 @@ from graft.storage.records import (
     seal,
     seed,
 )
-from graft.storage.turns import Quota, bounds_after, check_turn, is_empty, purge_end
+from graft.storage.turns import Quota, bounds_after, check_key, check_turn, is_empty, purge_end
 
 if TYPE_CHECKING:
     from graft.storage.reads import Transaction
@@ -218,11 +218,14 @@ class LmdbStore:
                 group = tables[table] = {}
             group[key] = value
         for table, group in tables.items():
+            if table not in TABLES:
+                raise KeyError(table)
             database, start = self._reads.database(table), seed(table)
             rows: list[tuple[bytes, bytes]] = []
             for key in sorted(group):
                 value = group[key]
                 if value is None:
+                    check_key(key)  # LMDB only looks at keys that it stores
                     transaction.delete(key, db=database)
                 else:
                     rows.append((key, pack_checksum(crc32(key + value, start)) + value))
@@ -296,5 +299,6 @@ class LmdbStore:
                 in_order = in_order and self._check.poll() is None and self._check.report is not None
                 self._check.stop()
             last = self._environment.info()["last_txnid"]
+            self._reads.is_closed = True
             self._environment.close()
             self._lock.release(closed_at=last if in_order else None)

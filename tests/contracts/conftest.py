@@ -1,0 +1,73 @@
+"""The stores that the contract suite runs over. A new implementation adds a line to STANDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from graft.interfaces import Store
+from graft.storage import MemoryStore, open_store
+
+
+class Stand:
+    """A store and the way to leave and find it again. `restart` closes in order, or loses what is in memory."""
+
+    store: Store
+
+    def restart(self) -> Store:
+        raise NotImplementedError
+
+    def before_and_after_a_restart(self) -> Iterator[Store]:
+        yield self.store
+        yield self.restart()
+
+
+class LmdbStand(Stand):
+    def __init__(self, directory: Path, quota_bytes: int) -> None:
+        self._path, self._quota = directory / ".graft", quota_bytes
+        self.store: Store = self._open()
+
+    def _open(self) -> Store:
+        return open_store(self._path, quota_bytes=self._quota, map_bytes=1 << 30)
+
+    def restart(self) -> Store:
+        self.store.close()
+        self.store = self._open()
+        return self.store
+
+
+class MemoryStand(Stand):
+    def __init__(self, directory: Path, quota_bytes: int) -> None:
+        self._memory = self.store = MemoryStore(quota_bytes=quota_bytes)
+
+    def restart(self) -> Store:
+        self._memory = self.store = self._memory.crash()
+        return self._memory
+
+
+STANDS: dict[str, Callable[[Path, int], Stand]] = {"lmdb": LmdbStand, "memory": MemoryStand}
+
+
+@pytest.fixture(params=STANDS)
+def stand_with_quota(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[int], Stand]]:
+    stands: list[Stand] = []
+
+    def make(quota_bytes: int) -> Stand:
+        stands.append(STANDS[request.param](tmp_path, quota_bytes))
+        return stands[-1]
+
+    yield make
+    for stand in stands:
+        stand.store.close()
+
+
+@pytest.fixture
+def stand(stand_with_quota: Callable[[int], Stand]) -> Stand:
+    return stand_with_quota(1 << 28)
+
+
+@pytest.fixture
+def store(stand: Stand) -> Store:
+    return stand.store

@@ -1,0 +1,140 @@
+"""What the storage tests run in processes of their own: `python -m tests.storage.children NAME ARGUMENT…`.
+
+A child that is killed, limited or faulted must not take the tests with it. Each prints lines that its test reads.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from graft.errors import StorageError
+from graft.interfaces import TABLES, Entry, Turn
+from graft.storage import open_reader, open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(name: str, *arguments: object, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
+    """Start the child `name`; its standard output is a pipe."""
+    command = [*prefix, sys.executable, "-m", "tests.storage.children", name, *map(str, arguments)]
+    path = os.pathsep.join([*([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, **options)
+
+
+def run(name: str, *arguments: object, prefix: tuple[str, ...] = (), **options: Any) -> tuple[int, list[str]]:
+    """The exit code of the child `name` and the lines that it printed."""
+    child = start(name, *arguments, prefix=prefix, **options)
+    output, _ = child.communicate(timeout=120)
+    return child.returncode, output.splitlines()
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def turn_number(n: int, size: int = 200) -> Turn:
+    """Turn n: entries 3n-2 … 3n, one value that is overwritten, one that stays; applied two turns later."""
+    entries = [Entry(i, n, b"%d:" % i + b"e" * size) for i in range(3 * n - 2, 3 * n + 1)]
+    changes = [("runs", b"counter", b"%d" % n), ("values", n.to_bytes(8, "big"), b"%d:" % n + b"v" * size)]
+    return Turn(entries=entries, changes=changes, hard_state=b"%d" % n, applied=max(0, 3 * (n - 2)))
+
+
+def hold(path: str) -> None:
+    """Hold the directory until standard input closes."""
+    store = open_store(path, command="graft run flow.toml")
+    store.commit(turn_number(1))
+    say("held", os.getpid())
+    sys.stdin.read()
+    store.close()
+
+
+def commit_for_ever(path: str, purge: str) -> None:
+    """Commit turns and acknowledge each, until killed."""
+    store = open_store(path, quota_bytes=1 << 28, map_bytes=1 << 29)
+    n = store.bounds().last // 3
+    while True:
+        n += 1
+        store.commit(turn_number(n))
+        say(n)
+        if purge == "purge" and n % 10 == 0:
+            store.commit(Turn(purge_to=3 * (n - 5)))
+
+
+def commit_until_refused(path: str, limit: str) -> None:
+    """Commit turns until the store refuses one; then read all of it, shrink it, go on, and close."""
+    if int(limit):
+        store = open_store(path)
+        store.close()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    store = open_store(path, quota_bytes=1 << 30)
+    n = 0
+    try:
+        while n < 2000:
+            store.commit(turn_number(n + 1, size=3000))
+            n += 1
+    except StorageError as error:
+        say(type(error).__name__, "after", n, "|", str(error).replace("\n", " "))
+    intact = [e.index for e in store.entries(1, 3 * n, 1 << 30)] == list(range(1, 3 * n + 1))
+    say("intact", intact and store.get("runs", b"counter") == b"%d" % n)
+    try:
+        store.commit(Turn(purge_to=3 * n, changes=[("values", i.to_bytes(8, "big"), None) for i in range(1, n)]))
+        store.commit(Turn(entries=[Entry(3 * n + 1, 1, b"x" * 3000)]))
+        say("goes on", store.bounds().last == 3 * n + 1)
+    except StorageError as error:
+        say("refuses", type(error).__name__)
+    store.close()
+
+
+def open_as_nobody(path: str, way: str) -> None:
+    """Open as a user without rights."""
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        (open_store if way == "store" else open_reader)(path).close()
+        say("opened")
+    except StorageError as error:
+        say(type(error).__name__, "|", str(error).replace("\n", " |"))
+
+
+def read_all(path: str) -> None:
+    """Everything in a store, one line each, or the name of the error."""
+    signal.alarm(60)
+    try:
+        store = open_reader(path)
+        bounds = store.bounds()
+        say("bounds", bounds, store.hard_state())
+        for entry in store.entries(bounds.first, bounds.last, 1 << 30):
+            say("entry", entry.index, entry.term, entry.data.hex())
+        for table in TABLES:
+            for key, value in store.scan(table):
+                say(table, key.hex(), value.hex(), store.get(table, key) == value)
+        store.close()
+    except StorageError as error:
+        say(type(error).__name__, "|", str(error).replace("\n", " |"))
+        sys.exit(3)
+
+
+def hold_a_read(path: str) -> None:
+    """Read once, then sleep in the middle of a read transaction until killed."""
+    reader = open_reader(path)
+    with reader._environment.begin() as transaction:
+        say("reading", transaction.id())
+        time.sleep(600)
+
+
+CHILDREN: dict[str, Callable[..., None]] = {
+    child.__name__: child
+    for child in (hold, commit_for_ever, commit_until_refused, open_as_nobody, read_all, hold_a_read)
+}
+
+if __name__ == "__main__":
+    CHILDREN[sys.argv[1]](*sys.argv[2:])
