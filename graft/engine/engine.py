@@ -72,8 +72,8 @@ class Engine:
                     wants.append(Want("id", id_key(command.run_id)))
                 if command.plan not in s.plans:
                     wants.append(Want("plan", command.plan))
-            case RetryRun(run=run) if run not in s.runs:
-                wants.append(Want("run", run))
+            case RetryRun(run=run) if run not in s.runs or s.runs[run].status in FINAL:
+                wants.append(Want("run", run))  # also when it is still here: final steps leave the memory before it
         return wants
 
     def apply(self, index: int, command: Command) -> Applied:
@@ -307,7 +307,7 @@ class Engine:
         refused = reopen.retry(s, command)
         run = s.runs.get(command.run)
         if refused is not None and run is not None and run.status in FINAL:
-            s.forget_run(run.no)  # it was loaded for this command only
+            s.edit(run)  # it may have been loaded for this command only: the next drain lets it go
         return refused
 
     # What the driver loads

@@ -222,6 +222,7 @@ class State:
     def open(self, index: int) -> None:
         self.index = index
         self._history = {}
+        self._dirty[self.meta] = None  # every command moves the clocks
 
     def close(self) -> list[Effect]:
         """Write the history of every run that was touched; the effects that tell it."""
@@ -289,7 +290,7 @@ class State:
             fresh = record_hash(record, data)
         self.hash = (self.hash + fresh - record.hash) & MASK
         record.hash = fresh
-        if not self.keep:
+        if not self.keep and not record.deleted:
             self._evict(record)
 
     def _evict(self, record: Record) -> None:
@@ -321,13 +322,19 @@ class State:
     # Loading
 
     def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take stored records (`(table, value)`) in. Call `reindex` after the last."""
+        """Take stored records (`(table, value)`) in. At a start, call `reindex` after the last.
+
+        What is in memory, or was deleted in this turn, is newer than what the store has.
+        """
+        gone = {(record.table, record.key()) for record in self._dirty if record.deleted}
         for table, data in rows:
             record = decode_record(table, data)
             record.hash = record_hash(record, data)
             if isinstance(record, Meta):
                 self.meta = record
-            else:
+                continue
+            live, key = self._table(record)
+            if key not in live and (table, record.key()) not in gone:
                 self._index_record(record)
 
     def reindex(self) -> None:

@@ -1,0 +1,224 @@
+"""Driving an engine by hand: a log, a table of records like a store's, restarts, and what effects are unanswered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from graft.engine import Applied, CancelAttempt, Decide, Engine, RunEnded, StartAttempt, invariants
+from graft.engine.commands import (
+    AttemptSettled,
+    CancelRun,
+    Command,
+    Decided,
+    Decision,
+    PauseRun,
+    RegisterMember,
+    RegisterPlan,
+    RetryRun,
+    StartRun,
+    TimersDue,
+    UnpauseRun,
+    decode_command,
+    encode_command,
+)
+from graft.engine.engine import HASH_KEY
+from graft.engine.records import NONE, id_key, run_key
+from graft.plan import Block, ErrorRecord, ForEach, Node, Plan, PythonAction, RunAction, decode, encode
+from graft.plan.records import GroupAction
+
+MEMBER = "m"
+
+
+def task(name: str, **options: object) -> Node:
+    return Node(name, PythonAction("shop:step"), **options)  # type: ignore[arg-type]
+
+
+def flow(*nodes: Node, blocks: tuple[Block, ...] = (), **options: object) -> Plan:
+    return Plan("flow", (Block("flow", "flow", nodes, **options), *blocks))  # type: ignore[arg-type]
+
+
+def group(name: str, *nodes: Node, **options: object) -> Block:
+    return Block("group", name, nodes, **options)  # type: ignore[arg-type]
+
+
+class Driven:
+    """An engine with invariants checked after every apply, its log, and its records as a store would hold them."""
+
+    def __init__(self, *, slots: tuple[tuple[str, int], ...] = (("*", 1000),), check: bool = True) -> None:
+        self.slots = slots
+        self.check = check
+        self.now = self.wall = 1_000_000
+        self.incarnation = 0
+        self.log: list[bytes] = []
+        self.stored: dict[tuple[str, bytes], bytes] = {}
+        self.engine = Engine(strict=True)
+        self.attempts: dict[tuple[int, int, int], StartAttempt] = {}
+        self.cancels: list[CancelAttempt] = []
+        self.decides: list[Decide] = []
+        self.ended: dict[str, str] = {}
+        self.events: list[tuple[str, str]] = []
+
+    # The driver's part
+
+    def apply(self, command: Command) -> Applied:
+        data = encode_command(command)
+        assert decode_command(data) == command
+        self.log.append(data)
+        applied = load_and_apply(self.engine, self.stored, len(self.log), command)
+        if self.check:
+            invariants.check(self.engine.state)
+        for effect in applied.effects:
+            match effect:
+                case StartAttempt():
+                    assert effect.incarnation == self.incarnation
+                    assert effect.key not in self.attempts, f"{effect} while an attempt is out"
+                    self.attempts[effect.key] = effect
+                case CancelAttempt():
+                    self.cancels.append(effect)
+                case Decide():
+                    self.decides.append(effect)
+                case RunEnded():
+                    self.ended[effect.run_id] = effect.status
+        return applied
+
+    def drain(self) -> None:
+        store(self.engine, self.stored)
+
+    def restart(self) -> None:
+        """Crash after everything was stored, load again, register a new incarnation."""
+        self.drain()
+        before = self.engine.state_hash()
+        self.engine = load(self.stored, len(self.log))
+        if self.check:
+            invariants.check(self.engine.state)
+        assert self.engine.state_hash() == before
+        self.decides = [effect for effect in self.engine.outstanding() if isinstance(effect, Decide)]
+        self.attempts.clear()
+        self.register()
+
+    def stamp(self) -> dict[str, int]:
+        return {"now": self.now, "wall": self.wall}
+
+    # Commands
+
+    def register(self) -> None:
+        self.incarnation += 1
+        self.attempts.clear()
+        self.apply(RegisterMember(MEMBER, self.incarnation, self.slots, **self.stamp()))
+
+    def start(self, plan: Plan, run_id: str = "r") -> Applied:
+        data = encode(plan)
+        hash = self.apply(RegisterPlan(data, **self.stamp())).result
+        return self.apply(StartRun(run_id, hash, b"{}", **self.stamp()))
+
+    def settle(self, key: tuple[int, int, int], status: str = "succeeded", **more: object) -> Applied:
+        effect = self.attempts.pop(key)
+        value = b"1" if status == "succeeded" else None
+        error = more.pop("error", None)
+        if status in ("failed", "timed_out") and error is None:
+            error = ErrorRecord("exit.1" if status == "failed" else "timeout", "it broke")
+        return self.apply(
+            AttemptSettled(*key, token=effect.token, status=status, value=value, error=error, **more, **self.stamp())  # type: ignore[arg-type]
+        )
+
+    def decide(self, effect: Decide, what: str = "go", **more: object) -> Applied:
+        self.decides.remove(effect)
+        run, scope, ordinal = effect.key
+        decision = Decision(scope, ordinal, what, **more)  # type: ignore[arg-type]
+        return self.apply(Decided(run, effect.generation, (decision,), **self.stamp()))
+
+    def items(self, effect: Decide, count: int) -> Applied:
+        return self.decide(effect, "items", data=msgspec.json.encode((None, list(range(count)))), number=count)
+
+    def timers(self, milliseconds: int) -> Applied:
+        self.now += milliseconds
+        self.wall += milliseconds
+        return self.apply(TimersDue(**self.stamp()))
+
+    def cancel(self, run: int = 1, scope: int = NONE, ordinal: int = NONE) -> Applied:
+        return self.apply(CancelRun(run, scope, ordinal, **self.stamp()))
+
+    def pause(self, run: int = 1) -> Applied:
+        return self.apply(PauseRun(run, "person", **self.stamp()))
+
+    def unpause(self, run: int = 1) -> Applied:
+        return self.apply(UnpauseRun(run, **self.stamp()))
+
+    def retry(self, run: int = 1, scope: int = NONE, ordinal: int = NONE) -> Applied:
+        return self.apply(RetryRun(run, scope, ordinal, **self.stamp()))
+
+    # Looking
+
+    def statuses(self, run: int = 1, scope: int = 0) -> dict[str, str]:
+        """Status by node name of one scope's steps, from the stored records."""
+        self.drain()
+        seen = load(self.stored, len(self.log), final=True).state
+        steps = [step for step in seen.steps_of_run(run) if step.scope == scope]
+        record = seen.scopes[run, scope]
+        if record.kind == "map":
+            return {str(step.ordinal): step.status for step in steps}
+        names = [node.name for node in seen.graph_of(record).nodes]
+        return {names[step.ordinal]: step.status for step in steps}
+
+    def key(self, name: str, run: int = 1, scope: int = 0) -> tuple[int, int, int]:
+        state = self.engine.state
+        return (run, scope, state.graph_of(state.scopes[run, scope]).ordinals[name])
+
+
+def store(engine: Engine, stored: dict[tuple[str, bytes], bytes]) -> None:
+    for table, key, value in engine.drain():
+        if value is None:
+            stored.pop((table, key), None)
+        else:
+            stored[table, key] = value
+
+
+def load(stored: dict[tuple[str, bytes], bytes], applied: int, *, final: bool = False) -> Engine:
+    """An engine as a process would load it; with `final`, all runs and not only the live ones."""
+    engine = Engine(strict=True, keep=final)
+    for (table, key), value in stored.items():
+        if table == "plans":
+            engine.load_plan(key.hex(), decode(value))
+    live = {key for table, key in stored if table == "live"}
+    rows = []
+    for (table, key), value in sorted(stored.items()):
+        of_run = table in ("runs", "scopes", "steps") and (final or key[:8] in live)
+        if of_run or table == "members" or (table, key) == ("meta", b"engine"):
+            rows.append((table, value))
+    engine.load(rows)
+    engine.restore(applied, int.from_bytes(stored.get(("meta", HASH_KEY), b"\0"), "big"))
+    return engine
+
+
+def load_and_apply(engine: Engine, stored: dict[tuple[str, bytes], bytes], index: int, command: Command) -> Applied:
+    """What a driver does: load what the engine wants, then apply."""
+    for want in engine.wants(command):
+        if want.what == "id":
+            # A run id that is not drained yet is still in the engine's memory, so the store is right here.
+            engine.load_id(want.key, int.from_bytes(stored.get(("keys", want.key), b"\0"), "big"))
+        elif want.what == "plan":
+            if (data := stored.get(("plans", bytes.fromhex(want.key)))) is not None:
+                engine.load_plan(want.key, decode(data))
+        elif ("runs", run_key(want.key)) in stored:
+            key = run_key(want.key)
+            engine.load(
+                (table, value)
+                for (table, at), value in sorted(stored.items())
+                if table in ("runs", "scopes", "steps") and at[:8] == key
+            )
+    return engine.apply(index, command)
+
+
+__all__ = [
+    "Driven",
+    "ForEach",
+    "GroupAction",
+    "RunAction",
+    "flow",
+    "group",
+    "id_key",
+    "load",
+    "load_and_apply",
+    "store",
+    "task",
+]
