@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
+
+import graft
+import graft_dsl
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = ("https://pypi.org/simple", "https://files.pythonhosted.org/packages/")
@@ -56,3 +60,14 @@ def test_ci_runs_the_readmes_test_command_and_not_a_copy_of_it() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert "README.md" in script
     assert "pytest" not in script
+
+
+def test_the_readmes_flow_compiles() -> None:
+    flow = re.search(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert flow is not None
+    assert graft_dsl.compile_text(flow[1], filename="README.md", base=ROOT).plan.name == "thumbnails"
+
+
+def test_the_wheel_and_the_source_have_one_version() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", graft.__version__)
+    assert metadata.version("graft-flow") == graft.__version__
