@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import quorum, repair, replication, transfer
+from . import membership, quorum, repair, replication, transfer
 from .messages import RequestVote, VoteReply
 from .roles import become_follower, move
 
@@ -82,8 +82,24 @@ def campaign_requested(s: State) -> None:
 
 
 def may_stand(s: State) -> bool:
-    """Only a voter stands, and none whose last word on the log is not known to its own disk yet."""
-    return s.view.is_voter
+    """A voter stands. So does who is a voter no longer by a configuration that is not known to be committed: it may
+    be the only one that has it, and then nobody else can win (thesis 4.2.2). Its own vote does not count."""
+    if s.view.is_voter:
+        return True
+    return s.view.index > s.commit and was_voter(s)
+
+
+def was_voter(s: State) -> bool:
+    """A voter in the newest committed configuration, or in one behind it."""
+    me = (s.id, s.config.incarnation)
+    committed = membership.at(s, s.commit)[0]
+    return any(
+        (m.id, m.incarnation) == me
+        for index, configuration in s.configurations
+        if index >= committed
+        for m in (*configuration.members, *configuration.outgoing)
+        if m.role == "voter"
+    )
 
 
 # ---- standing ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import election
 from .log import OVERHEAD_BYTES
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def check_role(s: State) -> None:
         assert s.uncommitted_bytes == 0, s.uncommitted_bytes
     if s.role in ("candidate", "pre_candidate"):
         assert s.leader is None, s.leader
-        assert s.view.is_voter, "who does not vote does not stand"
+        assert election.may_stand(s), "who does not vote does not stand"
     if s.role == "candidate":
         assert s.vote == s.id, s.vote
 

@@ -154,11 +154,21 @@ def replied(s: State, m: RepairReply) -> None:
 
 
 def cannot_be_committed(s: State, absent: set[str]) -> bool:
-    """Those who may hold the entry are no quorum of the (settled) configuration."""
-    if s.view.index > s.commit:
-        return False
-    voters = {id for group in s.view.voters for id in group}
-    return not quorum.reached(s.view.voters, voters - absent)
+    """Those who may hold the entry are no majority of any set of voters that could have committed it.
+
+    Which sets these are: a leader that committed it had this member's configurations up to the entry, and at most one
+    change behind it, whose quorums contain a majority of the newest set here (thesis 4.3). So it is enough, and
+    needed, to look at every set from the newest configuration that is known to be committed on.
+    """
+    committed = membership.at(s, s.commit)[0]
+    groups = [
+        [m.id for m in group if m.role == "voter"]
+        for index, configuration in s.configurations
+        if index >= committed
+        for group in (configuration.members, configuration.outgoing)
+        if group
+    ]
+    return not any(quorum.reached((tuple(group), ()), set(group) - absent) for group in groups)
 
 
 def give_up(s: State, index: int) -> None:

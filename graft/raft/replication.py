@@ -211,7 +211,9 @@ def missing(s: State, p: Progress) -> None:
 def tick(s: State) -> None:
     """Every heartbeat: nothing waits for ever for an answer."""
     for p in s.progress.values():
-        if not p.timed_out(s.now, s.config.rpc_timeout_seconds):
+        if p.state == "snapshot" and p.snapshot is None:
+            snapshots.provide(s, p)
+        elif not p.timed_out(s.now, s.config.rpc_timeout_seconds):
             send(s, p)
         elif p.state == "snapshot":
             snapshots.resend(s, p)
@@ -277,6 +279,8 @@ def rejected(s: State, p: Progress, m: AppendReply) -> None:
     if p.state != "probe" or m.prev_index != p.next - 1:
         return  # late: something newer is on its way
     hint = log.newest_at_most(min(m.hint_index, m.prev_index - 1), m.hint_term)
+    if m.hint_index < log.first - 1 or log.term_at(hint) > m.hint_term:
+        hint = log.first - 2  # they may agree only before this log begins: `send` turns to a snapshot
     p.next = max(hint, p.match) + 1
     p.probed = False
     send(s, p)

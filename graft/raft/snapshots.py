@@ -42,6 +42,11 @@ def begin(s: State, p: Progress) -> None:
     """What `p` needs next is no longer in the log."""
     p.move("behind", s.now)
     s.trace("snapshot", f"{p.id} needs one: it wants {p.next}, the log begins at {s.log.first}")
+    provide(s, p)
+
+
+def provide(s: State, p: Progress) -> None:
+    """Send `p` a snapshot that the log can follow; have one taken if there is none."""
     if s.snapshots and s.snapshots[-1].index >= s.log.first - 1:
         _ask_where_to_resume(s, p, s.snapshots[-1])
     elif s.taking_snapshot is None:
@@ -55,7 +60,7 @@ def snapshot_taken(s: State, event: SnapshotTaken) -> None:
     assert s.taking_snapshot <= event.index <= s.commit, (s.taking_snapshot, event, s.commit)
     s.taking_snapshot = None
     if event.index < s.log.first - 1:
-        s.emit(DropSnapshot(event.id))  # a newer one arrived here meanwhile
+        s.emit(DropSnapshot(event.id))  # the log was cut behind it; who waits is provided for at the next heartbeat
         return
     configuration_index, configuration = membership.at(s, event.index)
     version_index, version = versions.at(s, event.index)
@@ -199,6 +204,8 @@ def install_snapshot(s: State, m: InstallSnapshot) -> None:
         s.arrival = None
         _reply(s, meta.id, m.source, installed=True)
         return
+    if s.switching > s.synced:
+        return  # another one is being put in place: its staged bytes are still needed
     if s.arrival is None or s.arrival.meta.id != meta.id:
         s.arrival = Arrival(meta, 0, 0)
     arrival = s.arrival
@@ -286,6 +293,7 @@ def switch(s: State, meta: SnapshotMeta) -> None:
     hard = s.hard_state()
     ticket = s.next_ticket()
     s.log.pending.append([ticket, meta.index])
+    s.switching = ticket
     s.emit(SwitchToSnapshot(ticket, meta, hard))
 
 
@@ -304,6 +312,8 @@ def compact(s: State) -> None:
     if target - s.log.first + 1 < s.config.purge_step_entries:
         return
     sending = [p.snapshot.index for p in s.progress.values() if p.snapshot is not None]
+    if s.taking_snapshot is not None:
+        sending.append(s.taking_snapshot)
     if sending:
         target = min(target, max(min(sending), target - s.config.retain_entries))
     purge(s, target)

@@ -89,6 +89,7 @@ class State:
         "round_times",
         "snapshots",
         "stopped",
+        "switching",
         "synced",
         "taking_snapshot",
         "term",
@@ -186,6 +187,7 @@ class State:
         # snapshots and repair
         self.snapshots: list[SnapshotMeta] = []  # exported ones, oldest first
         self.taking_snapshot: int | None = None  # `at_least` of the TakeSnapshot under way
+        self.switching = 0  # ticket of the newest switch to a snapshot
         self.arrival: Arrival | None = None  # the snapshot that arrives here
         self.repair: Ask | None = None
 

@@ -172,6 +172,8 @@ class Server:
         self.held = [send for send in self.held if send.after > ticket]
         self.outgoing += [send.message for send in ready]
         self.tell(ev.Persisted(ticket, self.disk_applied), now)
+        if self.auto_apply and self.unapplied:
+            self.apply(now)
 
     def _write(self, write: fx.Persist | fx.SwitchToSnapshot) -> None:
         if isinstance(write, fx.SwitchToSnapshot):
@@ -217,6 +219,8 @@ class Server:
     # ---- the state machine: a list of words ----
 
     def apply(self, now: float, count: int | None = None) -> None:
+        if any(isinstance(write, fx.SwitchToSnapshot) for write in self.queue):
+            return  # the state is not there yet
         entries = self.unapplied[:count]
         del self.unapplied[: len(entries)]
         for entry in entries:
