@@ -143,6 +143,7 @@ class HttpAction:
     json: Tree | None = None
     body: Tree | None = None
     output: Output = "json"
+    output_path: str | None = None
 
 
 @frozen

@@ -1,9 +1,28 @@
-"""Running attempts at steps: `open_worker` gives a `Worker`, which is handed `Assignment`s and settles `Outcome`s."""
+"""Running attempts at steps: `open_worker` gives a `Worker`, which is handed `Assignment`s and settles `Outcome`s.
 
-from graft.worker.assignment import Assignment, Outcome, Settle
-from graft.worker.logs import LogFollower, LogLine, LogStore
-from graft.worker.worker import Worker, WorkerSettings, open_worker
+The names are imported when they are asked for: `graft logs` needs no Trio, and neither does the process of a step with
+`isolation = "process"`.
+"""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graft.worker.assignment import Assignment, Outcome, Settle
+    from graft.worker.logs import LogFollower, LogLine, LogStore
+    from graft.worker.worker import Worker, WorkerSettings, open_worker
+
+_HOMES = {
+    "Assignment": "assignment",
+    "LogFollower": "logs",
+    "LogLine": "logs",
+    "LogStore": "logs",
+    "Outcome": "assignment",
+    "Settle": "assignment",
+    "Worker": "worker",
+    "WorkerSettings": "worker",
+    "open_worker": "worker",
+}
 __all__ = [
     "Assignment",
     "LogFollower",
@@ -15,3 +34,9 @@ __all__ = [
     "WorkerSettings",
     "open_worker",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -66,8 +66,7 @@ class Attempt:
         try:
             return self.assignment.programs[tree](self.lookup)
         except ExpressionError as error:
-            where = f"in ${{ {error.where} }}" if error.where else ""
-            raise StepFailure("expression", error.message, "\n".join(filter(None, (where, error.hint)))) from None
+            raise StepFailure("expression", error.message, error.hint or "") from None
 
     def _lookup_secrets(self, name: str) -> Any:
         if not name.startswith(PREFIX):

@@ -27,6 +27,8 @@ from graft.worker.guardian_client import GuardianLost, Process, SpawnFailed
 from graft.worker.results import check_size, decode_json
 
 DRAIN_SECONDS = 0.5  # how long output may come after the program ended (a pipeline's last process, say)
+LAST_OUTPUT_SECONDS = 0.05  # when the group is gone, what its pipes still hold is at hand at once
+CLOSE_SECONDS = 5.0  # how long a killed group may take to be gone
 READ_BYTES = 64 * 1024
 SHELL = "/bin/sh"
 
@@ -79,20 +81,26 @@ async def _run(
             nursery.start_soon(pump.run)
         try:
             status = await process.wait()
-            with trio.move_on_after(DRAIN_SECONDS):
+            with trio.move_on_after(DRAIN_SECONDS) as drain:
                 for pump in pumps:
                     await pump.ended.wait()
-            await process.close()
+            if drain.cancelled_caught:
+                attempt.log.note("the program ended, but something that it started holds its output open; killing that")
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await process.close()
         except GuardianLost as error:
             raise _lost(error) from None
         except BaseException:
-            await process.close(attempt.tools.grace_seconds)  # noqa: ASYNC102  shields itself, with a deadline
+            grace = attempt.tools.grace_seconds
+            with trio.move_on_after(grace + CLOSE_SECONDS, shield=True):
+                await process.close(grace)
             raise
         finally:
-            for pump in pumps:
-                await pump.finish()  # noqa: ASYNC102  shields itself, with a deadline
-    if not all(pump.saw_end for pump in pumps):
-        attempt.log.note("the program ended, but something that it started held its output open; that was killed")
+            with trio.move_on_after(LAST_OUTPUT_SECONDS, shield=True) as rest:
+                for pump in pumps:
+                    pump.scope.deadline = rest.deadline
+                for pump in pumps:
+                    await pump.ended.wait()
     return status
 
 
@@ -121,23 +129,15 @@ class _Pump:
     def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
         self._stream = trio.lowlevel.FdStream(descriptor)
         self._take = take
-        self._scope = trio.CancelScope(shield=True)
+        self.scope = trio.CancelScope(shield=True)
         self.ended = trio.Event()
-        self.saw_end = False
 
     async def run(self) -> None:
         async with self._stream:
-            with self._scope:
+            with self.scope:
                 while data := await self._stream.receive_some(READ_BYTES):
                     self._take(data)
-                self.saw_end = True
         self.ended.set()
-
-    async def finish(self) -> None:
-        """The group is gone: take what its pipe still holds, which is at hand at once, and stop."""
-        self._scope.deadline = trio.current_time() + 0.05
-        with trio.CancelScope(shield=True):
-            await self.ended.wait()
 
 
 def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:

@@ -27,12 +27,12 @@ MakeCause = Callable[[str, str, str, tuple[ErrorRecord, ...]], ErrorRecord]
 
 def failure_of(error: BaseException, base: Path, make_cause: MakeCause, prefix: str = "") -> StepFailure:
     """The failure of a step whose code raised `error`. `make_cause` makes a record (and redacts it)."""
-    error = _only_leaf(error)
+    error = only_leaf(error)
     detail = "\n".join(filter(None, (_more_lines(error), frames(error.__traceback__, base), _hint(error))))
     return StepFailure(_type(error), prefix + _title(error), detail, cause=_causes(error, base, make_cause, 1))
 
 
-def _only_leaf(error: BaseException) -> BaseException:
+def only_leaf(error: BaseException) -> BaseException:
     """A nursery wraps the error of one task in a group. `catch` and `retry` want the error, so a group of one is it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
@@ -48,7 +48,7 @@ def _causes(error: BaseException, base: Path, make_cause: MakeCause, depth: int)
         chained = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         below = [chained] if chained is not None else []
     records = []
-    for each in map(_only_leaf, below):
+    for each in map(only_leaf, below):
         detail = "\n".join(filter(None, (_more_lines(each), frames(each.__traceback__, base))))
         records.append(make_cause(_type(each), _title(each), detail, _causes(each, base, make_cause, depth + 1)))
     return tuple(records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -19,6 +20,9 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     """Call it: what it returned. Raises StepFailure, and whatever cancels it."""
     function = find(attempt, action.target)
     table = attempt.evaluate(action.with_)
+    if action.isolation == "process" and not function.is_async:
+        module = await trio.to_thread.run_sync(import_module, "graft.worker.isolation")  # 60 ms that few flows need
+        return await module.run_isolated(attempt, action, table)
     try:
         bound = function.bind(table)
     except ArgumentProblem as problem:
@@ -28,10 +32,6 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     attempt.tools.printing.attach(attempt)
     if function.is_async:
         return await function.call(bound, context)
-    if action.isolation == "process":
-        from graft.worker.isolation import run_isolated
-
-        return await run_isolated(attempt, action.target, bound, context)
     return await _run_in_thread(attempt, function, bound, context)
 
 
@@ -54,8 +54,8 @@ def find(attempt: Attempt, target: str) -> PythonFunction:
         return resolve(target, base)
     except TargetProblem as problem:
         raise StepFailure(problem.type, problem.message, problem.hint) from None
-    except BaseException as error:  # whatever a module raises, SystemExit too, is the step's failure
-        raise failure_of(error, base, attempt.cause, f"importing `{target}` failed: ") from None  # noqa: ASYNC104
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # the module's own code raised it
+        raise failure_of(error, base, attempt.cause, f"importing `{target}` failed: ") from None
 
 
 def make_context(attempt: Attempt) -> Context:

@@ -286,7 +286,7 @@ class Guardian:
         orphans = {pid for pid, parent, _, _ in table if parent == self.pid and pid not in leaders}
         doomed = {pid for pid in orphans if tag_of(pid) in tags}
         for pid in descendants(table, doomed) | doomed:
-            _kill(pid)
+            kill(pid)
         self.orphans = orphans
         self._reap_orphans()
         if doomed:  # what a killed daemon leaves behind comes to us, and must go too
@@ -301,7 +301,7 @@ class Guardian:
                 step.signal(signal.SIGKILL)
             if LINUX:
                 for pid in descendants(list(processes()), {os.getpid()}):
-                    _kill(pid)
+                    kill(pid)
             try:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
@@ -396,7 +396,7 @@ def _group_exists(group: int) -> bool:
     return True
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -466,7 +466,7 @@ def main() -> None:
     guardian = Guardian(control, int(sys.argv[2]))
     try:
         guardian.run()
-    except BaseException:  # noqa: ASYNC103  not a Trio program
+    except Exception:
         import traceback
 
         guardian._answer("crashed", 0, traceback.format_exc())

@@ -25,7 +25,6 @@ import trio
 
 from graft.worker import guardian as program
 
-CLOSE_SLACK_SECONDS = 5.0  # beyond the grace: how long a killed group may take to be gone
 _GONE = (OSError, trio.ClosedResourceError, trio.BrokenResourceError)
 
 
@@ -45,9 +44,10 @@ class SpawnFailed(Exception):
 class Process:
     """A program that the guardian started, and its group. Must be closed."""
 
-    def __init__(self, link: _Link, number: int) -> None:
+    def __init__(self, link: _Link, number: int, tag: str) -> None:
         self._link = link
         self.number = number
+        self.tag = tag
         self.pid: int | None = None
         self.status: int | None = None  # exit code; -n when it died of signal n
         self.killed = False  # SIGKILL was needed to end the group; set when closed
@@ -66,13 +66,11 @@ class Process:
     async def close(self, grace_seconds: float | None = None) -> None:
         """End the group: with a grace, SIGTERM first and then the grace to obey; SIGKILL; wait until it is gone.
 
-        Not cancellable: it takes at most the grace and a little.
+        To be awaited under a shield with a deadline: whoever gives up leaves the group to the guardian.
         """
-        term = grace_seconds is not None
-        grace = grace_seconds or 0.0
-        with trio.CancelScope(shield=True), trio.move_on_after(grace + CLOSE_SLACK_SECONDS):
-            await self._link.send(("close", self.number, int(grace * 1000), term))
-            await self.closed.wait()
+        grace_ms = int((grace_seconds or 0.0) * 1000)
+        await self._link.send(("close", self.number, grace_ms, grace_seconds is not None))
+        await self.closed.wait()
 
 
 class _Link:
@@ -84,6 +82,7 @@ class _Link:
         self._sending = trio.Lock()
         self.processes: dict[int, Process] = {}
         self.dead = False
+        self._ending = False
         self.last_words = ""  # traceback of a guardian that crashed
 
     async def send(self, request: tuple[Any, ...], descriptors: Sequence[int] = ()) -> None:
@@ -92,19 +91,17 @@ class _Link:
         frame = memoryview(struct.pack("!I", len(data)) + data)
         with trio.CancelScope(shield=True):  # half a frame would be the end of the link
             async with self._sending:
-                try:
+                with contextlib.suppress(*_GONE):
                     if descriptors:
                         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
                         frame = frame[await self._control.sendmsg([frame], rights) :]
                     while frame:
                         frame = frame[await self._control.send(frame) :]
-                except _GONE:
-                    pass
 
     async def receive(self) -> None:
-        """Deal with answers until the guardian ends."""
+        """Deal with answers until the guardian ends, or `end` closes the socket. Steps that are stopped need it."""
         received = b""
-        try:
+        with trio.CancelScope(shield=True), contextlib.suppress(*_GONE):
             while data := await self._control.recv(1 << 16):
                 received += data
                 while len(received) >= 4:
@@ -113,8 +110,6 @@ class _Link:
                         break
                     self._deal(*marshal.loads(received[4 : 4 + length]))
                     received = received[4 + length :]
-        except _GONE:
-            pass
         self._died()
 
     def _deal(self, what: str, number: int, *rest: Any) -> None:
@@ -138,11 +133,25 @@ class _Link:
 
     def _died(self) -> None:
         self.dead = True
+        if not self._ending:
+            self._control.close()
+            self._process.kill()
+            self._process.wait()
+            if self.processes:
+                self._kill_all()
         for process in list(self.processes.values()):
+            self._forget(process)
+
+    def _kill_all(self) -> None:
+        """What the guardian would have killed, as well as it can be done without being the parent."""
+        for process in self.processes.values():
             if process.pid is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
-            self._forget(process)
+        tags = {process.tag for process in self.processes.values()}
+        for pid, *_ in program.processes():
+            if program.tag_of(pid) in tags:
+                program.kill(pid)
 
     def _forget(self, process: Process) -> None:
         del self.processes[process.number]
@@ -152,11 +161,12 @@ class _Link:
 
     async def end(self) -> None:
         """Closing the socket makes the guardian kill what is left and end."""
+        self._ending = True
         self._control.close()
-        with trio.CancelScope(shield=True), trio.move_on_after(program.LAST_SECONDS):
+        try:
             while self._process.poll() is None:  # noqa: ASYNC110  a Popen has nothing to wait for
                 await trio.sleep(0.005)
-        if self._process.poll() is None:
+        finally:
             self._process.kill()
             self._process.wait()
 
@@ -179,7 +189,7 @@ class Guardians:
         with trio.CancelScope(shield=True):
             link = self._live_link()
             self._count += 1
-            process = link.processes[self._count] = Process(link, self._count)
+            process = link.processes[self._count] = Process(link, self._count, tag)
             encoded = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
             encoded[program.TAG.encode()] = tag.encode()
             arguments = [os.fsencode(each) for each in argv]
@@ -236,5 +246,6 @@ async def open_guardians() -> AsyncIterator[Guardians]:
         try:
             yield guardians
         finally:
-            await guardians.close()  # noqa: ASYNC102  shields itself, with a deadline
+            with trio.move_on_after(program.LAST_SECONDS, shield=True):
+                await guardians.close()
             nursery.cancel_scope.cancel()

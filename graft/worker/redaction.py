@@ -29,7 +29,8 @@ class Redactor:
     """Replaces each of `secrets` by `***`."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        texts = {form for secret in secrets for form in forms(secret)}
+        self.secrets = frozenset(secrets)
+        texts = {form for secret in self.secrets for form in forms(secret)}
         # Longest first: of two secrets of which one begins with the other, all of the longer one must go.
         self.patterns = tuple(
             sorted((text.encode("utf-8", "surrogateescape") for text in texts), key=len, reverse=True)

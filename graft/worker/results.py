@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import msgspec
+from attrs import frozen
 
 from graft.plan.types import problems
 from graft.worker.failures import StepFailure
@@ -46,6 +47,13 @@ def encode_result(value: Any, returns: Any | None, max_bytes: int) -> bytes:
             title = f"the result does not fit `returns`: {misfits[0]}"
             raise StepFailure("output_schema", title, "\n".join(misfits[1:]))
     return data
+
+
+@frozen
+class Encoded:
+    """A result that is JSON already, checked and within bounds."""
+
+    data: bytes
 
 
 def check_size(size: int, max_bytes: int) -> None:

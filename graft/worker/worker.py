@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from attrs import field, frozen
@@ -22,14 +24,18 @@ from graft.plan import ExecAction, HttpAction, PythonAction, RunAction
 from graft.worker.assignment import Assignment, Outcome, Settle
 from graft.worker.attempt import Attempt, deadline_of
 from graft.worker.commands import run_command
-from graft.worker.exceptions import failure_of
+from graft.worker.exceptions import failure_of, only_leaf
 from graft.worker.failures import StepFailure
 from graft.worker.functions import run_python
 from graft.worker.guardian_client import Guardians, open_guardians
 from graft.worker.logs import LogStore
 from graft.worker.printing import Printing
-from graft.worker.results import encode_result
+from graft.worker.results import Encoded, encode_result
 from graft.worker.secrets import Vault
+
+if TYPE_CHECKING:
+    from graft.worker.http import Client
+    from graft.worker.isolation import Processes
 
 WANTED_FILES = 65_536  # open files: a step under way needs three
 
@@ -57,16 +63,26 @@ class Tools:
         self.thread_slots = trio.CapacityLimiter(settings.thread_limit)
         self.process_slots = trio.CapacityLimiter(settings.process_limit)
         self.grace_seconds = settings.grace_ms / 1000
-        self.closers: list[Callable[[], Awaitable[None]]] = []  # of what executors opened when first needed
+        self.processes: Processes | None = None  # of isolated functions; made when first needed
+        self.client: Client | None = None  # of http steps; made when first needed
+
+    async def close(self) -> None:
+        self.printing.close()
+        if self.processes is not None:
+            await self.processes.close()
+        if self.client is not None:
+            await self.client.close()
 
 
 Executor = Callable[[Attempt, Any], Awaitable[Any]]
 
 
 async def _run_http(attempt: Attempt, action: HttpAction) -> Any:
-    from graft.worker.http import run_http  # the client is 100 ms of imports that most flows do not need
-
-    return await run_http(attempt, action)
+    """The client is 150 ms of imports that most flows do not need; a thread does them, so that Trio goes on."""
+    module = sys.modules.get("graft.worker.http")
+    if module is None:
+        module = await trio.to_thread.run_sync(import_module, "graft.worker.http")
+    return await module.run_http(attempt, action)
 
 
 EXECUTORS: dict[type[Any], Executor] = {
@@ -101,6 +117,11 @@ class Worker:
     @property
     def logs(self) -> LogStore:
         return self._tools.logs
+
+    @property
+    def guardian_pid(self) -> int | None:
+        """Of the process that is the parent of all programs of steps; None before the first one."""
+        return self._tools.guardians.pid
 
     def start(self, assignment: Assignment, settle: Settle) -> None:
         """Run it, and call `settle(assignment, outcome)` when it ended. A start that is already known is ignored."""
@@ -176,12 +197,15 @@ class Worker:
         a = attempt.assignment
         action = a.node.action
         value = await EXECUTORS[type(action)](attempt, action)
+        if type(value) is Encoded:
+            return Outcome("succeeded", value.data)
         return Outcome("succeeded", encode_result(value, a.node.returns, a.max_result_bytes))
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         """The step's code raised `error`. Raises it again when it stands for a cancel from outside of the attempt."""
         if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
             raise error
+        error = only_leaf(error)
         failure = error if isinstance(error, StepFailure) else None
         if failure is None:
             failure = failure_of(error, attempt.assignment.base, attempt.cause)
@@ -206,10 +230,8 @@ async def open_worker(settings: WorkerSettings | None = None) -> AsyncIterator[W
                     worker.stop()
                     nursery.cancel_scope.cancel()
         finally:
-            tools.printing.close()
-            with trio.CancelScope(shield=True), trio.move_on_after(settings.stop_seconds):
-                for close in tools.closers:
-                    await close()
+            with trio.move_on_after(settings.stop_seconds, shield=True):
+                await tools.close()
 
 
 def _allow_many_files() -> None:

@@ -1,0 +1,154 @@
+"""The far side of `isolation = "process"`: what runs in a trio-parallel process. No Trio here.
+
+A watcher guards each such process, for these are children of Graft itself and not of the guardian: it is forked from
+the process when that starts, sleeps until Graft or the process ends, and then kills what is left of the group. (A
+death signal will not do: Linux sends it when the *thread* that started the process ends, and threads come and go.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from graft.plan import ErrorRecord
+from graft.registry import ArgumentProblem, Context, resolve
+from graft.worker.exceptions import failure_of
+from graft.worker.failures import StepFailure
+from graft.worker.logs import StepLog
+from graft.worker.redaction import Redactor
+from graft.worker.results import encode_result
+
+POLL_SECONDS = 0.5  # where processes cannot be waited for by descriptor
+
+
+@frozen
+class Job:
+    """Everything that the call needs; all of it can be pickled."""
+
+    target: str
+    base: Path
+    table: dict[str, Any]
+    run_id: str
+    step: str
+    attempt: int
+    idempotency_key: str
+    item: Any
+    index: int | None
+    returns: Any
+    max_result_bytes: int
+    log_file: Path | None
+    log_bytes: int
+    secrets: frozenset[str]
+
+
+@frozen
+class Failed:
+    """A `StepFailure`, as data."""
+
+    type: str
+    title: str
+    detail: str
+    cause: tuple[ErrorRecord, ...]
+
+
+def begin() -> None:
+    """First thing in a new process: a group of its own, a watcher, and no output to Graft's terminal."""
+    graft = os.getppid()
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+    worker = os.getpid()
+    if os.fork() == 0:
+        try:
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the pipes to Graft must close when the process ends
+            _watch(graft, worker)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker, signal.SIGKILL)  # the watcher too, which is of the group and so keeps its number
+            os._exit(0)
+
+
+def _watch(graft: int, worker: int) -> None:
+    """Until one of the two ended."""
+    try:
+        ends = [os.pidfd_open(pid) for pid in (graft, worker)]
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):
+        while os.getppid() == worker and _exists(graft):
+            time.sleep(POLL_SECONDS)
+        return
+    poll = select.poll()
+    for end in ends:
+        poll.register(end, select.POLLIN)
+    poll.poll()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def run_job(job: Job) -> bytes | Failed:
+    """Call the function: its result as JSON, or how it failed. Raises nothing."""
+    redactor = Redactor(job.secrets) if job.secrets else None
+    log = StepLog(job.log_file, job.attempt, redactor, max_bytes=job.log_bytes)
+    try:
+        with contextlib.redirect_stdout(_Printed(log, "out")), contextlib.redirect_stderr(_Printed(log, "err")):
+            return _call(job, log)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        failure = error if isinstance(error, StepFailure) else failure_of(error, job.base, _cause)
+        return Failed(failure.type, failure.title, failure.detail, failure.cause)
+    finally:
+        log.close()
+
+
+def _call(job: Job, log: StepLog) -> bytes:
+    function = resolve(job.target, job.base)
+    try:
+        bound = function.bind(job.table)
+    except ArgumentProblem as problem:
+        first, *others = map(str, problem.args)
+        raise StepFailure("python.TypeError", first, "\n".join(others)) from None
+    context = Context(
+        job.run_id,
+        job.step,
+        job.attempt,
+        job.idempotency_key,
+        lambda text: log.note(text, "log"),
+        job.item,
+        job.index,
+    )
+    return encode_result(function.call(bound, context), job.returns, job.max_result_bytes)
+
+
+def _cause(type: str, title: str, detail: str, cause: tuple[ErrorRecord, ...]) -> ErrorRecord:
+    return ErrorRecord(type, title, detail, cause=cause)
+
+
+class _Printed(io.TextIOBase):
+    def __init__(self, log: StepLog, stream: str) -> None:
+        self._log = log
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._log.write(self._stream, text.encode("utf-8", "replace"))
+        return len(text)
+
+    def writable(self) -> bool:
+        return True

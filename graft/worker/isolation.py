@@ -1,0 +1,99 @@
+"""`isolation = "process"`: plain functions in processes of trio-parallel, which are reused, and killed on cancel."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Any
+
+import trio
+import trio_parallel  # type: ignore[import-untyped]
+
+from graft.worker.failures import StepFailure
+from graft.worker.isolated import Failed, Job, begin, run_job
+from graft.worker.logs import MAX_BYTES
+from graft.worker.results import Encoded
+
+if TYPE_CHECKING:
+    from graft.plan import ErrorRecord, PythonAction
+    from graft.worker.attempt import Attempt
+    from graft.worker.worker import Tools
+
+IDLE_SECONDS = 60.0  # an unused process is kept this long
+SHUTDOWN_SECONDS = 1.0
+
+
+class Processes:
+    """The processes of one worker: a trio-parallel context, and how many calls run at once."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._manager = trio_parallel.open_worker_context(
+            idle_timeout=IDLE_SECONDS, init=begin, grace_period=SHUTDOWN_SECONDS
+        )
+        self._slots = trio.CapacityLimiter(tools.settings.isolated_limit)
+        self._context: trio_parallel.WorkerContext | None = None
+        self._opening = trio.Lock()
+
+    async def call(self, job: Job) -> bytes | Failed:
+        async with self._opening:
+            if self._context is None:
+                self._context = await self._manager.__aenter__()
+        result: bytes | Failed = await self._context.run_sync(run_job, job, kill_on_cancel=True, limiter=self._slots)
+        return result
+
+    async def close(self) -> None:
+        if self._context is not None:
+            with contextlib.suppress(trio_parallel.BrokenWorkerError):  # one had to be killed, as it should
+                await self._manager.__aexit__(None, None, None)
+
+
+async def run_isolated(attempt: Attempt, action: PythonAction, table: dict[str, Any]) -> Encoded:
+    """Raises StepFailure."""
+    tools = attempt.tools
+    if tools.processes is None:
+        tools.processes = Processes(tools)
+    try:
+        result = await tools.processes.call(_job(attempt, action, table))
+    except trio_parallel.BrokenWorkerError as error:
+        raise _died(error) from None
+    if isinstance(result, Failed):
+        cause = tuple(_told_here(attempt, each) for each in result.cause)
+        raise StepFailure(result.type, result.title, result.detail, cause=cause)
+    return Encoded(result)
+
+
+def _job(attempt: Attempt, action: PythonAction, table: dict[str, Any]) -> Job:
+    a = attempt.assignment
+    logs = attempt.tools.logs
+    each = a.node.for_each
+    return Job(
+        target=action.target,
+        base=a.base,
+        table=table,
+        run_id=a.run_id,
+        step=a.path,
+        attempt=a.attempt,
+        idempotency_key=a.idempotency_key,
+        item=a.lookup(each.name) if each else None,
+        index=a.lookup("index") if each else None,
+        returns=a.node.returns,
+        max_result_bytes=a.max_result_bytes,
+        log_file=logs.file(a.run_id, a.path) if logs.directory is not None else None,
+        log_bytes=MAX_BYTES,
+        secrets=attempt.redactor.secrets if attempt.redactor else frozenset(),
+    )
+
+
+def _told_here(attempt: Attempt, record: ErrorRecord) -> ErrorRecord:
+    """A cause from the other process, with our node and attempt, redacted."""
+    below = tuple(_told_here(attempt, each) for each in record.cause)
+    return attempt.cause(record.type, record.title, record.detail, below)
+
+
+def _died(error: BaseException) -> StepFailure:
+    """The process ended by itself: it crashed, was killed, or called `os._exit`."""
+    code = getattr(error.args[-1], "exitcode", None) if error.args else None
+    if isinstance(code, int) and code < 0:
+        name = signal.Signals(-code).name
+        return StepFailure(f"signal.{name}", f"the step's process was killed by {name}")
+    return StepFailure(f"exit.{code}", f"the step's process exited with {code} before the function returned")
