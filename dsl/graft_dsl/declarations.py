@@ -58,6 +58,7 @@ class NodeDecl:
     index: int = field(default=0, init=False)  # place in a topological order of its block
     skippable: bool = field(default=False, init=False)
     partial: bool = field(default=False, init=False)  # `.out` may be absent although the scope goes on
+    fate: NodeDecl | None = field(default=None, init=False)  # the node that starts exactly when this one does
 
 
 @define(eq=False)

@@ -71,6 +71,7 @@ class Diagnostic:
     suggestion: str | None = None
     notes: tuple[Note, ...] = ()
     severity: Severity = "error"
+    label: str | None = None  # a few words beside the caret
 
 
 @frozen
@@ -85,6 +86,7 @@ class _Found:
     suggestion: str | None
     notes: tuple[NoteAt, ...]
     severity: Severity
+    label: str | None
 
 
 @define
@@ -108,9 +110,10 @@ class Report:
         suggestion: str | None = None,
         notes: Iterable[NoteAt] = (),
         severity: Severity = "error",
+        label: str | None = None,
     ) -> None:
         """Record a problem."""
-        self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity))
+        self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity, label))
         self.errors += severity == "error"
 
     def warning(self, code: str, message: str, at: At, **more: Any) -> None:
@@ -142,6 +145,7 @@ class Report:
             suggestion=found.suggestion,
             notes=notes,
             severity=found.severity,
+            label=found.label,
         )
 
 
@@ -174,7 +178,7 @@ def _render_one(each: Diagnostic, paint: Any) -> str:
     bar = " " * gutter + paint(" |", "frame")
     head = paint(f"{each.severity}[{each.code}]", each.severity) + paint(f": {each.message}", "plain")
     place = Place(each.file, each.line, each.column, each.end_column, each.source_line)
-    lines = [head, *_excerpt(place, gutter, paint, each.severity)]
+    lines = [head, *_excerpt(place, gutter, paint, each.severity, each.label)]
     facts = (("wanted", each.wanted), ("got", each.got), ("help", each.suggestion))
     said = [(word, text) for word, text in facts if text]
     if said or any(note.place is None for note in each.notes):
@@ -195,13 +199,13 @@ def _fact(gutter: int, word: str, text: str, paint: Any, style: str) -> list[str
     return [f"{' ' * gutter} {paint('=', 'frame')} {paint(word, style)}: {first}", *(indent + line for line in rest)]
 
 
-def _excerpt(place: Place, gutter: int, paint: Any, style: str) -> list[str]:
+def _excerpt(place: Place, gutter: int, paint: Any, style: str, label: str | None = None) -> list[str]:
     arrow = " " * gutter + paint("-->", "frame") + f" {place.file}:{place.line}:{place.column}"
     if not place.source_line.strip():
         return [arrow]
     line, start, end = _window(place)
     pad = "".join("\t" if c == "\t" else " " * _width(c) for c in line[:start])
-    carets = "^" * max(1, sum(_width(c) for c in line[start:end]))
+    carets = "^" * max(1, sum(_width(c) for c in line[start:end])) + (f" {label}" if label else "")
     return [
         arrow,
         " " * gutter + paint(" |", "frame"),

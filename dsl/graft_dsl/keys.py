@@ -84,6 +84,10 @@ _HTTP = Fields(
     },
     shorthand="url",
     example='{ method = "POST", url = "https://example.com/orders", json = { id = "${ params.id }" } }',
+    elsewhere={
+        key: f"`{key}` stands on the node, beside `http`"
+        for key in ("output", "timeout", "retry", "returns", "catch", "when", "needs")
+    },
 )
 _FAIL = Fields(
     {
@@ -235,7 +239,7 @@ _MODIFIERS = (
     Modifier(
         "output_path",
         Text("a path"),
-        COMMANDS,
+        (*COMMANDS, "http"),
         "of the kind",
         'the file that is the result, for `output = "file"`',
         'output_path = "report.pdf"',

@@ -145,8 +145,10 @@ def _unknown_need(report: Report, block: BlockDecl, node: NodeDecl, name: str, a
 def _catch_edges(links: Links, block: BlockDecl, node: NodeDecl) -> None:
     report = links.flow.report
     for number, catch in enumerate(node.keys.get("catch", ())):
-        name, at = catch["to"], (*node.at, "catch", number, "to")
+        name, at = catch.get("to"), (*node.at, "catch", number, "to")
         target = (block.finals if node.final else block.nodes).get(name)
+        if name is None:
+            continue
         if target is node:
             report.error(
                 "GR206",
@@ -366,6 +368,7 @@ def _report_cycle(links: Links, cycle: list[NodeDecl]) -> None:
         "GR203",
         f"these nodes wait for each other: {' -> '.join(names)}",
         edges[0].at,
+        label=str(notes[0][0]),
         suggestion="one of these edges has to go",
         notes=notes[1:],
     )

@@ -38,12 +38,12 @@ def item_name_problem(name: str) -> str | None:
     return None if name == "item" else node_name_problem(name)
 
 
-def repaired(name: str) -> str:
+def repaired(name: str, what: str = "step") -> str:
     """A legal name that is close to `name`."""
     made = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:MAX_NAME]
     if not made or not made[0].isalpha():
         made = f"n_{made}".rstrip("_")
-    return made if node_name_problem(made) is None else f"{made}_step"
+    return made if node_name_problem(made) is None else f"{made}_{what}"
 
 
 def flow_name(stem: str) -> str:

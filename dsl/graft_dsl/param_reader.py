@@ -11,7 +11,7 @@ from graft_dsl.declarations import MISSING, ParamDecl
 from graft_dsl.diagnostics import At
 from graft_dsl.keys import PARAM
 from graft_dsl.reading import BAD, ValueReader
-from graft_dsl.suggest import listed, quoted
+from graft_dsl.suggest import a, listed, quoted
 
 MAX_PATTERN = 1000
 _SIZED = ("list", "table", "record")
@@ -98,7 +98,7 @@ def _limits(values: ValueReader, param: ParamDecl, read: dict[str, Any], table: 
         measure: Any = param.type if is_number(param.type) else "int"
         if not (is_number(param.type) or param.type == "string" or param.type[0] in _SIZED):
             report.error(
-                "GR502", f"`{key}` says nothing about a {text}", (*param.at, key), wanted="a number, string or list"
+                "GR502", f"`{key}` says nothing about {a(text)}", (*param.at, key), wanted="a number, string or list"
             )
             continue
         try:
@@ -114,7 +114,9 @@ def _limits(values: ValueReader, param: ParamDecl, read: dict[str, Any], table: 
 def _pattern(values: ValueReader, param: ParamDecl, pattern: str) -> str | None:
     at = (*param.at, "pattern")
     if param.type not in ("string", "any", ("optional", "string")):
-        values.report.error("GR502", f"`pattern` says nothing about a {render_type(param.type)}", at, wanted="a string")
+        values.report.error(
+            "GR502", f"`pattern` says nothing about {a(render_type(param.type))}", at, wanted="a string"
+        )
         return None
     try:
         if len(pattern) > MAX_PATTERN:

@@ -22,6 +22,7 @@ def mark(block: BlockDecl) -> None:
         contained = keys.get("on_failure") == "continue" or bool(keys.get("catch"))
         node.skippable = bool(node.caught) or "when" in node.written or _may_not_join(block, node)
         node.partial = node.skippable or contained
+        node.fate = _fate(block, node)
 
 
 def _may_not_join(block: BlockDecl, node: NodeDecl) -> bool:
@@ -39,6 +40,17 @@ def _may_not_join(block: BlockDecl, node: NodeDecl) -> bool:
         case "any_succeeded":
             return all(need.partial for need in needs)
     return all(need.skippable for need in needs) or any(map(_contains, needs))
+
+
+def _fate(block: BlockDecl, node: NodeDecl) -> NodeDecl:
+    """The first node that is skipped exactly when `node` is; itself when it has reasons of its own."""
+    if not node.skippable or node.caught or "when" in node.written:
+        return node
+    needs = [found for name in node.needs if (found := block.find(name)) is not None]
+    if any(map(_contains, needs)) or node.keys.get("join", "none_failed") not in ("none_failed", "all_succeeded"):
+        return node
+    fates = {id(need.fate): need.fate for need in needs if need.skippable}
+    return next(iter(fates.values())) or node if len(fates) == 1 else node
 
 
 def _contains(node: NodeDecl) -> bool:
@@ -70,8 +82,9 @@ class Presence:
             if budget[0] < 0 or self.visits > MAX_TOTAL_VISITS:
                 return True
             needs = [each for name in current.needs if (each := block.find(name)) is not None]
+            first = source.index if source.fate is None else source.fate.index
             open_needs = [
-                each for each in needs if id(each) not in memo and each is not source and each.index > source.index
+                each for each in needs if id(each) not in memo and not _same(each, source) and each.index > first
             ]
             if open_needs:
                 stack += open_needs
@@ -82,7 +95,7 @@ class Presence:
 
     def _implied(self, node: NodeDecl, needs: list[NodeDecl], source: NodeDecl, memo: dict[int, bool]) -> bool:
         """Whether `node` having started implies that `source` succeeded. A need that succeeded had started."""
-        known = [each is source or memo.get(id(each), False) for each in needs]
+        known = [_same(each, source) or memo.get(id(each), False) for each in needs]
         if not known:
             return False
         match node.keys.get("join", "none_failed"):
@@ -93,6 +106,11 @@ class Presence:
             case "any_succeeded":
                 return all(known)
         return all(known) or any(k and not each.skippable for k, each in zip(known, needs, strict=True))
+
+
+def _same(node: NodeDecl, source: NodeDecl) -> bool:
+    """Whether `node` having succeeded means that `source` has."""
+    return node is source or (node.fate is source.fate and source.skippable and not _contains(source))
 
 
 def report_unreachable(flow: FlowDecl, block: BlockDecl) -> None:

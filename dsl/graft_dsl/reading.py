@@ -107,7 +107,7 @@ class ValueReader:
         """Report a value of a wrong TOML type."""
         self.report.error(
             "GR012",
-            f"{quoted(self.named(at))} is {_KIND_NAMES.get(type(value), 'a value')} here",
+            f"{quoted(self.named(at))} cannot be {_KIND_NAMES.get(type(value), 'a value')}",
             at,
             wanted=wanted(shape),
             got=shown(value),
@@ -116,9 +116,12 @@ class ValueReader:
         return BAD
 
     def named(self, at: At) -> str:
-        """The key that `at` ends with; of an item of a list, the list's."""
-        names = [part for part in at if isinstance(part, str)]
-        return names[-1] if names else "the file"
+        """The key that `at` ends with, with what it is inside of: `timeout`, `env.PATH`, `needs[1]`."""
+        parts = list(at)
+        while len(parts) > 2 and parts[0] in ("nodes", "finally"):
+            parts = parts[2:]
+        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+        return text[1:] or "the file"
 
     def computed(self, value: Any, at: At) -> bool:
         """Report a template where nothing is computed."""
@@ -373,16 +376,15 @@ class ValueReader:
     def list_of(self, shape: ListOf, value: Any, at: At) -> Any:
         if not isinstance(value, list):
             single = isinstance(value, str) and "${" not in value
-            return self.wrong(
-                shape, value, at, f'["{value}"]' if single else "[…]" if isinstance(value, dict) else None
-            )
+            example = f"[{shape.element.example}]" if isinstance(shape.element, Fields) else None
+            return self.wrong(shape, value, at, f'["{value}"]' if single and not example else example)
         if len(value) < shape.least:
             self.report.error("GR012", f"{quoted(self.named(at))} is an empty list", at, wanted=wanted(shape))
             return BAD
         made = [self.read(shape.element, each, (*at, i)) for i, each in enumerate(value)]
         if isinstance(shape.element, Anything):
             return self.gather(made, at)
-        return BAD if any(each is BAD for each in made) else made
+        return [each for each in made if each is not BAD]
 
     def table_of(self, shape: TableOf, value: Any, at: At) -> Any:
         if not isinstance(value, dict):
@@ -390,7 +392,7 @@ class ValueReader:
         made = {key: self.read(shape.element, each, (*at, key)) for key, each in value.items()}
         if isinstance(shape.element, (Template, Anything)):
             return self.gather(made, at)
-        return BAD if any(each is BAD for each in made.values()) else made
+        return {key: each for key, each in made.items() if each is not BAD}
 
     def fields(self, shape: Fields, value: Any, at: At) -> Any:
         if shape.shorthand is not None and not isinstance(value, dict):
@@ -399,33 +401,36 @@ class ValueReader:
         if not isinstance(value, dict):
             return self.wrong(shape, value, at, shape.example)
         found: dict[str, Any] = {}
-        bad = False
         outer = self.key
         for key, each in value.items():
             known = shape.keys.get(key)
             if known is None:
-                bad = self.unknown(key, shape.keys, (*at, key), f"of {quoted(self.named(at))}")
+                self.unknown(key, shape.keys, (*at, key), f"of {quoted(self.named(at))}", help=shape.elsewhere.get(key))
                 continue
             self.key = f"{outer}.{key}"
-            found[key] = self.read(known.shape, each, (*at, key))
-            bad |= found[key] is BAD
+            read = self.read(known.shape, each, (*at, key))
+            if read is not BAD:
+                found[key] = read
         self.key = outer
-        return BAD if self.incomplete(shape, value, at) or bad else found
+        self.incomplete(shape, value, at)
+        return found
 
-    def unknown(self, key: str, known: Any, at: At, where: str, extra: str | None = None) -> bool:
-        """Report a key that does not exist; always true."""
-        guess = extra or closest(key, known)
+    def unknown(
+        self, key: str, known: Any, at: At, where: str, guess: str | None = None, help: str | None = None
+    ) -> None:
+        """Report a key that does not exist, with the key that was meant or with `help`."""
+        guess = guess or closest(key, known)
         self.report.error(
             "GR010",
             f"unknown key {quoted(key)} {where}",
             at,
             part="key",
-            wanted=None if guess else listed(known, limit=20),
-            suggestion=guess and f"did you mean `{guess}`?",
+            wanted=None if guess or help else listed(known, limit=20),
+            suggestion=help or (guess and f"did you mean `{guess}`?"),
         )
-        return True
 
-    def incomplete(self, shape: Fields, value: dict[str, Any], at: At) -> bool:
+    def incomplete(self, shape: Fields, value: dict[str, Any], at: At) -> None:
+        """Report required keys that are missing."""
         missing = [key for key, known in shape.keys.items() if known.required and key not in value]
         if missing:
             self.report.error(
@@ -434,7 +439,6 @@ class ValueReader:
                 at,
                 wanted=wanted(shape),
             )
-        return bool(missing)
 
 
 _READERS: dict[type, Callable[[ValueReader, Any, Any, At], Any]] = {

@@ -126,11 +126,15 @@ class Field:
 
 @frozen
 class Fields:
-    """A table with fixed keys. `shorthand`: a value that is no table stands for this key alone."""
+    """A table with fixed keys. `shorthand`: a value that is no table stands for this key alone.
+
+    `elsewhere`: keys that authors look for here, and what to tell them.
+    """
 
     keys: dict[str, Field] = field(hash=False)
     shorthand: str | None = None
     example: str = ""
+    elsewhere: dict[str, str] = field(factory=dict, hash=False)
 
 
 @frozen

@@ -22,6 +22,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
+def a(noun: str) -> str:
+    """`noun` with its indefinite article."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
 def quoted(text: object, limit: int = 60) -> str:
     """`text` between backticks on one line, control characters escaped, shortened to `limit` characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])

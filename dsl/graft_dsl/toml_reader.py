@@ -34,10 +34,11 @@ from graft_dsl.keys import (
 from graft_dsl.names import FLOW_NAME, MAX_NAME, flow_name, item_name_problem, name_problem, node_name_problem, repaired
 from graft_dsl.param_reader import read_param
 from graft_dsl.places import Offset, TomlSource
-from graft_dsl.reading import BAD, ValueReader
+from graft_dsl.reading import BAD, ValueReader, shown
 from graft_dsl.shapes import Nodes
 from graft_dsl.suggest import closest, listed, quoted
 
+_SUFFIXES = {"a param": "value", "a secret": "secret", "an item": "item"}
 LATER = "later"
 BROKEN = "broken"
 MAX_GROUPS = 16  # groups inside groups
@@ -63,7 +64,11 @@ def parse_document(source: TomlSource, report: Report) -> dict[str, Any] | None:
 
 
 def _report_repeated(source: TomlSource, report: Report, repeated: Iterable[tuple[At, tuple[int, int]]]) -> None:
+    repeated = list(repeated)
+    paths = {path for path, _ in repeated}
     for path, span in repeated:
+        if any(path[:length] in paths for length in range(1, len(path))):
+            continue  # the whole table is there twice
         notes: list[NoteAt] = [("the first one is here", path, "key", None)]
         report.error("GR002", f"{quoted('.'.join(map(str, path)))} is set twice", Offset(*span), notes=notes)
 
@@ -88,7 +93,9 @@ def _syntax_help(message: str, line: str) -> str | None:
     if "Expected '='" in message and ":" in line:
         return "TOML writes `key = value`"
     if ("newline" in message.lower() or "Illegal character" in message) and line.count('"') % 2:
-        return 'a text over several lines stands between `"""`'
+        return 'a quote is missing at the end; a text over several lines stands between `"""`'
+    if "key part" in message and line[:1] and not line.partition("=")[0].isascii():
+        return 'a key with other letters than A to Z stands between quotes: "é" = 1'
     if "Unescaped '\\'" in message or "escape" in message.lower():
         return "between single quotes a backslash is only a backslash: 'C:\\dir'"
     return None
@@ -172,7 +179,7 @@ class _FlowReader:
                 TOP,
                 (key,),
                 "at the top of the file",
-                "[nodes.NAME]` above it; keys of a node stand in its table, not `the file",
+                help="keys of a node stand under its name: a line `[nodes.NAME]` above it",
             )
             return
         self.values.unknown(key, TOP, (key,), "at the top of the file", guess)
@@ -213,17 +220,17 @@ class _FlowReader:
             read = self.values.read(SECRET, each, at)
             if read is BAD:
                 continue
-            if len(read) != 1:
+            if len(each) != 1:
                 self.report.error(
                     "GR503",
-                    f"the secret {quoted(name)} has {'two sources' if read else 'no source'}",
+                    f"the secret {quoted(name)} has {'two sources' if each else 'no source'}",
                     at,
                     part="key",
                     wanted="`env` or `file`",
                 )
                 continue
-            ((source, ref),) = read.items()
-            self.flow.secrets[name] = SecretDecl(name, at, source, ref)
+            for source, ref in read.items():
+                self.flow.secrets[name] = SecretDecl(name, at, source, ref)
 
     def outputs(self, value: Any) -> None:
         if value is None:
@@ -245,7 +252,7 @@ class _FlowReader:
             at,
             part=part,
             wanted="letters, digits and `_`, a letter first" if "not a name" in problem else None,
-            suggestion=f"such as `{repaired(name)}`",
+            suggestion=f"such as `{repaired(name, _SUFFIXES.get(what, 'step'))}`",
         )
 
     # Defaults
@@ -315,7 +322,13 @@ class _FlowReader:
     def node(self, name: str, table: Any, at: At, block: BlockDecl, final: bool) -> NodeDecl | None:
         problem = node_name_problem(name)
         if not isinstance(table, dict):
-            self.values.wrong(Nodes(), table, at, f"[{'.'.join(map(str, at[:-1]))}.NAME] above the keys of a node")
+            self.report.error(
+                "GR012",
+                f"{quoted(name)} stands where a node is named, so it cannot be {shown(table)}",
+                at,
+                wanted="a table of the node's keys",
+                suggestion=f"[{'.'.join(map(str, at[:-1]))}.NAME] above the keys of a node",
+            )
             return None
         if problem is not None:
             self.check_name(name, at, "a node", problem)
@@ -405,7 +418,7 @@ class _FlowReader:
         modifier = MODIFIERS.get(key)
         if modifier is None:
             self.other_key(node, key, at)
-        elif kind in modifier.kinds:
+        elif kind in modifier.kinds or kind in (LATER, BROKEN):
             if key == "finally":
                 self.group(node, value, at, block)
             elif not self.later_value(key, value, at):
@@ -417,7 +430,7 @@ class _FlowReader:
                     self.report.error(
                         "GR023", f"{quoted(key)} makes sense only with `{modifier.wants}`", at, part="key"
                     )
-        elif kind in KINDS:
+        else:
             self.misplaced(modifier, f"a `{kind}` node", at)
 
     def other_key(self, node: NodeDecl, key: str, at: At) -> None:
