@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
-from graft.errors import StorageError
 from graft.storage.directory import FORMAT, Layout, sync_directory, write_format
 from graft.storage.failures import corrupt, translate
-from graft.storage.metas import Insane, Meta, read_newest
+from graft.storage.metas import Insane, Meta, Read, read_newest
 from graft.storage.reads import Reads
 from graft.storage.records import ALL_TABLES, EMPTY, HEAD, HEAD_KEY, Head, seal
+from graft.storage.walk import Walk
 
 MAX_READERS = 254
+LOOKS = 3
 SPARE_READS = 1  # py-lmdb keeps at most one finished read transaction to reuse
 
 
@@ -108,21 +110,31 @@ def _prove(environment: lmdb.Environment, root: Path) -> tuple[Reads, Head]:
 
 
 def read_meta(data: Path) -> Meta:
-    """The newest meta page of a data file. Raises StoreCorrupt, StorageError."""
-    attempts = 3  # a writer may be changing one of the two right now
-    for attempt in range(attempts):
-        try:
-            descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise corrupt(data.parent.parent, f"{data} is missing") from error
-        except OSError as error:
-            raise translate(error, data.parent.parent) from error
-        try:
-            return read_newest(lambda offset, size: os.pread(descriptor, size, offset))  # noqa: B023
-        except Insane as problem:
-            if attempt == attempts - 1:
-                raise corrupt(data.parent.parent, str(problem)) from problem
-        finally:
-            os.close(descriptor)
-        time.sleep(0.001)
-    raise StorageError("unreachable")
+    """The newest meta page of a data file, which was looked at as bytes before LMDB maps it.
+
+    Raises StoreCorrupt, or StorageError when it cannot be read.
+    """
+    root = data.parent.parent
+    try:
+        descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise corrupt(root, f"{data} is missing") from error
+    except OSError as error:
+        raise translate(error, root) from error
+    try:
+        return _look(lambda offset, size: os.pread(descriptor, size, offset), root)
+    finally:
+        os.close(descriptor)
+
+
+def _look(read: Read, root: Path) -> Meta:
+    """A writer may be changing pages right now, so what looks wrong is looked at again."""
+    for attempt in range(LOOKS):
+        damages = Walk(read).run_top()
+        with suppress(Insane):
+            meta = read_newest(read)
+            if not damages:
+                return meta
+        if attempt < LOOKS - 1:
+            time.sleep(0.001)
+    raise corrupt(root, str(damages[0]))

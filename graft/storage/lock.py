@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,13 @@ class DirectoryLock:
         return lock
 
     def release(self, closed_at: int | None) -> None:
-        """`closed_at` is the last transaction, None when the store may need a check at the next start."""
-        try:
+        """`closed_at` is the last transaction, None when the store may need a check at the next start.
+
+        A disk that does not take the note costs the next start a check, no more.
+        """
+        with suppress(OSError):
             self._write(evolve(self.holder, closed_at=closed_at))
-        finally:
-            os.close(self._descriptor)
+        os.close(self._descriptor)
 
     def _write(self, holder: Holder) -> None:
         data = msgspec.json.encode(asdict(holder)) + b"\n"

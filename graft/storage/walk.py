@@ -45,6 +45,8 @@ _U64 = Struct("=Q")
 _PAGES = Struct("=I")
 
 MAX_DAMAGES = 50
+MANY_PAGES = 1 << 20
+"""A damaged page count up to this may cost some memory; beyond it, the file must be there at least by half."""
 
 
 @frozen
@@ -68,35 +70,55 @@ class Walk:
     def __init__(self, read: Read) -> None:
         self._read = read
         self._damages: list[Damage] = []
-        self._live = bytearray()
-        self._free = bytearray()
+        self._log_keys: list[bytes] | None = None
         self.pages = 0
         self.records = 0
 
     def run(self) -> tuple[Damage, ...]:
         """Everything that is wrong, at most MAX_DAMAGES; empty when the file is sound."""
+        return self._collect(self._walk_all)
+
+    def run_top(self) -> tuple[Damage, ...]:
+        """Only what LMDB touches when it opens the file: the meta pages, the table of tables, the head.
+
+        A file that is shorter than its pages is walked as a whole: the kernel would kill LMDB (SIGBUS) for reading
+        beyond the end, while pages that were freed as soon as they were allocated may be missing there.
+        """
+        return self._collect(self._walk_top)
+
+    def _collect(self, walk: Callable[[Meta], None]) -> tuple[Damage, ...]:
         try:
-            self._run(read_newest(self._read))
+            meta = read_newest(self._read)
+            self._size = meta.page_size
+            self._count = meta.last_page + 1
+            if self._count > MANY_PAGES and not self._read(self._count // 2 * self._size, 1):
+                raise Insane(f"the file is much shorter than its {self._count} pages")
+            self._live = bytearray(self._count)
+            self._free = bytearray(self._count)
+            walk(meta)
         except Insane as problem:
             self._damages.append(Damage("structure", str(problem)))
         except _Stop:
             pass
         return tuple(self._damages)
 
-    def _run(self, meta: Meta) -> None:
-        self._size = meta.page_size
-        self._count = meta.last_page + 1
-        if len(self._read(self._count * self._size // 2, 1)) == 0:  # free pages at the end may never have been written
-            return self._note("structure", f"the file is shorter than half of its {self._count} pages")
-        self._live = bytearray(self._count)
-        self._free = bytearray(self._count)
+    def is_live(self, page: int) -> bool:
+        """Whether page `page` is in use, once the walk is done."""
+        return page < self._count and bool(self._live[page])
+
+    def _walk_top(self, meta: Meta) -> None:
+        if not self._read(self._count * self._size - 1, 1):
+            return self._walk_all(meta)
+        tables = self._walk_main(meta)
+        if HEAD in tables:
+            self._walk_table(HEAD, tables[HEAD], meta.transaction)
+
+    def _walk_all(self, meta: Meta) -> None:
         self._walk_free(meta)
         tables = self._walk_main(meta)
         for table in ALL_TABLES:
             if table in tables:
                 self._walk_table(table, tables[table], meta.transaction)
-            elif tables:
-                self._note(f"table {table}", "it is missing")
         self._check_cover()
 
     def _note(self, where: str, what: str) -> None:
@@ -146,6 +168,9 @@ class Walk:
                 self._note(f"table {name}", "it has impossible flags")
             else:
                 tables[name] = tree
+        for name in ALL_TABLES:
+            if name not in tables:
+                self._note(f"table {name}", "it is missing")
         return tables
 
     def _walk_table(self, table: str, tree: Tree, transaction: int) -> None:
@@ -175,6 +200,8 @@ class Walk:
             return self._note(describe(HEAD, HEAD_KEY), problem.message)
         if head.transaction != transaction:
             self._note("structure", f"the head is of transaction {head.transaction}, the root of {transaction}")
+        if self._log_keys is None:
+            return None
         found = set(self._log_keys)
         for index in range(head.bounds.first, head.bounds.last + 1):
             if pack_index(index) not in found:

@@ -5,12 +5,14 @@ A child that is killed, limited or faulted must not take the tests with it. Each
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,9 +133,56 @@ def hold_a_read(path: str) -> None:
         time.sleep(600)
 
 
+def flip_and_read(path: str) -> None:
+    """For each `OFFSET MASK` on standard input: flip these bits of the data file, read all in a fork, put them back.
+
+    Prints `OFFSET same`, `OFFSET different`, `OFFSET refused` or `OFFSET died`. LMDB crashes on some damage, so the
+    fork is part of the test.
+    """
+    data = Path(path) / "store" / "data.mdb"
+    expected = digest(path)
+    descriptor = os.open(data, os.O_RDWR)
+    for line in sys.stdin:
+        offset, mask = map(int, line.split())
+        original = os.pread(descriptor, 1, offset)
+        os.pwrite(descriptor, bytes([original[0] ^ mask]), offset)
+        say(offset, outcome_of_reading(path, expected))
+        os.pwrite(descriptor, original, offset)
+
+
+def outcome_of_reading(path: str, expected: bytes) -> str:
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        try:
+            os._exit(0 if digest(path) == expected else 1)
+        except StorageError:
+            os._exit(2)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(4)
+    _pid, status = os.waitpid(pid, 0)
+    return {0: "same", 256: "different", 512: "refused"}.get(status, "died" if os.WIFSIGNALED(status) else "raised")
+
+
+def digest(path: str) -> bytes:
+    """A hash of all that a store says."""
+    store = open_reader(path)
+    bounds = store.bounds()
+    found = [bounds, store.hard_state(), store.entries(bounds.first, bounds.last, 1 << 40)]
+    for table in TABLES:
+        rows = store.scan(table)
+        found.append(rows)
+        if [store.get(table, key) for key, _value in rows] != [value for _key, value in rows]:
+            found.append("get differs")
+    store.close()
+    return hashlib.sha256(repr(found).encode()).digest()
+
+
 CHILDREN: dict[str, Callable[..., None]] = {
     child.__name__: child
-    for child in (hold, commit_for_ever, commit_until_refused, open_as_nobody, read_all, hold_a_read)
+    for child in (hold, commit_for_ever, commit_until_refused, open_as_nobody, read_all, hold_a_read, flip_and_read)
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""The LMDB store and the memory store beside a plain model, with restarts, under Hypothesis."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from graft.interfaces import Entry, Store, Turn
+from graft.storage import MemoryStore, open_store, verify
+from graft.storage.turns import PURGE_STEP
+
+TABLES = ("runs", "steps", "events")
+KEYS = st.binary(min_size=1, max_size=3) | st.integers(0, 40).map(lambda n: n.to_bytes(8, "big"))
+VALUES = st.none() | st.binary(max_size=30) | st.integers(1000, 9000).map(lambda n: bytes([n % 256]) * n)
+CHANGES = st.lists(st.tuples(st.sampled_from(TABLES), KEYS, VALUES), max_size=12)
+
+
+class AgainstModel(RuleBasedStateMachine):
+    """The model: a dict of entries, a dict a table, and what a turn says, in ten lines of `commit`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="graft-test-"))
+        self.lmdb = self.open()
+        self.memory = MemoryStore()
+        self.log: dict[int, Entry] = {}
+        self.rows: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
+        self.first, self.last, self.applied, self.purged_term = 1, 0, 0, 0
+        self.hard: bytes | None = None
+
+    def open(self):  # type: ignore[no-untyped-def]
+        return open_store(self.directory / ".graft", quota_bytes=1 << 28, map_bytes=1 << 29)
+
+    def teardown(self) -> None:
+        self.lmdb.close()
+        assert verify(self.directory / ".graft").damages == ()
+        shutil.rmtree(self.directory)
+
+    @initialize(first=st.integers(0, 5))
+    def some_log(self, first: int) -> None:
+        self.commit(Turn(entries=[Entry(i, 1, b"first") for i in range(1, first + 1)]))
+
+    @rule(
+        data=st.data(),
+        datas=st.lists(st.binary(max_size=20) | st.just(b"big" * 2000), max_size=5),
+        changes=CHANGES,
+        hard=st.none() | st.binary(max_size=5),
+    )
+    def turn(
+        self,
+        data: st.DataObject,
+        datas: list[bytes],
+        changes: list[tuple[str, bytes, bytes | None]],
+        hard: bytes | None,
+    ) -> None:
+        lowest = max(self.first, self.applied + 1)
+        truncate = data.draw(st.none() | st.integers(lowest, self.last + 1), label="truncate_from")
+        last = self.last if truncate is None else truncate - 1
+        entries = [Entry(last + 1 + i, data.draw(st.integers(1, 9)), each) for i, each in enumerate(datas)]
+        applied = data.draw(st.none() | st.integers(self.applied, last + len(entries)), label="applied")
+        purge = data.draw(st.none() | st.integers(0, last + 3), label="purge_to")
+        self.commit(Turn(entries, truncate, hard, changes, applied, purge))
+
+    def commit(self, turn: Turn) -> None:
+        self.lmdb.commit(turn)
+        self.memory.commit(turn)
+        self.last = self.last if turn.truncate_from is None else turn.truncate_from - 1
+        self.log = {i: e for i, e in self.log.items() if i <= self.last}
+        self.log |= {entry.index: entry for entry in turn.entries}
+        self.last += len(turn.entries)
+        self.hard = self.hard if turn.hard_state is None else turn.hard_state
+        for table, key, value in turn.changes:
+            self.rows[table].pop(key, None)
+            if value is not None:
+                self.rows[table][key] = value
+        self.applied = self.applied if turn.applied is None else turn.applied
+        for index in range(self.first, min(turn.purge_to or 0, self.applied, self.first + PURGE_STEP - 1) + 1):
+            self.purged_term = self.log.pop(index).term
+            self.first = index + 1
+
+    @rule()
+    def restart(self) -> None:
+        self.lmdb.close()
+        self.lmdb = self.open()
+        self.memory = self.memory.crash()
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data())
+    def read_some_entries(self, data: st.DataObject) -> None:
+        first = data.draw(st.integers(0, self.last + 1))
+        last = data.draw(st.integers(first, self.last + 2))
+        expected = [self.log[i] for i in range(first, last + 1) if i in self.log]
+        for store in self.stores():
+            assert store.entries(first, last, 1 << 30) == expected
+
+    @rule(table=st.sampled_from(TABLES), key=KEYS)
+    def read_a_key(self, table: str, key: bytes) -> None:
+        for store in self.stores():
+            assert store.get(table, key) == self.rows[table].get(key)
+
+    def stores(self) -> tuple[Store, Store]:
+        return self.lmdb, self.memory
+
+    @invariant()
+    def everything_is_equal(self) -> None:
+        for store in self.stores():
+            bounds = store.bounds()
+            assert (bounds.first, bounds.last, bounds.applied, bounds.purged_term) == (
+                self.first,
+                self.last,
+                self.applied,
+                self.purged_term,
+            )
+            assert store.hard_state() == self.hard
+            for table in TABLES:
+                assert store.scan(table) == sorted(self.rows[table].items())
+
+
+AgainstModel.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestAgainstModel = AgainstModel.TestCase
