@@ -19,7 +19,7 @@ from typing import Any
 from attrs import frozen
 
 from graft.expressions.functions import FUNCTIONS, Parameter, column_type, element
-from graft.expressions.trees import brief
+from graft.expressions.trees import brief, walk
 from graft.plan.types import (
     Type,
     assignable,
@@ -467,10 +467,4 @@ def _facts(condition: Tree, truth: bool) -> frozenset[Tree]:
 
 def _mentions(path: Tree, targets: tuple[str, ...]) -> bool:
     """Whether a path reads one of the comprehension variables `targets`, in an index too."""
-    stack = [path]
-    while stack:
-        each = stack.pop()
-        if each[0] == "local" and each[1] in targets:
-            return True
-        stack += [part for part in each[1:] if isinstance(part, tuple)]
-    return False
+    return any(each[0] == "local" and each[1] in targets for each in walk(path))

@@ -29,7 +29,7 @@ _KEYWORDS = frozenset(keyword.kwlist) | CONSTANTS.keys()
 _RISKY = re.compile(
     r"\\|\d[A-Za-z_]"
 )  # Python warns about odd escapes and about `1or 2`: an error here, in every version
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 _FIXED_NAMES = frozenset({"params", "run", "secrets"})
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -399,7 +399,7 @@ def _is_text(tree: Tree) -> bool:
 
 def _literal_problem(value: Any) -> str | None:
     if isinstance(value, str):
-        return "a text holds no surrogates" if _SURROGATE.search(value) else None
+        return "a text holds no surrogates" if SURROGATE.search(value) else None
     if isinstance(value, float):
         return None if math.isfinite(value) else "this number is too large for a float"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -488,7 +488,9 @@ def _body(source: _Source) -> ast.expr:
         if error.end_offset and error.end_lineno == error.lineno:
             stop = start + max(1, error.end_offset - (error.offset or 1))
         start = min(max(start, source.start), max(source.start, source.end - 1))
-        message, suggestion = refusals.syntax(source.code, _reason(error))
+        message, suggestion, place = refusals.syntax(source.code, _reason(error))
+        if place is not None:
+            start, stop = source.start + place[0], source.start + place[1]
         raise ScanError("GR101", message, start, min(max(stop, start + 1), source.end), suggestion) from None
     except (RecursionError, MemoryError):
         raise TooDeep(source.start, source.end) from None

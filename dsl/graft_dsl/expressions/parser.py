@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from graft_dsl.expressions.lowering import Lowering, TooDeep
+from graft_dsl.expressions.lowering import SURROGATE, Lowering, TooDeep
 from graft_dsl.expressions.parsed import Parsed, Problem
 from graft_dsl.expressions.scanning import Field, ScanError, template_pieces
 
@@ -42,6 +42,8 @@ def parse_template(text: str, names: Iterable[str] = ()) -> Parsed:
     Text without `${` is a constant. `$${` stands for `${`.
     """
     lowering = Lowering(text, frozenset(names))
+    if not text.isascii() and (found := SURROGATE.search(text)):
+        return lowering.parsed(lowering.problem("GR108", "a text holds no surrogates", *found.span()))
     if "${" not in text:
         return lowering.parsed(lowering.constant(text, 0, len(text)))
     try:

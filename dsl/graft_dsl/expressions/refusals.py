@@ -128,29 +128,31 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"&&"), "`and`"),
     (re.compile(r"\|\|"), "`or`"),
     (re.compile(r"\$"), "an expression is already inside `${…}`: names stand for themselves"),
-    (re.compile(r"(?:^|[\s(,])!(?!=)"), "`not`"),
+    (re.compile(r"!(?!=)"), "`not`"),
     (re.compile(r"\?"), "a if condition else b"),
     (re.compile(r"<>"), "`!=`"),
-    (re.compile(r"===?="), "`==`"),
-    (re.compile(r"(?<![=!<>:])=(?!=)"), "`==` compares"),
+    (re.compile(r"===+"), "`==`"),
+    (re.compile(r"(?<![=!<>:*/+%-])=(?!=)"), "`==` compares"),
     (re.compile(r"\b(?:AND|OR|NOT|IN)\b"), "`and`, `or`, `not` and `in` are written small"),
 )
 _WORD_FIELD = re.compile(rf"\.\s*({'|'.join(keyword.kwlist)})\b")
+_TEXT = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 
 
-def syntax(code: str, reason: str) -> Refusal:
-    """For text that Python's parser refuses. `reason` is what it says; it differs between versions."""
-    if found := _WORD_FIELD.search(code):
-        return f"`.{found[1]}` is a word of the language", f"write ['{found[1]}']"
+def syntax(code: str, reason: str) -> tuple[str, str | None, tuple[int, int] | None]:
+    """For text that Python's parser refuses: a message, a suggestion, and the offsets in `code` that it is about.
+
+    `reason` is what the parser says; it differs between versions, as does where it points. So what is well known is
+    looked for here.
+    """
+    plain = _TEXT.sub(lambda found: "_" * len(found[0]), code)
+    if found := _WORD_FIELD.search(plain):
+        return f"`.{found[1]}` is a word of the language", f"write ['{found[1]}']", found.span(1)
     if "leading zeros" in reason:
-        return "a number has no leading zeros", None
+        return "a number has no leading zeros", None, None
     if "escape" in reason:
-        return "this text has an escape that does not exist", "write `\\\\` for a backslash"
+        return "this text has an escape that does not exist", "write `\\\\` for a backslash", None
     for pattern, hint in _HINTS:
-        if pattern.search(_without_texts(code)):
-            return "this is not an expression", hint
-    return "this is not an expression", None
-
-
-def _without_texts(code: str) -> str:
-    return re.sub(r"'[^'\n]*'|\"[^\"\n]*\"", "''", code)
+        if found := pattern.search(plain):
+            return "this is not an expression", hint, found.span()
+    return "this is not an expression", None, None

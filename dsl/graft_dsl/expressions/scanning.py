@@ -17,12 +17,15 @@ from typing import Literal
 from attrs import frozen
 
 MAX_BRACKETS = 80
+MAX_CHAIN = 500
+"""Far more than the depth of trees allows, far less than Python's parser takes on a stack of 512 KiB."""
+
 MAX_FSTRINGS = 1000
 MAX_FSTRING_DEPTH = 5
 
 _TOKEN = re.compile(
     r"""(?P<string>(?P<prefix>[A-Za-z]{0,2})(?P<quote>'''|\"{3}|'|"))|(?P<word>\w+)|(?P<open>[(\[{])|(?P<close>[)\]}])
-        |(?P<comment>\#)|(?P<unequal>!=)|(?P<stop>[:!])""",
+        |(?P<comma>,)|(?P<operator>[-+*/%~.@]|\|\||&&)|(?P<comment>\#)|(?P<unequal>!=)|(?P<stop>[:!])""",
     re.VERBOSE,
 )
 _CLOSED = {"(": ")", "[": "]", "{": "}"}
@@ -74,29 +77,78 @@ def scan(
     """
     fstrings: list[FString] = []
     opened: list[int] = []
+    chains = _Chains()
     at = start
     while found := _TOKEN.search(text, at, end):
         at = found.end()
         match found.lastgroup:
+            case "word":
+                chains.word(found[0])
             case "open":
                 opened.append(found.start())
                 if len(opened) > MAX_BRACKETS:
                     raise ScanError("GR102", f"brackets nest deeper than {MAX_BRACKETS} levels", found.start(), at)
+                chains.open()
             case "close":
                 if not opened and found[0] in stops:
                     return found.start(), fstrings
                 _close(text, opened, found.start())
+                chains.close()
             case "stop" if not opened and found[0] in stops:
                 return found.start(), fstrings
+            case "comma" | "stop":
+                chains.comma()
+            case "operator":
+                chains.operator()
             case "comment":
                 raise ScanError("GR101", "an expression has no comments", found.start(), at)
-            case "string" | "quote":
+            case "string":
                 at = _string(text, found, end, fstrings, depth)
+        if chains.length > MAX_CHAIN:
+            raise ScanError("GR102", f"more than {MAX_CHAIN} operators in a row", found.start(), at)
     if opened:
         raise ScanError("GR101", f"`{text[opened[-1]]}` is never closed", opened[-1], opened[-1] + 1)
     if stops:
         raise ScanError("GR110", "this is never closed: a `}` is missing", start, end)
     return end, fstrings
+
+
+class _Chains:
+    """How deep a syntax tree may get at a place: the operators before it that nothing separates from it.
+
+    It counts too much rather than too little. A comma ends all chains of its brackets, `and` and `or` end those of the
+    operators that bind tighter. What is open around a bracket goes on inside.
+    """
+
+    def __init__(self) -> None:
+        self.tight = 0
+        self.loose = 0
+        self.around: list[tuple[int, int]] = [(0, 0)]
+
+    @property
+    def length(self) -> int:
+        return self.tight + self.loose
+
+    def operator(self) -> None:
+        self.tight += 1
+
+    def word(self, word: str) -> None:
+        if word in ("if", "lambda"):
+            self.loose += 1
+        elif word in ("not", "await"):
+            self.tight += 1
+        elif word in ("and", "or"):
+            self.tight = self.around[-1][0]
+
+    def open(self) -> None:
+        self.tight += 1
+        self.around.append((self.tight, self.loose))
+
+    def close(self) -> None:
+        self.tight, self.loose = self.around.pop()
+
+    def comma(self) -> None:
+        self.tight, self.loose = self.around[-1]
 
 
 def _close(text: str, opened: list[int], at: int) -> None:
