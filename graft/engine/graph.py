@@ -22,7 +22,8 @@ class BlockGraph:
 
     `successors[i]` holds `(ordinal, edge kind)`, `need_sources[i]` the ordinals
     that node `i` needs; `needs[i]`, `afters[i]`, `catches[i]` count the edges that enter.
-    Edges from the body to a `finally` node are left out: those start when the whole body has ended.
+    `raced` are the nodes that an `any_succeeded` needs, and what else follows them: to cancel its losers the engine
+    asks for their statuses, so they stay in memory. Edges from the body to a `finally` node are left out: those start when the whole body has ended.
     """
 
     block: Block
@@ -34,6 +35,7 @@ class BlockGraph:
     needs: tuple[int, ...]
     afters: tuple[int, ...]
     catches: tuple[int, ...]
+    raced: frozenset[int]
     sources: tuple[int, ...]
     final_sources: tuple[int, ...]
 
@@ -89,9 +91,17 @@ def _block_graph(block: Block) -> BlockGraph:
         needs=tuple(entering[NEED]),
         afters=tuple(entering[AFTER]),
         catches=tuple(entering[CATCH]),
+        raced=_raced(nodes, need_sources, successors),
         sources=tuple(i for i in free if i < body),
         final_sources=tuple(i for i in free if i >= body),
     )
+
+
+def _raced(
+    nodes: tuple[Node, ...], need_sources: list[list[int]], successors: list[list[tuple[int, int]]]
+) -> frozenset[int]:
+    runners = {source for i, node in enumerate(nodes) if node.join == "any_succeeded" for source in need_sources[i]}
+    return frozenset(runners | {target for runner in runners for target, _ in successors[runner]})
 
 
 def needs_decision(node: Node, *, item: bool) -> bool:

@@ -310,7 +310,7 @@ class State:
             return True
         graph, i = self.graph_of(scope), step.ordinal
         ended = step.ok + step.bad + step.skipped + step.afters + step.catches
-        return ended >= graph.needs[i] + graph.afters[i] + graph.catches[i]
+        return ended >= graph.needs[i] + graph.afters[i] + graph.catches[i] and i not in graph.raced
 
     def forget_run(self, no: int) -> None:
         self.runs.pop(no, None)

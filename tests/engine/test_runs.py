@@ -215,6 +215,15 @@ def test_any_succeeded_cancels_the_losers(driven: Driven) -> None:
     assert driven.ended == {"r": "succeeded"}
 
 
+def test_losers_that_left_the_memory_are_not_made_again(driven: Driven) -> None:
+    driven.start(flow(task("a", on_failure="continue"), task("b"), task("j", needs=("a", "b"), join="any_succeeded")))
+    driven.settle(driven.key("a"), "failed")
+    driven.drain()
+    driven.settle(driven.key("b"))
+    driven.settle(driven.key("j"))
+    assert driven.statuses() == {"a": "failed", "b": "succeeded", "j": "succeeded"}
+
+
 def test_a_node_whose_needs_were_all_skipped_is_skipped(driven: Driven) -> None:
     driven.start(flow(task("a", when=("const", False)), task("b", needs=("a",)), task("c", needs=("b",))))
     driven.decide(driven.decides[0], "skip", reason="no")
