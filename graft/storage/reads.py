@@ -90,7 +90,11 @@ class Reads:
                 cursor = transaction.cursor(self._rooms[table][0])
                 if not _seek(cursor, start, stop, reverse):
                     return found
+                previous: bytes | None = None
                 for key, stored in cursor.iterprev() if reverse else cursor.iternext():
+                    if previous is not None and (key >= previous if reverse else key <= previous):
+                        raise damaged(table, key, "the table is out of order around it")
+                    previous = key
                     if (key < start) if reverse else (stop is not None and key >= stop):
                         break
                     found.append((key, unseal(table, key, stored)))

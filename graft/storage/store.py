@@ -102,7 +102,7 @@ def _open_locked(
         if check is not None:
             check.stop()
         raise
-    environment.reader_check()
+    environment.reader_check()  # dead ones, which would pin old pages
     return LmdbStore(layout, lock, environment, reads, head, Quota(quota_bytes), check)
 
 
@@ -128,7 +128,7 @@ class LmdbStore:
         self._reads = reads
         self._bounds = head.bounds
         self._quota = quota
-        self._check = check
+        self.check = check  # None when no walk was due, or it was done at once
         self._committing = Lock()
         self._turns = 0
         self._failure: StorageError | None = None
@@ -144,7 +144,7 @@ class LmdbStore:
                 return
             self._turns += 1
             if self._turns % READER_CHECK_TURNS == 0:
-                self._environment.reader_check()
+                self.forget_dead_readers()
             try:
                 self._commit(turn, staged)
             except lmdb.BadValsizeError as error:
@@ -231,6 +231,10 @@ class LmdbStore:
                     rows.append((key, pack_checksum(crc32(key + value, start)) + value))
             transaction.cursor(database).putmulti(rows)
 
+    def forget_dead_readers(self) -> None:
+        """Clear the slots of readers in other processes that were killed in the middle of a read."""
+        self._environment.reader_check()
+
     # Limits and failures
 
     def _check_quota(self, transaction: Transaction, turn: Turn) -> None:
@@ -242,7 +246,7 @@ class LmdbStore:
     def _check_usable(self) -> None:
         if self._closed:
             raise StorageError(f"the store in {self._layout.root} is closed")
-        if self._check is not None and (error := self._check.poll()) is not None:
+        if self.check is not None and (error := self.check.poll()) is not None:
             self._failure = error
         if self._failure is not None:
             raise self._failure
@@ -295,9 +299,9 @@ class LmdbStore:
                 return
             self._closed = True
             in_order = self._failure is None
-            if self._check is not None:
-                in_order = in_order and self._check.poll() is None and self._check.report is not None
-                self._check.stop()
+            if self.check is not None:
+                in_order = in_order and self.check.poll() is None and self.check.report is not None
+                self.check.stop()
             last = self._environment.info()["last_txnid"]
             self._reads.is_closed = True
             self._environment.close()
