@@ -1,6 +1,6 @@
 """The join rules (R5): what a node does when some of its needs have ended.
 
-A rule sees how many needs there are and how many ended in which way, and answers `"ready"`, a reason to skip, or None
+A node without needs always runs. A rule sees how many needs there are and how many ended in which way, and answers `"ready"`, a reason to skip, or None
 (not decided yet). A cancelled need counts as `bad` unless it was the loser of an `any_succeeded`, which is neutral
 like a skip.
 """
@@ -41,7 +41,7 @@ def any_succeeded(needs: int, ok: int, bad: int, skipped: int) -> str | None:
 
 
 def any_failed(needs: int, ok: int, bad: int, skipped: int) -> str | None:
-    if bad:
+    if bad or not needs:
         return READY
     return "no need failed" if ok + skipped == needs else None
 

@@ -292,7 +292,7 @@ def model(plan: Plan, outcomes: dict[str, str]) -> dict[str, str]:
             "none_failed": "failed" not in needs and (not needs or "succeeded" in needs),
             "all_succeeded": all(status == "succeeded" for status in needs),
             "all_done": True,
-            "any_failed": "failed" in needs,
+            "any_failed": "failed" in needs or not needs,
         }[node.join]
         statuses[node.name] = outcomes[node.name] if runs else "skipped"
     return statuses
