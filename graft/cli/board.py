@@ -7,7 +7,7 @@ active or failed, which the scope keeps apart: a frame costs O(rows), whatever t
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -92,15 +92,15 @@ class Board:
         return board
 
     def _take(self, steps: Iterable[StepView]) -> None:
-        waiting = list(steps)
+        waiting = deque(steps)
         while waiting:
-            step = waiting.pop()
+            step = waiting.popleft()
             line = self.line(step.path)
             line.started_at, line.ended_at, line.attempt = step.started_at, step.ended_at, step.attempt
             line.total = step.map_total
             reason = step.reason or (looks.error_title(step.error) if step.error is not None else "")
             self._move(line, step.status, reason)
-            waiting += step.children
+            waiting.extend(step.children)
 
     def apply(self, event: EventView) -> Line:
         """Take one event; gives the line that it changed."""
@@ -260,5 +260,5 @@ def _facts(line: Line, now: int) -> Iterable[Piece]:
         yield (looks.duration((line.ended_at or max(now, line.started_at)) - line.started_at), "dim")
     if line.attempt > 1:
         yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
-    if line.reason and line.status not in ("succeeded", "running", "pending", "ready", "queued"):
+    if line.reason and line.status not in ("running", "pending", "ready", "queued"):
         yield (line.reason, looks.style(line.status))

@@ -23,9 +23,6 @@ DEFAULT = ".graft"
 LAST = ("last", "-")
 MAX_COMPLETIONS = 50
 
-# Older clicks have no generic ParamType.
-_TextType = click.ParamType[str] if TYPE_CHECKING else click.ParamType
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -110,6 +107,12 @@ def find_step(view: RunView, name: str) -> str:
     close = named[:3] or difflib.get_close_matches(name, paths, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"`graft show {view.run_id}` lists them"
     raise UsageError(f"run {view.run_id} has no step {name}", hint=hint)
+
+
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+else:  # clicks before 8.3 have no generic one
+    _TextType = click.ParamType
 
 
 class RunName(_TextType):

@@ -6,7 +6,10 @@ The outputs of the flow are the only thing that goes to standard output.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from typing import TYPE_CHECKING
+
+import attrs
 
 from graft.cli import exits, looks
 from graft.cli.looks import Piece
@@ -22,16 +25,20 @@ MAX_ERRORS = 5
 TAIL_LINES = 10
 
 
-def print_ending(view: RunView, code: int, logs: LogStore | None, *, data_flag: str = "", kept: bool = True) -> None:
+def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "", kept: bool = True) -> None:
     """`data_flag`: what a command needs to find the same data directory; `kept`: there is one."""
     paint = Paint.of(sys.stderr)
+    bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
     note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr)), paint))
     for error in failures(view)[:MAX_ERRORS]:
         note()
+        said = tail(logs, view, error)
+        if set(error.detail.splitlines()) <= set(said):  # of a command, the detail is the end of what it wrote
+            error = attrs.evolve(error, detail="")
         for line in looks.error_lines(error):
             note(looks.paint_line(line, paint))
-        for text in tail(logs, view.run_id, error.node):
-            note(looks.paint_line(text, paint))
+        for text in said:
+            note(looks.paint_line([(bar, "dim"), (plain_text(text), "")], paint))
     hidden = len(failures(view)) - MAX_ERRORS
     if hidden > 0:
         note(paint(f"\n… {hidden} more errors", "dim"))
@@ -66,15 +73,16 @@ def failures(view: RunView) -> list[ErrorRecord]:
     return list(dict.fromkeys(looks.leaf_errors(view.error)))
 
 
-def tail(logs: LogStore | None, run_id: str, path: str) -> list[list[Piece]]:
-    """The last lines that a step wrote."""
-    if logs is None or not path:
+def tail(logs: LogStore, view: RunView, error: ErrorRecord) -> list[str]:
+    """The last lines that the attempt wrote which failed; not those of an earlier generation of the run."""
+    step = next((step for step in every_step(view.steps) if step.path == error.node), None)
+    if step is None:
         return []
-    from collections import deque
-
-    bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
-    last = deque(logs.read(run_id, path), maxlen=TAIL_LINES)
-    return [[(bar, "dim"), (plain_text(line.text), "")] for line in last if line.stream != "graft" or line.text]
+    since = looks.iso(step.started_at) or ""
+    lines = (
+        line.text for line in logs.read(view.run_id, error.node) if line.attempt == error.attempt and line.time >= since
+    )
+    return list(deque(lines, maxlen=TAIL_LINES))
 
 
 def next_commands(view: RunView, code: int, data_flag: str) -> list[tuple[str, str]]:

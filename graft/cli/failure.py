@@ -19,12 +19,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from graft.cli import exits
 from graft.cli.terminal import Paint, plain_text
 from graft.errors import GraftError, InvalidFlow
+
+if TYPE_CHECKING:
+    from graft_dsl import Diagnostic
 
 
 def report(error: BaseException) -> int:
@@ -90,7 +95,7 @@ def _diagnostics(error: InvalidFlow, paint: Paint) -> str:
     if paint.on and error.diagnostics:
         from graft_dsl import render
 
-        text = render(error.diagnostics, color=True)
+        text = render(cast("Sequence[Diagnostic]", error.diagnostics), color=True)
     return text.rstrip("\n") + (f"\n  {error.hint}" if error.hint else "")
 
 

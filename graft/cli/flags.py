@@ -18,6 +18,7 @@ others      their text: `12`, `0.5`, `2026-01-31`, `15m`, `20MiB`
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def given(ctx: click.Context, flags: Flags) -> dict[str, Any]:
 def read_params_file(name: str) -> dict[str, Any]:
     """The table in a `.toml` or JSON file; `-` is JSON on standard input. Raises UsageError."""
     if name == "-":
-        text, path = click.get_text_stream("stdin").read(), Path("standard input")
+        text, path = sys.stdin.read(), Path("standard input")
     else:
         path = Path(name)
         text = read_text(path)
@@ -113,9 +114,9 @@ def read_params_file(name: str) -> dict[str, Any]:
 
 
 def _toml(text: str) -> dict[str, Any]:
-    from tomli import loads
+    import tomli
 
-    return loads(text)
+    return tomli.loads(text)
 
 
 def _joined(flag: str, values: Sequence[str]) -> list[Any]:

@@ -141,14 +141,17 @@ class _Follower:
     async def _watch(self, after: int) -> None:
         async for event in self._engine.watch(self._run_id, after):
             self._changed = True
-            self._screen.event(event, self._board.apply(event))
+            line = self._board.apply(event)
+            if line.is_map and line.total is None:
+                line.total = self._engine.map_total(self._run_id, line.path)
+            self._screen.event(event, line)
             if event.path == "" and event.what in looks.FINAL:
                 break
         self._over.cancel()
 
     async def _cancel_when_wanted(self) -> None:
         await self._cancel_wanted.wait()
-        text = "cancelling: what runs is stopped, `finally` runs; Ctrl-C again stops now, to be resumed"
+        text = "cancelling (Ctrl-C again stops now, to be resumed): what runs is stopped, `finally` runs"
         self._screen.say([(text, "yellow")])
         await self._engine.cancel(self._run_id)
 

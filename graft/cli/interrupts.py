@@ -30,7 +30,7 @@ from typing import Any
 from graft.cli import exits
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-BOUNCE_SECONDS = 0.1
+BOUNCE_SECONDS = 0.03
 STOP_SECONDS = 1.0
 
 SHOW_CURSOR = b"\x1b[?25h"

@@ -81,6 +81,8 @@ class LiveTree:
         pieces: list[Piece] = [(root.label, "bold"), (f"  {self._run_id}  ", "dim")]
         if root.started_at is not None:
             pieces += [(looks.duration(now - root.started_at), ""), ("  ", "")]
+        if root.status != "running":
+            pieces += [(looks.words(root.status), looks.style(root.status)), ("  ", "")]
         return [*pieces, *looks.counted(list(self._board.counts.items()))]
 
 

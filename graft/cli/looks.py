@@ -35,6 +35,10 @@ STATUSES: dict[str, tuple[str, str, str]] = {
     "cancelled": ("⊘", "c", "yellow"),
     "timed_out": ("✗", "x", "red"),
 }
+IMPORTANCE = (
+    *("failed", "timed_out", "uncertain", "waiting", "cancelling", "backing_off", "running"),
+    *("succeeded", "cancelled", "skipped", "queued", "ready", "pending"),
+)
 UNKNOWN = ("?", "?", "")
 
 FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled", "timed_out"})
@@ -154,11 +158,9 @@ def _pretty(value: Any, indent: str) -> str:
 
 
 def counted(counts: Sequence[tuple[str, int]]) -> list[Piece]:
-    """`12 succeeded, 1 failed`: every status that occurs, in the order of `STATUSES`."""
-    order = list(STATUSES)
-    present = sorted(
-        ((s, n) for s, n in counts if n), key=lambda each: order.index(each[0]) if each[0] in order else 99
-    )
+    """`1 failed, 3 running, 12 succeeded`: every status that occurs, what matters most first."""
+    order = {status: at for at, status in enumerate(IMPORTANCE)}
+    present = sorted((each for each in counts if each[1]), key=lambda each: order.get(each[0], len(order)))
     pieces: list[Piece] = []
     for status, number in present:
         pieces += [(", ", "") if pieces else ("", ""), (f"{number} {words(status)}", style(status))]

@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from graft.cli.looks import Piece, value_text
-from graft.plan import Block, Node, Plan
+from graft.plan import Block, HttpAction, Node, Plan, PythonAction, RunAction
 
 if TYPE_CHECKING:
     from graft.cli.selection import Selection
@@ -90,12 +90,15 @@ def summary(node: Node) -> str:
     """What a node does, in a few words."""
     from graft.cli.terminal import clip
 
-    action = node.action
-    text = {
-        "run": lambda: " ".join(action.command.split()),  # type: ignore[union-attr]
-        "python": lambda: action.target,  # type: ignore[union-attr]
-        "http": lambda: action.method,  # type: ignore[union-attr]
-    }.get(node.kind, str)()
+    match node.action:
+        case RunAction(command=command):
+            text = " ".join(command.split())
+        case PythonAction(target=target):
+            text = target
+        case HttpAction(method=method):
+            text = method
+        case _:
+            text = ""
     each = "once an item" if node.for_each is not None else ""
     return "  ".join(part for part in (clip(text, MAX_DETAIL), each) if part)
 

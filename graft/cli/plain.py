@@ -52,6 +52,8 @@ class PlainLines:
 def sentence(event: EventView, line: Line) -> list[Piece] | None:
     """What an event says; None when it is not worth a line."""
     what = event.what
+    if event.path == "" and what in looks.FINAL:  # the last screen says it
+        return None
     if what in QUIET and not event.reason:
         return None
     is_item = line.path.endswith("]")

@@ -52,7 +52,7 @@ def event_line(event: EventView, paint: Paint) -> str:
     what = looks.words(event.what).ljust(12)
     attempt = f"  attempt {event.attempt}" if event.attempt > 1 and event.path else ""
     pieces = [
-        (f"{event.seq:>6}  ", "dim"),
+        (f"{event.seq:>10}  ", "dim"),
         (f"{looks.moment(event.at)}.{event.at % 1000:03d}  ", "dim"),
         (what, looks.style(event.what)),
         (f"  {event.path or event.run_id}", "" if event.path else "bold"),

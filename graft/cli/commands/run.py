@@ -125,12 +125,14 @@ def _start(
                 compiled.plan,
                 params,
                 run_id=options["run_id"],
-                base=compiled.path.parent,
+                base=base,
                 given=selection.given if selection else None,
                 excluded=frozenset(selection.excluded if selection else ()),
             )
             return await _until_its_end(engine, run_id, options, interrupts)
 
+    assert compiled.path is not None  # a file was named
+    base = compiled.path.parent
     code: int = trio.run(main)
     return code
 
