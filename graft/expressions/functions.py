@@ -61,7 +61,11 @@ class Function:
     def signature(self) -> str:
         """`sorted(items: list, *, reverse: bool = …) -> list`."""
         gives = render_type(self.result) if not callable(self.result) else self.gives
-        return f"{self.name}({', '.join(map(_shown, self.params))}) -> {gives}"
+        shown = [_shown(each) for each in self.params]
+        named = [index for index, each in enumerate(self.params) if each.keyword]
+        if named and not any(each.many for each in self.params):
+            shown.insert(named[0], "*")
+        return f"{self.name}({', '.join(shown)}) -> {gives}"
 
     def type_of(self, arguments: Sequence[Type]) -> Type:
         return self.result(arguments) if callable(self.result) else self.result

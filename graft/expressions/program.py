@@ -59,7 +59,7 @@ class Program:
 
     def _check_size(self, meter: Meter, value: Any) -> None:
         """A value that holds the same part many times is as large as its JSON, not as it is in memory."""
-        meter.size = meter.budget.max_bytes
+        meter.operations, meter.size = meter.budget.max_operations, meter.budget.max_bytes
         try:
             meter.spend(0, meter.visit(value))
         except ExpressionError as error:
@@ -149,7 +149,7 @@ def _nothing(name: str) -> Any:
 
 
 def _folded(run: Run, slots: int) -> Run:
-    """A closure that gives what `run` gives; `run` itself when that fails or is large: it is for the evaluation then."""
+    """A closure that gives what `run` gives; `run` itself when that fails or is large: evaluation will tell."""
     try:
         value = run(Meter(_nothing, FOLDING_BUDGET, slots))
         Meter(_nothing, FOLDING_BUDGET, 0).visit(value)

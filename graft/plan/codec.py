@@ -8,7 +8,7 @@ fields plus `kind`. Reading refuses a newer format, an unknown key and a value o
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import attrs
 import msgspec
@@ -39,13 +39,19 @@ def decode(data: bytes) -> Plan:
     try:
         document = msgspec.json.decode(data)
         version = document["format"]
-        if not isinstance(version, int) or version > FORMAT:
+        if type(version) is not int:
+            raise ValueError(f"its format is {version!r}")
+        if version > FORMAT:
             raise PlanFormatUnknown(
                 f"this plan has format {version}; this version of Graft reads formats up to {FORMAT}",
                 hint="use the version of Graft that wrote it, or a newer one",
             )
         return _plan(document["plan"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except KeyError as error:
+        raise PlanError(f"not a plan: there is no {error}") from error
+    except RecursionError:
+        raise PlanError("not a plan: it nests too deep") from None
+    except (msgspec.DecodeError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise PlanError(f"not a plan: {error}") from error
 
 
@@ -78,12 +84,41 @@ def _fields(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in _field_names(type(record))}
 
 
+_checks: dict[type[Any], dict[str, tuple[Any, Any]]] = {}
+
+
+def _field_checks(record: type[Any]) -> dict[str, tuple[Any, Any]]:
+    """Field -> its type and its default. A record inside was built before: such a field takes anything."""
+    checks = _checks.get(record)
+    if checks is None:
+        hints = get_type_hints(record)
+        checks = _checks[record] = {a.name: (_plain(hints[a.name]), a.default) for a in attrs.fields(record)}
+    return checks
+
+
+def _plain(hint: Any) -> Any:
+    return Any if any(attrs.has(each) for each in (hint, *get_args(hint)) if isinstance(each, type)) else hint
+
+
 def _make(record: type[Any], document: dict[str, Any], **replaced: Any) -> Any:
-    """Build `record` from a document, strictly: an unknown or missing key is an error, lists become tuples."""
-    names = _field_names(record)
-    if unknown := document.keys() - set(names) - {"kind"}:
+    """Build `record` from a document, strictly: an unknown or missing key is an error, so is a value of a wrong type.
+
+    Lists become tuples. Most values are the default, and need no look at their type.
+    """
+    checks = _field_checks(record)
+    if unknown := document.keys() - checks.keys() - {"kind"}:
         raise ValueError(f"{record.__name__} has no {', '.join(sorted(unknown))}")
-    return record(**{name: replaced[name] if name in replaced else frozen(document[name]) for name in names})
+    values = {}
+    for name, (hint, default) in checks.items():
+        value = values[name] = replaced[name] if name in replaced else frozen(document[name])
+        if hint is Any or value is default:
+            continue
+        try:
+            values[name] = msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            message, _, place = str(error).partition(" - at `$")
+            raise ValueError(f"{message} - at `{record.__name__}.{name}{place or '`'}") from None
+    return record(**values)
 
 
 def frozen(value: Any) -> Any:
