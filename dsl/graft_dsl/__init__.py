@@ -12,19 +12,40 @@ if TYPE_CHECKING:
     from graft_dsl.codes import CODES, codes_page, explain
     from graft_dsl.compiling import Compiled, compile_file, compile_text
     from graft_dsl.diagnostics import Diagnostic, render
+    from graft_dsl.formatting import format_text
+    from graft_dsl.graphs import render_graph
+    from graft_dsl.params import coerce_params
+    from graft_dsl.schema import json_schema
 
 _HOMES = {
     "Compiled": "compiling",
     "compile_file": "compiling",
     "compile_text": "compiling",
     "CODES": "codes",
+    "coerce_params": "params",
+    "format_text": "formatting",
+    "json_schema": "schema",
+    "render_graph": "graphs",
     "codes_page": "codes",
     "explain": "codes",
     "Diagnostic": "diagnostics",
     "render": "diagnostics",
 }
 
-__all__ = ["CODES", "Compiled", "Diagnostic", "codes_page", "compile_file", "compile_text", "explain", "render"]
+__all__ = [
+    "CODES",
+    "Compiled",
+    "Diagnostic",
+    "codes_page",
+    "coerce_params",
+    "compile_file",
+    "compile_text",
+    "explain",
+    "format_text",
+    "json_schema",
+    "render",
+    "render_graph",
+]
 
 
 def __getattr__(name: str) -> Any:

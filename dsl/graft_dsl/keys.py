@@ -396,6 +396,10 @@ TOP: dict[str, Field] = {
 }
 
 
+HTTP_DEFAULTS = ("headers", "query", "bearer")
+"""Keys inside of `http` that `[defaults.http]` may set."""
+
+
 def keys_of(kind: str) -> tuple[str, ...]:
     """The modifiers that may stand on a node of `kind`, in the order in which they nest."""
     return _KEYS_OF[kind]

@@ -16,6 +16,7 @@ from attrs import define, field
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl, SecretDecl
 from graft_dsl.diagnostics import At, NoteAt, Part, Report
 from graft_dsl.keys import (
+    HTTP_DEFAULTS,
     KINDS,
     LATER_KEYS,
     LATER_KIND_KEYS,
@@ -43,7 +44,6 @@ LATER = "later"
 BROKEN = "broken"
 MAX_GROUPS = 16  # groups inside groups
 MERGED = ("env", "labels", "with")  # a node's own entries join those of the defaults; every other key replaces
-HTTP_DEFAULTS = ("headers", "query", "bearer")
 
 
 def parse_document(source: TomlSource, report: Report) -> dict[str, Any] | None:
