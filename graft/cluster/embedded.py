@@ -201,6 +201,12 @@ class Embedded(Readable):
                     return
                 await self._host.wait_changed(run.no)
 
+    async def wait_end(self, run_id: str) -> None:
+        """Wait until the run has ended, whatever it waits for meanwhile."""
+        run = self._run(run_id)
+        while self._run(run_id).status not in FINAL:
+            await self._host.wait_ended(run.no)
+
     async def wait(self, run_id: str) -> RunView:
         """Wait until the run has ended, or can only go on by a person (`waiting` tells)."""
         run = self._run(run_id)
