@@ -35,7 +35,7 @@ def flush(s: State) -> None:
 
 
 def intact_until(s: State, last: int) -> int:
-    return last if not s.log.corrupt else repair.intact(s, last)
+    return last if not s.log.corrupt else repair.readable(s, last)
 
 
 def hand_over(s: State, entries: tuple[Entry, ...]) -> None:

@@ -310,10 +310,10 @@ def deadline_passed(s: State, event: DeadlinePassed) -> None:
     if s.role == "leader":
         if s.now >= s.heartbeat_due:
             reads.tick(s)
-    else:
+    elif s.now >= s.election_deadline:
+        election.timed_out(s)
+    if s.follower_reads:  # a leader may still have some, of its time as a follower
         reads.follower_tick(s)
-        if s.now >= s.election_deadline:
-            election.timed_out(s)
     transfer.handover_timed_out(s)
     repair.tick(s)
 

@@ -111,8 +111,11 @@ class WriteChunk:
 @record
 class SwitchToSnapshot:
     """In one transaction: state := the staged snapshot, log := empty (its first entry will be `meta.index` + 1), hard
-    state := `hard_state`. Numbered and ordered as the `Persist`s are, and never merged with them. What was to be
-    applied before and is not yet may be dropped; what comes to be applied later waits. -> `Persisted`
+    state := `hard_state`. With `keep_log` only entries <= `meta.index` go and those behind stay: the log agrees with
+    the snapshot and was damaged before it (section 7: "retain log entries following it"). -> `Persisted`
+
+    Numbered and ordered as the `Persist`s are, and never merged with them. What was to be applied before and is not
+    yet may be dropped; what comes to be applied later waits.
 
     The shell has checked the whole staged file before it answered its last `WriteChunk`, so this can only fail as a
     write fails: `PersistFailed`.
@@ -121,6 +124,7 @@ class SwitchToSnapshot:
     ticket: int
     meta: SnapshotMeta
     hard_state: HardState
+    keep_log: bool = False
 
 
 @record

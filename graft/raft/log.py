@@ -43,6 +43,7 @@ class Log:
         "run_starts",
         "run_terms",
         "runs_changed",
+        "settled",
         "truncated_from",
         "window",
         "window_bytes",
@@ -66,6 +67,7 @@ class Log:
         self.truncated_from: int | None = None  # since the last Persist
         self.pending: deque[list[int]] = deque()  # [ticket, newest entry it makes durable], ascending tickets
         self.corrupt: dict[int, int] = {index: self.term_at(index) for index in corrupt}  # index -> term
+        self.settled: set[int] = set()  # damaged entries that others have in a snapshot: committed, for certain
         self.repaired: list[Entry] = []  # good copies that wait for the next Persist
         self.mending: dict[int, int] = {}  # index -> ticket of the Persist that carries its good copy
         self.forget_runs_before(first - 1)
@@ -169,8 +171,7 @@ class Log:
             self.run_terms.pop()
         self.runs_changed = True
         for old in [i for i in self.corrupt if i >= index]:
-            del self.corrupt[old]
-            self.mending.pop(old, None)
+            self.whole_again(old)
         self.repaired = [entry for entry in self.repaired if entry.index < index]
 
     def reset(self, index: int, term: int) -> None:
@@ -186,6 +187,7 @@ class Log:
         self.truncated_from = None
         self.pending.clear()
         self.corrupt.clear()
+        self.settled.clear()
         self.repaired.clear()
         self.mending.clear()
 
@@ -195,8 +197,7 @@ class Log:
         self._drop_window_to(index)
         self.forget_runs_before(index)
         for old in [i for i in self.corrupt if i <= index]:
-            del self.corrupt[old]
-            self.mending.pop(old, None)
+            self.whole_again(old)
 
     def trim(self) -> None:
         """Drop the oldest synced entries from memory until the window is within its bytes."""
@@ -234,8 +235,13 @@ class Log:
             self.durable = max(self.durable, pending.popleft()[1])
         if self.mending:
             for index in [i for i, wrote in self.mending.items() if wrote <= ticket]:
-                del self.mending[index]
-                self.corrupt.pop(index, None)
+                self.whole_again(index)
+
+    def whole_again(self, index: int) -> None:
+        """The entry at `index` is mended, or gone: no damage is left there."""
+        self.corrupt.pop(index, None)
+        self.mending.pop(index, None)
+        self.settled.discard(index)
 
 
 def clip(pending: deque[list[int]], last: int) -> None:

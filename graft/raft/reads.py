@@ -291,7 +291,7 @@ def read_index_replied(s: State, m: ReadIndexReply) -> None:
 def follower_tick(s: State) -> None:
     """What the leader does not answer in time is refused, so that nobody waits for ever."""
     for batch, (requests, sent) in list(s.follower_reads.items()):
-        if s.now - sent >= s.config.rpc_timeout_seconds:
+        if s.now >= sent + s.config.rpc_timeout_seconds:  # the very sum that `next_follower_deadline` gives
             del s.follower_reads[batch]
             s.emit(RefuseRead(requests, "timed_out", s.leader))
 

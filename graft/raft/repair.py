@@ -6,6 +6,8 @@ is the right one, whoever leads.
 
 * Entries that the synced state machine covers are not needed by this member: they are mended if somebody has them.
 * A damaged entry behind that is *blocking*: the member acknowledges nothing from there on and does not lead.
+* An entry that somebody has in a snapshot was committed, so no claim is at stake; the leader sends a snapshot. If this
+  member has to lead, because its log is the longest, it brings another one up to date and hands over to it.
 * If nobody leads because of it, the member takes a new term and asks again in it. An answer in that term that says
   "I do not have it" is a promise: whoever gave it takes the entry from no leader of an older term. Once those who
   promised leave no quorum that could hold the entry, it was not committed, and is cut off. As long as there may be
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define
 
-from . import membership, quorum, replication, versions
+from . import membership, quorum, replication, snapshots, transfer, versions
 from .effects import ReadEntries
 from .events import CorruptionFound, EntriesRead
 from .messages import RepairReply, RepairRequest
@@ -39,20 +41,36 @@ class Ask:
     in_term: int = 0
     rounds: int = 0
     absent: set[str] = Factory(set)
-    purged: set[str] = Factory(set)
 
 
 # ---- what is damaged -----------------------------------------------------------------------------------------------
 
 
+def needed(s: State) -> list[int]:
+    """Damaged entries that the synced state machine does not cover."""
+    return [index for index in s.log.corrupt if index > s.applied_durable]
+
+
+def readable(s: State, index: int) -> int:
+    """How much of the log up to `index` can be applied."""
+    damage = needed(s)
+    return min(index, min(damage) - 1) if damage else index
+
+
 def intact(s: State, index: int) -> int:
-    """How much of the log up to `index` this member can vouch for."""
-    blocking = [i for i in s.log.corrupt if i > s.applied_durable]
-    return min(index, min(blocking) - 1) if blocking else index
+    """How much of the log up to `index` this member can vouch for. Damage that others have in a snapshot is no loss."""
+    damage = [i for i in needed(s) if i not in s.log.settled]
+    return min(index, min(damage) - 1) if damage else index
 
 
 def is_blocking(s: State) -> bool:
-    return any(index > s.applied_durable for index in s.log.corrupt)
+    """This member must not lead: it may be the only one that had an entry, and cannot tell."""
+    return intact(s, s.log.last) < s.log.last
+
+
+def is_crippled(s: State) -> bool:
+    """It may lead, but cannot apply what it commits: somebody else should lead, and send it a snapshot."""
+    return bool(s.log.corrupt) and readable(s, s.commit) < s.commit
 
 
 def is_hopeless(s: State, index: int) -> bool:
@@ -98,7 +116,7 @@ def ask(s: State) -> None:
     if not wanted:
         s.repair = None
         return
-    index = min(wanted)
+    index = min(wanted, key=lambda i: (i in log.settled, i))
     due = s.now + s.config.rpc_timeout_seconds
     if s.repair is None or s.repair.index != index or s.repair.term != log.corrupt[index]:
         s.repair = Ask(index, log.corrupt[index], due)
@@ -123,6 +141,8 @@ def insist(s: State) -> None:
 
 
 def tick(s: State) -> None:
+    if s.role == "leader" and s.transfer is None and is_crippled(s):
+        transfer.hand_over(s)
     if s.repair is not None and s.now >= s.repair.due:
         s.repair.rounds += 1
         ask(s)
@@ -146,29 +166,22 @@ def replied(s: State, m: RepairReply) -> None:
             s.repair = None
         return
     if m.purged:
-        current.purged.add(m.source)
+        s.log.settled.add(m.index)
     if m.absent and m.term == s.term == current.in_term:
         current.absent.add(m.source)
-        if cannot_be_committed(s, current.absent):
+        if cannot_be_committed(s, current.index, current.absent):
             give_up(s, current.index)
 
 
-def cannot_be_committed(s: State, absent: set[str]) -> bool:
-    """Those who may hold the entry are no majority of any set of voters that could have committed it.
+def cannot_be_committed(s: State, index: int, absent: set[str]) -> bool:
+    """Those who may hold the entry at `index` are no majority of the voters-to-be of the configuration in force there.
 
-    Which sets these are: a leader that committed it had this member's configurations up to the entry, and at most one
-    change behind it, whose quorums contain a majority of the newest set here (thesis 4.3). So it is enough, and
-    needed, to look at every set from the newest configuration that is known to be committed on.
+    That set is needed by whatever leader commits the entry: it has the same configurations up to there (log matching),
+    a joint one needs both its sets, and the next change begins with a joint one that has this set in it (thesis 4.3).
     """
-    committed = membership.at(s, s.commit)[0]
-    groups = [
-        [m.id for m in group if m.role == "voter"]
-        for index, configuration in s.configurations
-        if index >= committed
-        for group in (configuration.members, configuration.outgoing)
-        if group
-    ]
-    return not any(quorum.reached((tuple(group), ()), set(group) - absent) for group in groups)
+    configuration = membership.at(s, index)[1]
+    group = tuple(m.id for m in configuration.members if m.role == "voter")
+    return not quorum.reached((group, ()), set(group) - absent)
 
 
 def give_up(s: State, index: int) -> None:
@@ -195,6 +208,9 @@ def requested(s: State, m: RepairRequest) -> None:
     log, index = s.log, m.index
     if index < log.first:
         answer(s, m.source, index, m.entry_term, purged=True)
+        p = s.progress.get(m.source)
+        if p is not None and p.state != "snapshot":
+            snapshots.begin(s, p)
     elif index > log.last or log.term_at(index) != m.entry_term:
         answer(s, m.source, index, m.entry_term, absent=True)
     elif index in log.corrupt:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def begin_term(s: State) -> None:
     """The election is won: follow every member from the end of the log, and write this term's no-op (5.4.2, 8)."""
     s.leader = s.id
-    s.handover = None
+    transfer.leader_found(s, s.id)
     s.votes = {}
     s.progress = {id: Progress(id, s.log.last + 1, s.now) for id in s.view.others}
     s.departing = {}

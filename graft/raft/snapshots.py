@@ -212,7 +212,7 @@ def install_snapshot(s: State, m: InstallSnapshot) -> None:
     if m.data and m.offset == arrival.received and zlib.crc32(m.data) == m.checksum:
         arrival.received += len(m.data)
         s.emit(WriteChunk(meta, m.offset, m.data))
-    elif meta.size == 0:
+    elif arrival.written == meta.size:  # empty, or staged to the end before a crash
         switch(s, meta)
         _reply(s, meta.id, m.source, installed=True)
     else:
@@ -221,7 +221,7 @@ def install_snapshot(s: State, m: InstallSnapshot) -> None:
 
 def is_held(s: State, meta: SnapshotMeta) -> bool:
     """True if the log or the state already has all that the snapshot stands for (section 7, step 6; S14)."""
-    if s.log.corrupt and repair.intact(s, meta.index) < meta.index:
+    if s.log.corrupt and repair.readable(s, meta.index) < meta.index:
         return False  # damaged on the way there, and the others have purged it: the snapshot mends it
     return meta.index <= s.commit or s.log.matches(meta.index, meta.term)
 
@@ -275,26 +275,35 @@ def _reply(
 
 
 def switch(s: State, meta: SnapshotMeta) -> None:
-    """State, log and membership become the snapshot's (section 7, steps 7 and 8). The core goes on from there at once;
+    """State, log and membership become the snapshot's (section 7, steps 6 to 8). The core goes on from there at once;
     everything that is ordered later stands behind it on the disk."""
     assert meta.index > s.applied, (meta, s.applied)
     s.trace("snapshot", f"switches to {meta.id} at {meta.index}/{meta.term}")
-    s.arrival = None
-    s.log.reset(meta.index, meta.term)
-    s.commit = s.applied = s.applying = s.applied_durable = meta.index
+    keep = s.log.matches(meta.index, meta.term)
+    s.applied = s.applying = s.applied_durable = meta.index
     s.applying_sizes.clear()
     s.applying_bytes = 0
     s.reading_apply = False
     s.under_read.clear()
     s.repair = None
-    index, configuration = restored_membership(s, meta)
-    membership.replace(s, index, configuration)
-    versions.replace(s, meta.version_index, meta.version)
+    if keep:
+        s.log.purge(meta.index)
+        s.commit = max(s.commit, meta.index)
+        membership.forget_before(s, meta.index)
+        versions.forget_before(s, meta.index)
+        s.order_write()  # what stays of the log must be on the disk before
+    else:
+        s.log.reset(meta.index, meta.term)
+        s.commit = meta.index
+        index, configuration = restored_membership(s, meta)
+        membership.replace(s, index, configuration)
+        versions.replace(s, meta.version_index, meta.version)
     hard = s.hard_state()
-    ticket = s.next_ticket()
-    s.log.pending.append([ticket, meta.index])
-    s.switching = ticket
-    s.emit(SwitchToSnapshot(ticket, meta, hard))
+    s.switching = s.next_ticket()
+    if not keep:
+        s.log.pending.append([s.switching, meta.index])
+    s.emit(SwitchToSnapshot(s.switching, meta, hard, keep))
+    repair.start(s)
 
 
 def restored_membership(s: State, meta: SnapshotMeta) -> tuple[int, Configuration]:

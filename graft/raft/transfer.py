@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from . import election
+from . import election, repair
 from .effects import AnswerRequest
 from .events import TransferRequested
 from .messages import TimeoutNow
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Transfer:
     """The one that is under way."""
 
-    request: int
+    request: int | None
     target: str
     deadline: float
     sent: bool = False
@@ -63,6 +63,20 @@ def best_target(s: State) -> str | None:
     return max(voters, key=lambda id: (s.progress[id].match, [-ord(c) for c in id]), default=None)
 
 
+def hand_over(s: State) -> None:
+    """The leader itself wants another one to lead; nobody asked."""
+    target = best_target(s)
+    if target is not None:
+        s.transfer = Transfer(None, target, s.now + s.config.election_timeout_seconds)
+        s.lease_until = None
+        advance(s)
+
+
+def finish(s: State, transfer: Transfer, reason: str, leader: str | None) -> None:
+    if transfer.request is not None:
+        s.emit(AnswerRequest(transfer.request, reason, leader))
+
+
 def advance(s: State) -> None:
     """Tell the target to stand as soon as it holds the whole log."""
     transfer = s.transfer
@@ -84,7 +98,7 @@ def tick(s: State) -> None:
         return
     if s.now >= transfer.deadline or transfer.target not in s.progress:
         s.transfer = None
-        s.emit(AnswerRequest(transfer.request, "timed_out", s.id))
+        finish(s, transfer, "timed_out", s.id)
     elif transfer.sent:
         tell(s, transfer.target)
 
@@ -92,7 +106,7 @@ def tick(s: State) -> None:
 def deposed(s: State) -> None:
     """This leader became a follower: whether the transfer worked is known when the next leader is."""
     if s.transfer is not None and not s.transfer.sent:
-        s.emit(AnswerRequest(s.transfer.request, "deposed", s.leader))
+        finish(s, s.transfer, "deposed", s.leader)
     elif s.transfer is not None:
         s.handover = s.transfer
         s.handover.deadline = s.now + 2 * s.config.election_timeout_seconds
@@ -101,19 +115,19 @@ def deposed(s: State) -> None:
 
 def leader_found(s: State, leader: str) -> None:
     if s.handover is not None:
-        s.emit(AnswerRequest(s.handover.request, "" if leader == s.handover.target else "deposed", leader))
+        finish(s, s.handover, "" if leader == s.handover.target else "deposed", leader)
         s.handover = None
 
 
 def handover_timed_out(s: State) -> None:
     if s.handover is not None and s.now >= s.handover.deadline:
-        s.emit(AnswerRequest(s.handover.request, "timed_out", s.leader))
+        finish(s, s.handover, "timed_out", s.leader)
         s.handover = None
 
 
 def timeout_now(s: State, m: TimeoutNow) -> None:
     """The leader of this term wants me to lead."""
-    if s.role == "follower" and s.leader == m.source and s.view.is_voter and not s.log.corrupt:
+    if s.role == "follower" and s.leader == m.source and s.view.is_voter and not repair.is_blocking(s):
         s.trace("transfer", f"{m.source} tells me to stand")
         election.start_transfer_election(s)
 

@@ -99,7 +99,9 @@ class Walk:
         if server.alive and self.below(3) == 0:
             server.crash()
             if self.damage and self.below(2) and sum(s.damaged != set() for s in self.cluster.servers.values()) == 0:
-                alive = [i for i in server.disk_log if i > server.disk_applied]
+                configuration = server.disk_hard.configurations[-1][1]
+                spare = not configuration.outgoing and sum(m.role == "voter" for m in configuration.members) > 1
+                alive = [i for i in server.disk_log if i > server.disk_applied and spare]
                 if alive:
                     server.damaged.add(alive[self.below(len(alive))])
         elif not server.alive:

@@ -179,7 +179,9 @@ class Server:
         if isinstance(write, fx.SwitchToSnapshot):
             assert self.disk_staged is not None or write.meta.size == 0
             data = self.disk_staged[1] if self.disk_staged else b""
-            self.disk_log = {}
+            behind = {i: entry for i, entry in self.disk_log.items() if i > write.meta.index}
+            self.disk_log = behind if write.keep_log else {}
+            self.damaged = {i for i in self.damaged if i in self.disk_log}
             self.disk_first = write.meta.index + 1
             self.disk_applied = self.applied = write.meta.index
             self.disk_state = data.decode().split()
