@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
 
@@ -18,6 +18,8 @@ from graft.cli.records import event_record
 from graft.cli.terminal import Paint, is_terminal, note, out_json, speaks_unicode
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from graft.cluster.embedded import Embedded
     from graft.cluster.views import EventView, RunView
 
@@ -139,14 +141,14 @@ class _Follower:
         return self._stop.cancelled_caught
 
     async def _watch(self, after: int) -> None:
-        async for event in self._engine.watch(self._run_id, after):
-            self._changed = True
-            line = self._board.apply(event)
-            if line.is_map and line.total is None:
-                line.total = self._engine.map_total(self._run_id, line.path)
-            self._screen.event(event, line)
-            if event.path == "" and event.what in looks.FINAL:
-                break
+        watch = cast("AsyncGenerator[EventView, None]", self._engine.watch(self._run_id, after))
+        async with aclosing(watch) as events:
+            async for event in events:
+                self._changed = True
+                line = self._board.apply(event)
+                if line.is_map and line.total is None:
+                    line.total = self._engine.map_total(self._run_id, line.path)
+                self._screen.event(event, line)
         self._over.cancel()
 
     async def _cancel_when_wanted(self) -> None:

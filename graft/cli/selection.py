@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
 from graft.errors import UsageError
@@ -26,8 +27,9 @@ ENDED_WELL = frozenset({"succeeded", "skipped"})
 
 @frozen
 class Selection:
-    """`given`: node name -> its result. `excluded`: nodes that are skipped."""
+    """`given`: node name -> its result. `excluded`: nodes that are skipped. `plan`: what is run."""
 
+    plan: Plan
     run: tuple[str, ...]
     given: dict[str, Any]
     excluded: tuple[str, ...]
@@ -44,17 +46,26 @@ def select(
     _check_name(block, name)
     if only is not None:
         chosen, wanted = {name}, _needs(block, name)
+        plan = _alone(plan, name)
     else:
         chosen = {name} | followers(block, name)
         wanted = {node.name for node in block.nodes} - chosen
     rest = {node.name for node in block.nodes} - chosen - wanted
     if not wanted:
-        return Selection(_ordered(block, chosen), {}, _ordered(block, rest), None)
+        return Selection(plan, _ordered(block, chosen), {}, _ordered(block, rest), None)
     source = _source(history, plan, params, wanted)
     steps = {step.path: step for step in source.steps}
     given = {each: history.output(source.run_id, each) for each in wanted if steps[each].status == "succeeded"}
     skipped = {each for each in wanted if steps[each].status == "skipped"}
-    return Selection(_ordered(block, chosen), given, _ordered(block, rest | skipped), source.run_id)
+    return Selection(plan, _ordered(block, chosen), given, _ordered(block, rest | skipped), source.run_id)
+
+
+def _alone(plan: Plan, name: str) -> Plan:
+    """The plan whose only output is the result of one node, and in which nothing else is started by it."""
+    nodes = tuple(attrs.evolve(node, catch=()) if node.name == name else node for node in plan.root.nodes)
+    result = ("call", "default", (("var", f"{name}.out"), ("const", None)), ())
+    root = attrs.evolve(plan.root, nodes=nodes, outputs=("dict", (("const", name), result)))
+    return attrs.evolve(plan, blocks=(root, *plan.blocks[1:]))
 
 
 def followers(block: Block, name: str) -> set[str]:

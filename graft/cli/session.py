@@ -23,12 +23,15 @@ async def attend(
     *,
     as_json: bool,
     wait: bool,
-    after: int = 0,
+    fresh: bool = False,
     data_flag: str = "",
     kept: bool = True,
 ) -> int:
-    """Show the run until it ends and print how it ended. Gives the exit code. `after`: the event
-    from which on it is shown. `kept`: it can be asked for later."""
+    """Show the run until it ends and print how it ended. Gives the exit code.
+
+    `fresh`: show it from its beginning, not from now on. `kept`: it can be asked for later.
+    """
+    after = 0 if fresh else last_event(engine, run_id)
     final, code = await follow(engine, engine.run_view(run_id), after, interrupts, as_json=as_json, wait=wait)
     if as_json:
         out_json(result_record(final, code))

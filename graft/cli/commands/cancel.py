@@ -8,7 +8,7 @@ from graft.cli import exits
 from graft.cli.data import complete_id, data_flag, data_option, find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
-from graft.cli.session import attend, last_event
+from graft.cli.session import attend
 from graft.cli.terminal import note
 from graft.errors import RunConflict
 
@@ -38,14 +38,11 @@ def command(run: str, as_json: bool, data: str) -> int:
             if view.status in FINAL:
                 raise RunConflict(f"run {run_id} has ended: {view.status}")
             step_path = None if step is None else find_step(view, step)
-            after = last_event(engine, run_id)
             await engine.cancel(run_id, step_path)
             if step_path is not None:
                 note(f"cancelled {step_path} of run {run_id}; `graft resume {run_id}` goes on with the rest")
                 return exits.SUCCEEDED
-            code = await attend(
-                engine, run_id, interrupts, as_json=as_json, wait=True, after=after, data_flag=data_flag(data)
-            )
+            code = await attend(engine, run_id, interrupts, as_json=as_json, wait=True, data_flag=data_flag(data))
             return exits.SUCCEEDED if code == exits.CANCELLED else code
 
     with Interrupts() as interrupts:

@@ -12,7 +12,7 @@ from graft.cli.data import complete_id, data_flag, data_option, must_exist, open
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
 from graft.cli.records import every_step
-from graft.cli.session import attend, last_event
+from graft.cli.session import attend
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
@@ -56,11 +56,8 @@ def _resume(run: str | None, data: str, interrupts: Interrupts, *, as_json: bool
             run_id = choose(engine, run)
             for line in intention(engine.run_view(run_id)):
                 note(line)
-            after = last_event(engine, run_id)
             await engine.resume(run_id)
-            return await attend(
-                engine, run_id, interrupts, as_json=as_json, wait=wait, after=after, data_flag=data_flag(data)
-            )
+            return await attend(engine, run_id, interrupts, as_json=as_json, wait=wait, data_flag=data_flag(data))
 
     code: int = trio.run(main)
     return code

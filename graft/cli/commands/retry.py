@@ -13,7 +13,7 @@ from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
 from graft.cli.records import every_step
 from graft.cli.selection import followers
-from graft.cli.session import attend, last_event
+from graft.cli.session import attend
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
@@ -61,11 +61,8 @@ def _retry(run: str, from_node: str | None, data: str, interrupts: Interrupts, *
             run_id = complete_id(run, engine.run_ids())
             for line in _intention(engine, run_id, from_node):
                 note(line)
-            after = last_event(engine, run_id)
             await _reopen(engine, run_id, from_node)
-            return await attend(
-                engine, run_id, interrupts, as_json=as_json, wait=wait, after=after, data_flag=data_flag(data)
-            )
+            return await attend(engine, run_id, interrupts, as_json=as_json, wait=wait, data_flag=data_flag(data))
 
     code: int = trio.run(main)
     return code
@@ -73,7 +70,7 @@ def _retry(run: str, from_node: str | None, data: str, interrupts: Interrupts, *
 
 async def _reopen(engine: Embedded, run_id: str, from_node: str | None) -> None:
     view = engine.run_view(run_id)
-    if view.paused and view.status not in FINAL:
+    if view.status not in FINAL:  # held since its process ended
         await engine.resume(run_id)
     await engine.retry(run_id, None if from_node is None else find_step(view, from_node))
 

@@ -122,7 +122,7 @@ def _start(
     async def main() -> int:
         async with open_embedded(Path(options["data"]), ephemeral=options["ephemeral"]) as engine:
             run_id = await engine.start_run(
-                compiled.plan,
+                compiled.plan if selection is None else selection.plan,
                 params,
                 run_id=options["run_id"],
                 base=base,
@@ -138,12 +138,11 @@ def _start(
 
 
 async def _until_its_end(engine: Embedded, run_id: str, options: dict[str, Any], interrupts: Interrupts) -> int:
-    from graft.cli.session import attend, last_event
+    from graft.cli.session import attend
 
-    after = 0
-    if run_id in engine.interrupted():
+    interrupted = run_id in engine.interrupted()
+    if interrupted:
         note(f"run {run_id} was interrupted: going on with it")
-        after = last_event(engine, run_id)
         await engine.resume(run_id)
     flag = "" if options["ephemeral"] else data_flag(options["data"])
     return await attend(
@@ -152,7 +151,7 @@ async def _until_its_end(engine: Embedded, run_id: str, options: dict[str, Any],
         interrupts,
         as_json=options["as_json"],
         wait=not options["no_wait"],
-        after=after,
+        fresh=not interrupted,
         data_flag=flag,
         kept=not options["ephemeral"],
     )
