@@ -20,8 +20,8 @@ from attrs import frozen
 from graft.sim.entropy import Entropy
 from graft.sim.heap import Heap
 
-Pair = tuple[int, int]  # (source, target)
-Deliver = Callable[[int, int, Any], None]
+Pair = tuple[str, str]  # (source, target), ids of members
+Deliver = Callable[[str, str, Any], None]
 
 
 @frozen
@@ -39,9 +39,10 @@ CALM = Rates()
 
 
 class _Link:
-    __slots__ = ("clogs", "cuts", "deaf", "flying", "held")
+    __slots__ = ("clogs", "cuts", "deaf", "flying", "held", "rates")
 
     def __init__(self) -> None:
+        self.rates: Rates | None = None  # None: those of the network
         self.cuts = 0
         self.clogs = 0
         self.deaf = 0
@@ -69,11 +70,11 @@ class Network:
         self._is_answer = is_answer
         self._links: dict[Pair, _Link] = {}
 
-    def send(self, source: int, target: int, message: Any) -> None:
+    def send(self, source: str, target: str, message: Any) -> None:
         link = self._links.get((source, target))
         if link is None:
             link = self._link((source, target))
-        rates, heap = self.rates, self._heap
+        rates, heap = link.rates or self.rates, self._heap
         noise = self._entropy.u64()
         delay = rates.floor_us + self._entropy.exponential(rates.delay_us)
         if link.cuts:
@@ -94,7 +95,7 @@ class Network:
                 later = rates.floor_us + (rates.delay_us * 20 * (noise >> 40) >> 24)
                 heap.after(later, self._arrive, link, source, target, message)
 
-    def _arrive(self, link: _Link, source: int, target: int, message: Any) -> None:
+    def _arrive(self, link: _Link, source: str, target: str, message: Any) -> None:
         link.flying -= 1
         if link.cuts:
             self._fired["net.cut"] += 1
@@ -139,13 +140,19 @@ class Network:
                     link.flying += 1
                     self._heap.after(0, self._arrive, link, source, target, message)
 
-    def heal_all(self, members: Sequence[int]) -> None:
-        """Every link between these members works again; what was held is lost."""
+    def heal_all(self, members: Sequence[str]) -> None:
+        """Every link between these members works again, and from now on well; what was held is lost."""
         for source in members:
             for target in members:
                 link = self._link((source, target))
                 link.cuts = link.clogs = link.deaf = 0
                 link.held.clear()
+                link.rates = CALM
+
+    def is_whole(self, one: str, other: str) -> bool:
+        """Messages may pass between the two, in both directions."""
+        links = (self._link((one, other)), self._link((other, one)))
+        return not any(link.cuts or link.clogs or link.deaf for link in links)
 
     def _link(self, pair: Pair) -> _Link:
         link = self._links.get(pair)
@@ -154,59 +161,59 @@ class Network:
         return link
 
 
-def both_ways(left: Iterable[int], right: Iterable[int]) -> list[Pair]:
+def both_ways(left: Iterable[str], right: Iterable[str]) -> list[Pair]:
     """Every link between the two sides, in both directions."""
     others = list(right)
     return [pair for a in left for b in others for pair in ((a, b), (b, a))]
 
 
-def _split(members: list[int], size: int, entropy: Entropy) -> list[Pair]:
+def _split(members: list[str], size: int, entropy: Entropy) -> list[Pair]:
     chosen = entropy.sample(members, size)
     return both_ways(sorted(chosen), [m for m in members if m not in chosen])
 
 
-def uniform_size(members: list[int], entropy: Entropy) -> list[Pair]:
+def uniform_size(members: list[str], entropy: Entropy) -> list[Pair]:
     """Two sides; every size of the smaller side is as likely as every other."""
     return _split(members, entropy.between(1, max(1, len(members) // 2)), entropy)
 
 
-def uniform_membership(members: list[int], entropy: Entropy) -> list[Pair]:
+def uniform_membership(members: list[str], entropy: Entropy) -> list[Pair]:
     """Two sides; each member tosses a coin."""
     left = [m for m in members if entropy.chance(500)]
     return both_ways(left, [m for m in members if m not in left])
 
 
-def isolate(members: list[int], entropy: Entropy) -> list[Pair]:
+def isolate(members: list[str], entropy: Entropy) -> list[Pair]:
     """One member alone."""
     return _split(members, 1, entropy)
 
 
-def send_only(members: list[int], entropy: Entropy) -> list[Pair]:
+def send_only(members: list[str], entropy: Entropy) -> list[Pair]:
     """One member that is heard and hears nothing."""
     victim = entropy.choice(members)
     return [(m, victim) for m in members if m != victim]
 
 
-def receive_only(members: list[int], entropy: Entropy) -> list[Pair]:
+def receive_only(members: list[str], entropy: Entropy) -> list[Pair]:
     """One member that hears and is not heard."""
     victim = entropy.choice(members)
     return [(victim, m) for m in members if m != victim]
 
 
-def one_way(members: list[int], entropy: Entropy) -> list[Pair]:
+def one_way(members: list[str], entropy: Entropy) -> list[Pair]:
     """A single direction of a single pair."""
     source, target = entropy.sample(members, 2)
     return [(source, target)]
 
 
-def bridge(members: list[int], entropy: Entropy) -> list[Pair]:
+def bridge(members: list[str], entropy: Entropy) -> list[Pair]:
     """Two sides that only one member in the middle can talk to."""
     order = entropy.sample(members, len(members))
     half = (len(order) - 1) // 2
     return both_ways(order[1 : 1 + half], order[1 + half :])
 
 
-def ring(members: list[int], entropy: Entropy) -> list[Pair]:
+def ring(members: list[str], entropy: Entropy) -> list[Pair]:
     """Every member sees a majority, and no two the same one: neighbours on a circle."""
     order = entropy.sample(members, len(members))
     count = len(order)
@@ -215,7 +222,7 @@ def ring(members: list[int], entropy: Entropy) -> list[Pair]:
     return [(order[i], order[j]) for i in range(count) for j in range(count) if (i, j) not in near]
 
 
-SHAPES: dict[str, Callable[[list[int], Entropy], list[Pair]]] = {
+SHAPES: dict[str, Callable[[list[str], Entropy], list[Pair]]] = {
     "uniform_size": uniform_size,
     "uniform_membership": uniform_membership,
     "isolate": isolate,

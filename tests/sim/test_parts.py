@@ -46,16 +46,16 @@ def test_a_clock_jumps_and_changes_its_pace_without_a_gap() -> None:
 
 
 class Wire:
-    """A network between members 0 to 4 and what came out of it."""
+    """A network between a, b, … and what came out of it."""
 
     def __init__(self, seed: int = 1) -> None:
         self.heap = Heap()
         self.fired: Counter[str] = Counter()
-        self.came: list[tuple[int, int, int]] = []
+        self.came: list[tuple[str, str, int]] = []
         deliver = lambda source, target, message: self.came.append((source, target, message))  # noqa: E731
         self.net = Network(self.heap, Entropy(seed), deliver, self.fired, is_answer=lambda message: message >= 1000)
 
-    def send(self, count: int, source: int = 0, target: int = 1, first: int = 0) -> None:
+    def send(self, count: int, source: str = "a", target: str = "b", first: int = 0) -> None:
         for number in range(first, first + count):
             self.net.send(source, target, number)
 
@@ -96,13 +96,13 @@ def test_a_bounded_queue_loses_the_rest() -> None:
 def test_a_cut_takes_what_is_on_its_way_and_cuts_add_up() -> None:
     wire = Wire()
     wire.send(5)
-    wire.net.cut([(0, 1)])
-    wire.net.cut([(0, 1)])
+    wire.net.cut([("a", "b")])
+    wire.net.cut([("a", "b")])
     assert wire.run() == []
-    wire.net.heal([(0, 1)])
+    wire.net.heal([("a", "b")])
     wire.send(5)
     assert wire.run() == []
-    wire.net.heal([(0, 1)])
+    wire.net.heal([("a", "b")])
     wire.send(5)
     assert len(wire.run()) == 5
     assert wire.fired == {"net.cut": 10}
@@ -110,20 +110,20 @@ def test_a_cut_takes_what_is_on_its_way_and_cuts_add_up() -> None:
 
 def test_a_clog_holds_and_then_releases_a_burst() -> None:
     wire = Wire()
-    wire.net.clog([(0, 1)])
+    wire.net.clog([("a", "b")])
     wire.send(5)
     assert wire.run() == []
-    wire.net.unclog([(0, 1)])
+    wire.net.unclog([("a", "b")])
     assert sorted(wire.run(0)) == [0, 1, 2, 3, 4]
 
 
 def test_a_half_open_connection_loses_only_answers() -> None:
     wire = Wire()
-    wire.net.deafen([(0, 1)])
+    wire.net.deafen([("a", "b")])
     wire.send(3)
     wire.send(3, first=1000)
     assert sorted(wire.run()) == [0, 1, 2]
-    wire.net.heal_all([0, 1])
+    wire.net.heal_all(["a", "b"])
     wire.send(3, first=1000)
     assert len(wire.run()) == 3
 
@@ -144,7 +144,7 @@ def test_fault_rates_do_not_shift_the_noise() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=st.integers(0, 1000), size=st.integers(2, 7))
 def test_every_shape_is_a_set_of_links_between_members(shape: str, seed: int, size: int) -> None:
-    members = list(range(1, size + 1))
+    members = list("abcdefg"[:size])
     pairs = SHAPES[shape](members, Entropy(seed))
     assert len(pairs) == len(set(pairs))
     assert all(a != b and a in members and b in members for a, b in pairs)
@@ -152,7 +152,7 @@ def test_every_shape_is_a_set_of_links_between_members(shape: str, seed: int, si
 
 def test_a_ring_leaves_everyone_a_different_majority() -> None:
     for size in (4, 5, 6, 7):
-        members = list(range(size))
+        members = list("abcdefg"[:size])
         cut = set(SHAPES["ring"](members, Entropy(size)))
         sees = {m: frozenset(o for o in members if (m, o) not in cut) for m in members}
         assert all(len(seen) > size // 2 for seen in sees.values())
@@ -160,13 +160,13 @@ def test_a_ring_leaves_everyone_a_different_majority() -> None:
 
 
 def test_a_bridge_joins_two_sides_by_one_member() -> None:
-    cut = set(SHAPES["bridge"](list(range(5)), Entropy(3)))
+    cut = set(SHAPES["bridge"](list("abcde"), Entropy(3)))
     degree = Counter(a for a, _ in cut)
-    assert sorted(degree[m] for m in range(5)) == [0, 2, 2, 2, 2]
+    assert sorted(degree[m] for m in "abcde") == [0, 2, 2, 2, 2]
 
 
 def test_both_ways_has_both() -> None:
-    assert sorted(both_ways([1], [2, 3])) == [(1, 2), (1, 3), (2, 1), (3, 1)]
+    assert sorted(both_ways("a", "bc")) == [("a", "b"), ("a", "c"), ("b", "a"), ("c", "a")]
 
 
 def test_a_register_swaps_only_what_it_holds() -> None:

@@ -1,0 +1,472 @@
+"""What each kind of fault does when it strikes, and how it ends.
+
+One function a kind, in a table; `Plan.faults` names them. A function may return another one that undoes it, to be
+called when the fault's time is over. In the second phase of a run nothing strikes any more and nothing is undone: what
+is broken outside the core stays broken for ever.
+
+The budget: faults that destroy what was synced (`disk.rot`, `disk.fsync`, `process.wipe`) strike only while every set
+of voters keeps a majority whose disks are whole. That is what the protocol is asked to survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from graft.raft import events as ev
+from graft.raft.events import Change
+from graft.sim.entropy import Entropy
+from graft.sim.faults import Fault
+from graft.sim.network import SHAPES, Rates, both_ways
+
+if TYPE_CHECKING:
+    from graft.sim.member import Member
+    from graft.sim.world import World
+
+Undo = Callable[[], None]
+Strike = Callable[["World", Fault, Entropy], Undo | None]
+
+
+def strike(world: World, fault: Fault) -> None:
+    """Carry out a fault of the plan, and schedule its end."""
+    if world.healing:
+        return
+    world.note("fault", fault.kind)
+    undo = STRIKES[fault.kind](world, fault, fault.entropy())
+    if undo is not None:
+        world.heap.after(fault.for_us, _end, world, fault, undo)
+
+
+def _end(world: World, fault: Fault, undo: Undo) -> None:
+    if not world.healing:
+        world.note("fault over", fault.kind)
+        undo()
+
+
+def _victim(world: World, dice: Entropy) -> Member | None:
+    """Somebody who runs, the leader more often than chance would have it."""
+    running = world.running()
+    leader = world.leader()
+    if leader is not None and dice.chance(350):
+        return leader
+    return dice.choice(running) if running else None
+
+
+# -- network -----------------------------------------------------------------------------------------------------
+
+
+def _partition(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    members = sorted(world.members)
+    pairs = SHAPES[fault.kind.removeprefix("partition.")](members, dice)
+    leader = world.leader()
+    if fault.kind == "partition.isolate" and leader is not None and dice.chance(400):
+        pairs = both_ways([leader.id], [m for m in members if m != leader.id])
+    world.network.cut(pairs)
+    return lambda: world.network.heal(pairs)
+
+
+def _some_pairs(world: World, dice: Entropy) -> list[tuple[str, str]]:
+    members = sorted(world.members)
+    pairs = [(a, b) for a in members for b in members if a != b]
+    return dice.sample(pairs, dice.between(1, len(pairs)))
+
+
+def _clog(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Links clog; they come free one by one, in random order, each with a burst."""
+    pairs = _some_pairs(world, dice)
+    world.network.clog(pairs)
+
+    def free(pair: tuple[str, str]) -> None:
+        if not world.healing:
+            world.network.unclog([pair])
+
+    for pair in pairs:
+        world.heap.after(fault.for_us * dice.between(200, 1000) // 1000, free, pair)
+    return None
+
+
+def _deaf(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    pairs = _some_pairs(world, dice)
+    world.network.deafen(pairs)
+    return lambda: world.network.undeafen(pairs)
+
+
+def _storm(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    before = world.network.rates
+    world.network.rates = Rates(
+        drop=dice.between(0, 300),
+        duplicate=dice.between(0, 500),
+        delay_us=dice.between(1_000, 100_000),
+        queue=dice.choice((2, 20, 1_000_000)),
+    )
+
+    def over() -> None:
+        world.network.rates = before
+
+    return over
+
+
+def _flap(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """One member's links go down and up again and again."""
+    members = sorted(world.members)
+    victim = dice.choice(members)
+    pairs = both_ways([victim], [m for m in members if m != victim])
+    end = world.now() + fault.for_us
+    down = False
+
+    def flip() -> None:
+        nonlocal down
+        if world.healing:
+            return
+        (world.network.heal if down else world.network.cut)(pairs)
+        down = not down
+        if down or world.now() < end:
+            world.heap.after(dice.between(20_000, 300_000), flip)
+
+    flip()
+    return None
+
+
+# -- disk --------------------------------------------------------------------------------------------------------
+
+
+def _slow(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is None:
+        return None
+    trouble, extra = victim.trouble, dice.between(5_000, 1_000_000)
+    trouble.slow_us += extra
+    world.fired["disk.slow"] += 1
+
+    def over() -> None:
+        trouble.slow_us -= extra
+
+    return over
+
+
+def _full(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is None:
+        return None
+    trouble = victim.trouble
+    trouble.full = True
+
+    def over() -> None:
+        trouble.full = False
+
+    return over
+
+
+def _eio(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is not None:
+        victim.trouble.fail = "eio"
+    return None
+
+
+def _fsync(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is not None and world.can_lose(victim):
+        victim.trouble.fail = "fsync"
+    return None
+
+
+def _rot(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Some synced entries can no longer be read; one may be hit by a write that was meant for another."""
+    victim = _victim(world, dice)
+    if victim is None or not victim.image.entries or not world.can_lose(victim):
+        return None
+    image = victim.image
+    last = min(image.last, victim.watch.last)
+    low = image.first if dice.chance(300) else max(image.first, last - 5)
+    if low <= last:
+        image.corrupt |= {dice.between(low, last) for _ in range(dice.between(1, 3))}
+        world.fired["disk.rot"] += 1
+        if dice.chance(500):
+            victim.crash()
+            victim.restart_after(dice.between(20_000, 400_000))
+        elif dice.chance(300):
+            victim.later(0, victim.scrub)
+    return None
+
+
+# -- clocks ------------------------------------------------------------------------------------------------------
+
+
+def _jump(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Far ahead (the machine slept), or a little back: it is a monotonic clock that Raft is given."""
+    victim = world.members[dice.choice(sorted(world.members))]
+    by = dice.choice((-300_000, -20_000, 20_000, 300_000, 3_000_000, 3_600_000_000))
+    victim.clock.jump(world.now(), by)
+    victim.clock_changed()
+    world.fired["clock.jump"] += 1
+    return None
+
+
+def _drift(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """A clock runs wrong. With lease reads on, within what was declared: half of it fast, half of it slow."""
+    victim = world.members[dice.choice(sorted(world.members))]
+    plan = world.plan
+    most = int(plan.max_clock_drift * 1_000_000 / 2.2) if plan.lease_reads else 400_000
+    victim.clock.set_drift(world.now(), dice.between(-most, most))
+    victim.clock_changed()
+    world.fired["clock.drift"] += 1
+
+    def over() -> None:
+        victim.clock.set_drift(world.now(), 0)
+        victim.clock_changed()
+
+    return over
+
+
+# -- processes ---------------------------------------------------------------------------------------------------
+
+
+def _crash(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is not None:
+        world.fired[fault.kind] += 1
+        victim.crash()
+        victim.restart_after(fault.for_us)
+    return None
+
+
+def _crash_loop(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    end = world.now() + fault.for_us
+
+    def again(member: Member) -> None:
+        if world.healing or world.now() > end:
+            return
+        world.fired["process.crash_loop"] += 1
+        member.crash()
+        member.restart_after(dice.between(5_000, 60_000))
+        world.heap.after(dice.between(65_000, 250_000), again, member)
+
+    if victim is not None:
+        again(victim)
+    return None
+
+
+def _crash_at_effect(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The process dies between two effects: before a write, after it, before a message, before applying."""
+    victim = _victim(world, dice)
+    if victim is not None:
+        victim.light_fuse(dice.between(1, 12), fault.for_us)
+    return None
+
+
+def _crash_in_recovery(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is None:
+        return None
+    victim.crash()
+    identity = victim.identity
+
+    def restart() -> None:
+        if not world.healing and not victim.alive and victim.identity == identity:
+            world.fired["process.crash_in_recovery"] += 1
+            victim.start()
+            victim.light_fuse(dice.between(1, 4), fault.for_us)
+
+    world.heap.after(fault.for_us, restart)
+    return None
+
+
+def _all_at_once(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    world.fired["process.all_at_once"] += 1
+    for member in world.running():
+        member.crash()
+        member.restart_after(fault.for_us + dice.below(50_000))
+    return None
+
+
+def _pause(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is None:
+        return None
+    world.fired["process.pause"] += 1
+    return victim.pause()
+
+
+def _wipe(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is not None and world.can_lose(victim):
+        world.fired["process.wipe"] += 1
+        victim.wipe()
+    return None
+
+
+# -- membership --------------------------------------------------------------------------------------------------
+
+
+def _spare(world: World) -> Member | None:
+    """A machine that is not a member, with an identity that was never used."""
+    leader = world.leader()
+    if leader is None:
+        return None
+    known = {m.id for m in (*leader.watch.configuration.members, *leader.watch.configuration.outgoing)}
+    for id in sorted(world.members):
+        member = world.members[id]
+        if id not in known and not member.returning:
+            return member
+    return None
+
+
+def _bring(world: World, member: Member) -> None:
+    """Make sure that it runs, under an identity that the cluster has not removed."""
+    if member.image.used:
+        member.crash()
+        member.ledger.lost_disk(member.identity)
+        member.renew()
+    if not member.alive:
+        member.start()
+
+
+def _grow(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    spare = _spare(world)
+    if spare is not None:
+        _bring(world, spare)
+        role = dice.choice(("voter", "voter", "executor"))
+        world.operator.wish(Change("add", spare.id, spare.incarnation, role))
+    return None
+
+
+def _a_member(world: World, dice: Entropy) -> str | None:
+    leader = world.leader()
+    return None if leader is None else dice.choice([m.id for m in leader.watch.configuration.members])
+
+
+def _shrink(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    leaver = _a_member(world, dice)
+    if leaver is not None:
+        world.operator.wish(Change("remove", leaver))
+    return None
+
+
+def _replace(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """In one request: the joint configuration is more than one step wide."""
+    spare, leaver = _spare(world), _a_member(world, dice)
+    if spare is not None and leaver is not None:
+        _bring(world, spare)
+        world.operator.wish(Change("add", spare.id, spare.incarnation), Change("remove", leaver))
+    return None
+
+
+def _demote(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    leaver = _a_member(world, dice)
+    if leaver is not None:
+        world.operator.wish(Change("demote", leaver))
+    return None
+
+
+def _remove_leader(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    leader = world.leader()
+    if leader is not None:
+        world.operator.wish(Change("remove", leader.id))
+    return None
+
+
+def _remove_partitioned(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    leaver = _a_member(world, dice)
+    if leaver is None:
+        return None
+    pairs = both_ways([leaver], [m for m in sorted(world.members) if m != leaver])
+    world.network.cut(pairs)
+    world.operator.wish(Change("remove", leaver))
+    return lambda: world.network.heal(pairs)
+
+
+def _two_requests(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Two changes asked of everyone who thinks that it leads, at the same time."""
+    spare, leaver = _spare(world), _a_member(world, dice)
+    for leader in world.leaders():
+        if spare is not None:
+            _bring(world, spare)
+            world.operator.request(leader, (Change("add", spare.id, spare.incarnation),))
+        if leaver is not None:
+            world.operator.request(leader, (Change("remove", leaver),))
+    return None
+
+
+def _transfer(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    target = None if dice.chance(300) else _a_member(world, dice)
+    for leader in world.leaders():
+        number = leader.desk.number()
+        leader.desk.admin[number] = _count(world, "transfer")
+        leader.later(0, leader.handle, ev.TransferRequested(number, target))
+    return None
+
+
+def _count(world: World, name: str) -> Callable[[str], None]:
+    def answered(reason: str) -> None:
+        world.fired[f"{name}.{reason or 'done'}"] += 1
+
+    return answered
+
+
+def _campaign(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is not None:
+        world.fired["membership.campaign"] += 1
+        victim.later(0, victim.handle, ev.CampaignRequested())
+    return None
+
+
+def _compact(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Forget the log at a bad moment: whoever is behind needs a snapshot."""
+    for member in world.running():
+        if dice.chance(700):
+            world.fired["membership.compact"] += 1
+            member.later(0, member.handle, ev.CompactionRequested(member.image.applied))
+    return None
+
+
+# -- load --------------------------------------------------------------------------------------------------------
+
+
+def _pace(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    for client in world.clients:
+        client.pace = 100 if fault.kind == "load.burst" else 5_000
+
+    def over() -> None:
+        for client in world.clients:
+            client.pace = 1000
+
+    return over
+
+
+STRIKES: dict[str, Strike] = {
+    **{f"partition.{shape}": _partition for shape in SHAPES},
+    "net.clog": _clog,
+    "net.deaf": _deaf,
+    "net.storm": _storm,
+    "net.flap": _flap,
+    "disk.slow": _slow,
+    "disk.full": _full,
+    "disk.eio": _eio,
+    "disk.fsync": _fsync,
+    "disk.rot": _rot,
+    "clock.jump": _jump,
+    "clock.drift": _drift,
+    "process.crash": _crash,
+    "process.outage": _crash,
+    "process.crash_loop": _crash_loop,
+    "process.crash_at_effect": _crash_at_effect,
+    "process.crash_in_recovery": _crash_in_recovery,
+    "process.all_at_once": _all_at_once,
+    "process.pause": _pause,
+    "process.wipe": _wipe,
+    "membership.grow": _grow,
+    "membership.shrink": _shrink,
+    "membership.replace": _replace,
+    "membership.demote": _demote,
+    "membership.remove_leader": _remove_leader,
+    "membership.remove_partitioned": _remove_partitioned,
+    "membership.two_requests": _two_requests,
+    "membership.transfer": _transfer,
+    "membership.campaign": _campaign,
+    "membership.compact": _compact,
+    "load.burst": _pace,
+    "load.quiet": _pace,
+}

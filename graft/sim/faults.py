@@ -1,0 +1,217 @@
+"""The plan of a run: everything that is drawn before it begins, as data that can be printed, shrunk and replayed.
+
+Swarm testing (Groce et al., ISSTA 2012): each seed first draws *which kinds* of fault are on, then when they strike.
+A run in which everything happens at once hides the bugs that need one thing to happen undisturbed.
+
+A `Fault` carries dice of its own, so that taking one out of the plan leaves all others as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import asdict, evolve, field, frozen
+
+from graft.raft import Config
+from graft.sim.entropy import Entropy, stream
+from graft.sim.network import SHAPES, Rates
+
+SECOND = 1_000_000
+
+
+@frozen
+class Fault:
+    """Something that strikes at `at_us` and, where that means anything, ends `for_us` later."""
+
+    kind: str
+    at_us: int
+    for_us: int
+    dice: int
+
+    def entropy(self) -> Entropy:
+        return stream(self.dice, self.kind)
+
+
+@frozen
+class Plan:
+    """One run. Times in microseconds unless named otherwise; rates in thousandths."""
+
+    seed: int
+    voters: int = 3
+    learners: int = 0
+    spares: int = 2  # machines that are not members yet
+    safety_us: int = 8 * SECOND
+    max_events: int = 2_500  # of the safety phase
+    faults: tuple[Fault, ...] = ()
+
+    rates: Rates = field(factory=Rates)
+    disk_us: int = 500  # mean of a sync
+    torn: int = 0  # of the crashes that meet a turn
+    snapshot_fails: int = 0
+    skew_us: int = 0  # clocks begin so far apart at most
+    drift_ppm: int = 0
+
+    clients: int = 3
+    keys: int = 3
+    think_us: int = 60_000  # mean, between an answer and the next question
+    patience_us: int = 1_200_000  # a client asks another member after so long
+    attempts: int = 4
+    lost_replies: int = 0
+    duplicated: int = 0  # requests that reach two members
+
+    election_seconds: float = 0.3
+    heartbeat_seconds: float = 0.06
+    pre_vote: bool = True
+    check_quorum: bool = True
+    lease_reads: bool = False
+    max_clock_drift: float = 0.1
+    retain: int = 10_000
+    append_entries: int = 1024
+    inflight: int = 64
+    chunk_bytes: int = 256 * 1024
+    window_bytes: int = 8 * 1024 * 1024
+
+    @property
+    def rpc_seconds(self) -> float:
+        return self.election_seconds * 1.5
+
+    def config(self, id: str, incarnation: int) -> Config:
+        return Config(
+            id=id,
+            incarnation=incarnation,
+            election_timeout_seconds=self.election_seconds,
+            heartbeat_seconds=self.heartbeat_seconds,
+            rpc_timeout_seconds=self.rpc_seconds,
+            pre_vote=self.pre_vote,
+            check_quorum=self.check_quorum,
+            lease_reads=self.lease_reads,
+            max_clock_drift=self.max_clock_drift,
+            max_append_entries=self.append_entries,
+            max_inflight_messages=self.inflight,
+            snapshot_chunk_bytes=self.chunk_bytes,
+            retain_entries=self.retain,
+            purge_step_entries=max(1, self.retain // 4),
+            max_window_bytes=self.window_bytes,
+            promotion_rounds_seconds=self.election_seconds,
+        )
+
+    def dumps(self) -> str:
+        """One line of JSON, without what has its default."""
+        plain = Plan(self.seed)
+        kept = {name: value for name, value in asdict(self, recurse=False).items() if value != getattr(plain, name)}
+        kept["seed"] = self.seed
+        if "rates" in kept:
+            kept["rates"] = asdict(self.rates)
+        if "faults" in kept:
+            kept["faults"] = [[f.kind, f.at_us, f.for_us, f.dice] for f in self.faults]
+        return json.dumps(kept, separators=(",", ":"))
+
+
+def loads(text: str) -> Plan:
+    """What `Plan.dumps` gave. Raises ValueError or TypeError for anything else."""
+    values: dict[str, Any] = json.loads(text)
+    if "rates" in values:
+        values["rates"] = Rates(**values["rates"])
+    values["faults"] = tuple(Fault(*parts) for parts in values.get("faults", ()))
+    return Plan(**values)
+
+
+# kind -> (shortest, longest) in milliseconds. The kinds are carried out by `graft.sim.chaos`.
+KINDS: dict[str, dict[str, tuple[int, int]]] = {
+    "partition": dict.fromkeys(SHAPES, (200, 2500)),
+    "net": {"clog": (100, 1_500), "deaf": (200, 2_000), "storm": (200, 1_500), "flap": (300, 2_000)},
+    "disk": {"slow": (200, 2_000), "full": (200, 1_500), "eio": (0, 0), "fsync": (0, 0), "rot": (0, 0)},
+    "clock": {"jump": (0, 0), "drift": (300, 3_000)},
+    "process": {
+        "crash": (20, 400),
+        "outage": (1_500, 5_000),
+        "crash_loop": (300, 1_500),
+        "crash_at_effect": (20, 400),
+        "crash_in_recovery": (20, 400),
+        "all_at_once": (20, 300),
+        "pause": (50, 1_500),
+        "wipe": (0, 0),
+    },
+    "membership": {
+        "grow": (0, 0),
+        "shrink": (0, 0),
+        "replace": (0, 0),
+        "demote": (0, 0),
+        "remove_leader": (0, 0),
+        "remove_partitioned": (400, 2_000),
+        "two_requests": (0, 0),
+        "transfer": (0, 0),
+        "campaign": (0, 0),
+        "compact": (0, 0),
+    },
+    "load": {"burst": (100, 600), "quiet": (300, 1_500)},
+}
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    dice = stream(seed, "plan")
+    on = _swarm(dice)
+    lease = dice.chance(250)
+    if lease:  # lease reads are promised only while clocks keep their declared drift and do not step
+        on["clock"] = [kind for kind in on["clock"] if kind != "jump"]
+    rates = _rates(dice)
+    election = 0.3 if rates.delay_us <= 5_000 or dice.chance(100) else rates.delay_us * 12 / 1_000_000
+    plan = Plan(
+        seed=seed,
+        election_seconds=election,
+        heartbeat_seconds=election / 5,
+        patience_us=int(election * 3_000_000),
+        voters=dice.choice((3, 3, 3, 5, 5, 4, 7)),
+        learners=int(dice.chance(200)),
+        rates=rates,
+        disk_us=dice.choice((200, 1_000, 5_000, 20_000)),
+        torn=dice.choice((0, 250)),
+        snapshot_fails=dice.choice((0, 0, 200)),
+        skew_us=dice.choice((0, 10_000_000)),
+        drift_ppm=dice.choice((0, 200, 40_000)),
+        clients=dice.between(2, 5),
+        keys=dice.between(1, 4),
+        think_us=dice.choice((10_000, 40_000, 150_000)),
+        lost_replies=dice.choice((0, 0, 100)),
+        duplicated=dice.choice((0, 0, 150)),
+        lease_reads=lease,
+        retain=dice.choice((10_000, 20, 2)),
+        append_entries=dice.choice((1024, 3, 1)),
+        inflight=dice.choice((64, 4, 1)),
+        chunk_bytes=dice.choice((256 * 1024, 300, 60)),
+        window_bytes=dice.choice((8 * 1024 * 1024, 400)),
+    )
+    return evolve(plan, faults=_schedule(plan, on, dice))
+
+
+def _swarm(dice: Entropy) -> dict[str, list[str]]:
+    """Which kinds may strike: each class in half of the runs, within it each kind in half."""
+    on: dict[str, list[str]] = {}
+    for group, kinds in KINDS.items():
+        chosen = [kind for kind in kinds if dice.chance(500)]
+        on[group] = chosen if dice.chance(600) else []
+    return on
+
+
+def _rates(dice: Entropy) -> Rates:
+    return Rates(
+        drop=dice.choice((0, 0, 20, 100, 300)),
+        duplicate=dice.choice((0, 0, 50, 500)),
+        delay_us=dice.choice((500, 500, 5_000, 30_000, 100_000)),
+        queue=dice.choice((1_000_000, 1_000_000, 20, 2)),
+    )
+
+
+def _schedule(plan: Plan, on: dict[str, list[str]], dice: Entropy) -> tuple[Fault, ...]:
+    kinds = [(group, kind) for group, chosen in on.items() for kind in chosen]
+    if not kinds:
+        return ()
+    faults = []
+    for _ in range(dice.between(4, 24)):
+        group, kind = dice.choice(kinds)
+        low, high = KINDS[group][kind]
+        at = dice.between(300_000, plan.safety_us)
+        faults.append(Fault(f"{group}.{kind}", at, dice.between(low, high) * 1_000, dice.u64() >> 16))
+    return tuple(sorted(faults, key=lambda f: (f.at_us, f.kind)))

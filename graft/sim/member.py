@@ -1,0 +1,461 @@
+"""A member of a simulated cluster: one pure core, and a shell around it that carries out its effects in virtual time.
+
+The shell is the simulator's stand-in for `graft.raft_driver`, with the same duties (docs/internals/raft.md), and can
+die between any two effects. What a crash must not lose is in `image`; everything else is rebuilt by `start`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from graft.raft import Raft
+from graft.raft import effects as fx
+from graft.raft import events as ev
+from graft.raft.messages import Message
+from graft.raft.records import Configuration, Entry, HardState, Kind, SnapshotMeta
+from graft.sim.clocks import MemberClock
+from graft.sim.desk import Desk
+from graft.sim.disk import Image
+from graft.sim.entropy import Entropy, stream
+from graft.sim.invariants import Identity, Ledger, Violation, Watch
+from graft.sim.records import event_record, message_record
+from graft.sim.writer import DiskTrouble, Writer
+
+if TYPE_CHECKING:
+    from graft.sim.faults import Plan
+    from graft.sim.world import World
+
+
+class Member:
+    """`alive`: a process runs. `leading`: it says that it leads. `returning`: it has a new disk and waits for the
+    operator. `epoch` counts processes, so that what was scheduled for a dead one does nothing."""
+
+    def __init__(self, world: World, id: str, clock: MemberClock) -> None:
+        self.world = world
+        self.plan: Plan = world.plan
+        self.heap = world.heap
+        self.ledger: Ledger = world.ledger
+        self.fired: Counter[str] = world.fired
+        self.id = id
+        self.incarnation = 1
+        self.clock = clock
+        self.dice: Entropy = stream(world.plan.seed, "member", id)
+        self.image = Image(HardState())
+        self.trouble = DiskTrouble()
+        self.alive = False
+        self.leading = False
+        self.returning = False
+        self.stopped = ""  # why the core stopped by itself
+        self.paused = 0
+        self.epoch = 0
+        self.fuse = 0  # the process dies before its `fuse`-th effect from now; 0: not lit
+        self._backlog: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._timer_at: int | None = None
+        self._exported = 0
+        self._spun_at = self._spins = 0
+        self._outage_us = 0
+        self._do: dict[type[Any], Callable[[Any], None]] = {
+            fx.Persist: self._persist,
+            fx.Send: self._send,
+            fx.DropHeld: self._drop_held,
+            fx.ReadEntries: self._read_entries,
+            fx.ApplyEntries: self._apply_entries,
+            fx.TakeSnapshot: self._take_snapshot,
+            fx.DropSnapshot: self._drop_snapshot,
+            fx.ReadChunk: self._read_chunk,
+            fx.WriteChunk: self._write_chunk,
+            fx.SwitchToSnapshot: self._switch,
+            fx.PurgeLog: self._purge,
+            fx.AcceptProposal: lambda effect: self.desk.accepted(effect),
+            fx.RefuseProposal: lambda effect: self.desk.refused(effect),
+            fx.AnswerRead: lambda effect: self.desk.may_read(effect),
+            fx.RefuseRead: lambda effect: self.desk.may_not_read(effect),
+            fx.AnswerRequest: lambda effect: self.desk.answered(effect),
+            fx.ReportRole: self._report_role,
+            fx.ReportMembership: self._report_membership,
+            fx.Stop: self._stop,
+        }
+
+    @property
+    def identity(self) -> Identity:
+        return (self.id, self.incarnation)
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def found(self, configuration: Configuration) -> None:
+        """Make the disk of a founding member (an empty configuration: of one that joins)."""
+        self.image = Image(HardState(configurations=((0, configuration),)))
+
+    def start(self) -> None:
+        """A process starts on the disk as it is."""
+        assert not self.alive
+        image = self.image
+        self.epoch += 1
+        self.alive, self.leading, self.stopped = True, False, ""
+        self.paused, self.fuse, self._timer_at = 0, 0, None
+        self._backlog.clear()
+        recovered = image.recovered()
+        image.used = True
+        image.exported.clear()
+        self.watch = Watch.of(self.ledger, self.identity, image, recovered)
+        self.machine = image.state.machine(self.world.decoded)
+        self.applied = image.applied
+        self.writer = Writer(self)
+        self.desk = Desk(self)
+        self._to_apply: deque[Entry] = deque()
+        self._applying = False
+        self._switching = 0
+        config = self.plan.config(self.id, self.incarnation)
+        self.world.note("start", self.id, self.incarnation, image.first, image.last, image.applied, len(image.corrupt))
+        self.raft = Raft(config, recovered, entropy=self.dice.u64, now=self.local_now())
+        self._state = self.raft.state
+        self._arm()
+
+    def crash(self) -> None:
+        """Power off: nothing that was not synced is left, except what the disk did by itself."""
+        if not self.alive:
+            return
+        self.world.note("crash", self.id)
+        self.alive = False
+        self.epoch += 1
+        self._backlog.clear()
+        self.writer.crash()
+
+    def restart_after(self, delay_us: int) -> None:
+        """Start the same identity again, unless that has become impossible or somebody else did."""
+        identity = self.identity
+
+        def restart() -> None:
+            same = self.identity == identity and identity not in self.ledger.lost
+            if same and not self.alive and not self.world.healing:
+                self.start()
+
+        self.heap.after(delay_us, restart)
+
+    def wipe(self) -> None:
+        """The disk is replaced. Whoever starts on the new one is somebody else."""
+        self.crash()
+        self.disk_lost()
+
+    def disk_lost(self) -> None:
+        """Nothing on the disk can be relied on: this identity is over, the operator brings another."""
+        self.ledger.lost_disk(self.identity)
+        self.returning = True
+        self.renew()
+
+    def renew(self) -> None:
+        """Another identity on an empty disk."""
+        self.incarnation += 1
+        self.found(Configuration())
+
+    def pause(self) -> Callable[[], None]:
+        """The process stands still; time and the rest of the world do not. Returns what wakes it again."""
+        self.paused += 1
+        epoch = self.epoch
+
+        def resume() -> None:
+            if self.epoch == epoch and self.alive:
+                self.paused -= 1
+                if self.paused == 0:
+                    self._catch_up()
+
+        return resume
+
+    def _catch_up(self) -> None:
+        waiting, self._backlog = self._backlog, deque()
+        for call, arguments in waiting:
+            self.later(0, call, *arguments)
+
+    def heal(self) -> None:
+        """All is well with this machine from now on."""
+        self.trouble = DiskTrouble()
+        self.fuse = 0
+        self.clock.set_drift(self.heap.now_us, 0)
+        if self.alive:
+            if self.paused:
+                self.paused = 0
+                self._catch_up()
+            self.clock_changed()
+        else:
+            self.start()
+
+    def clock_changed(self) -> None:
+        """Deadlines lie elsewhere in true time now."""
+        if self.alive:
+            self._timer_at = None
+            self._arm()
+
+    def light_fuse(self, effects: int, outage_us: int) -> None:
+        """Crash before the `effects`-th effect from now, and come back after the outage."""
+        self.fuse = effects
+        self._outage_us = outage_us
+
+    def scrub(self) -> None:
+        """Read everything once, and tell of the first entry that is damaged."""
+        if self.image.corrupt:
+            self.fired["disk.scrub_found"] += 1
+            self.handle(ev.CorruptionFound(min(self.image.corrupt)))
+
+    def behind(self, leader: Member) -> str:
+        """Why this member is not yet what the leader wants it to be; empty when it is."""
+        if not self.alive:
+            return f"{self.id} does not run"
+        state = self.raft.state
+        if self is not leader and (state.leader, state.term) != (leader.id, leader.watch.term):
+            return f"{self.id} follows {state.leader} in term {state.term}, not {leader.id} in {leader.watch.term}"
+        if self.applied != leader.watch.commit or self.applied != leader.watch.last:
+            return f"{self.id} has applied {self.applied} of {leader.watch.commit}, {leader.watch.last}"
+        if self.writer.turn is not None or self.writer.queue or self.writer.held:
+            return f"{self.id} still writes"
+        if self.desk.busy():
+            return f"{self.id} owes answers: {self.desk.busy()}"
+        return ""
+
+    def local_now(self) -> float:
+        return self.clock.seconds(self.heap.now_us)
+
+    def later(self, delay_us: int, call: Callable[..., None], *arguments: Any) -> None:
+        """Call in this process's life only, and not while it is paused."""
+        self.heap.after(delay_us, self._wake, self.epoch, call, arguments)
+
+    def _wake(self, epoch: int, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if epoch == self.epoch and self.alive:
+            if self.paused:
+                self._backlog.append((call, arguments))
+            else:
+                call(*arguments)
+
+    # -- the core --------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> None:
+        """A message has arrived."""
+        if not self.alive:
+            return
+        if self.paused:
+            self._backlog.append((self.receive, (message,)))
+            return
+        self.handle(ev.MessageReceived(message))
+
+    def handle(self, event: ev.Event) -> None:
+        """One event into the core, its effects out, and every promise checked."""
+        world = self.world
+        world.trace.add((self.heap.now_us, self.id, *event_record(event)))
+        world.events += 1
+        try:
+            effects = self.raft.handle(event, self.clock.seconds(self.heap.now_us))
+        except Exception as error:
+            raise Violation("crash", f"{self.identity} raised on {event}\n{traceback.format_exc()}") from error
+        led = self.leading
+        if led:  # by the configuration that it had, before it orders another
+            self._check(led=True)
+        self._execute(effects)
+        if self.alive:
+            self._check(led=led)
+            self.writer.kick()
+            self._arm()
+
+    def _execute(self, effects: list[fx.Effect]) -> None:
+        do = self._do
+        for effect in effects:
+            if self.fuse:
+                self.fuse -= 1
+                if self.fuse == 0:
+                    self.fired["process.crash_at_effect"] += 1
+                    self.crash()
+                    self.restart_after(self._outage_us)
+                    return
+            do[type(effect)](effect)
+            if not self.alive:
+                return
+
+    def _check(self, *, led: bool) -> None:
+        """Look at the core's marks. `led`: it led before this call, so it was it that committed, by counting."""
+        state, watch = self._state, self.watch
+        commit = state.commit
+        if commit != watch.commit:
+            watch.committed(commit, by_counting=led or self.leading)
+        watch.marks(state.log.first - 1, state.applied, commit, state.log.last)
+
+    def _arm(self) -> None:
+        """Have the core called when it wants to be. An earlier call that is already scheduled serves as well: it finds
+        nothing due and comes back here."""
+        deadline = self.raft.next_deadline()
+        if deadline is None:
+            return
+        due = self.heap.now_us + self.clock.true_delay_us(self.heap.now_us, deadline)
+        if self._timer_at is None or due < self._timer_at:
+            self._timer_at = due
+            self.heap.at(due, self._wake, self.epoch, self._tick, (due,))
+
+    def _tick(self, at: int) -> None:
+        if self._timer_at == at:
+            self._timer_at = None
+            deadline = self.raft.next_deadline()
+            if deadline is not None and deadline <= self.local_now():
+                self._spins = self._spins + 1 if self._spun_at == at else 0
+                self._spun_at = at
+                if self._spins > 100:
+                    raise Violation("liveness", f"{self.identity} wants to be called at once, again and again")
+                self.handle(ev.DeadlinePassed())
+            else:
+                self._arm()
+
+    # -- effects: writing and sending ------------------------------------------------------------------------------
+
+    def _persist(self, effect: fx.Persist) -> None:
+        self.watch.persist(effect)
+        self.writer.order(effect)
+
+    def _send(self, effect: fx.Send) -> None:
+        if effect.after:
+            self.writer.hold(effect.message, effect.after)
+        else:
+            self.transmit(effect.message)
+
+    def transmit(self, message: Message) -> None:
+        """The message leaves, now."""
+        self.watch.leaves(message, self.image)
+        self.world.network.send(self.id, message.target, message)
+
+    def _drop_held(self, effect: fx.DropHeld) -> None:
+        self.writer.held.clear()
+
+    def _purge(self, effect: fx.PurgeLog) -> None:
+        self.watch.purge(effect.index, self.image)
+        self.image.purge(effect.index)
+
+    # -- effects: applying -----------------------------------------------------------------------------------------
+
+    def _apply_entries(self, effect: fx.ApplyEntries) -> None:
+        self._to_apply.extend(effect.entries)
+        self._apply_soon()
+
+    def _apply_soon(self) -> None:
+        if not self._applying:
+            self._applying = True
+            self.later(self.dice.below(2_000), self._apply)
+
+    def _apply(self) -> None:
+        """Apply what has gathered, then tell the core. What comes behind a snapshot waits for it."""
+        self._applying = False
+        if self._switching or not self._to_apply:
+            return
+        entries, self._to_apply = list(self._to_apply), deque()
+        self.watch.apply(entries)
+        machine, desk = self.machine, self.desk
+        for entry in entries:
+            answer = machine.apply(entry.data) if entry.kind == Kind.COMMAND else None
+            self.applied = entry.index
+            self.ledger.saw_state(entry.index, machine.state_hash, self.identity)
+            self.writer.applied(entry.index, entry.data if entry.kind == Kind.COMMAND else None)
+            desk.entry_applied(entry, answer)
+        desk.serve_reads()
+        self.handle(ev.Applied(self.applied))
+
+    # -- effects: reading the disk ---------------------------------------------------------------------------------
+
+    def _read_entries(self, effect: fx.ReadEntries) -> None:
+        self.later(self.dice.exponential(500), self._entries_read, effect)
+
+    def _entries_read(self, effect: fx.ReadEntries) -> None:
+        image = self.image
+        entries: list[Entry] = []
+        size, corrupt = 0, None
+        for index in range(max(effect.first, image.first), min(effect.last, image.last) + 1):
+            if index in image.corrupt:
+                corrupt = index
+                self.fired["disk.corrupt_read"] += 1
+                break
+            entry = image.entries[index - image.first]
+            size += len(entry.data)
+            if entries and size > effect.max_bytes:
+                break
+            entries.append(entry)
+        if effect.first < image.first:
+            entries = []
+        self.handle(ev.EntriesRead(effect.read, tuple(entries), corrupt))
+
+    # -- effects: snapshots ----------------------------------------------------------------------------------------
+
+    def _take_snapshot(self, effect: fx.TakeSnapshot) -> None:
+        self.later(2_000 + self.dice.exponential(5_000), self._snapshot_taken, effect)
+
+    def _snapshot_taken(self, effect: fx.TakeSnapshot) -> None:
+        image = self.image
+        if image.applied < effect.at_least:
+            self.later(20_000, self._snapshot_taken, effect)
+            return
+        if self.dice.chance(self.plan.snapshot_fails):
+            self.fired["disk.snapshot_failed"] += 1
+            self.handle(ev.SnapshotFailed("", "no room"))
+            return
+        self._exported += 1
+        id = f"{self.id}-{self.incarnation}-{self._exported}-{image.applied}"
+        data = self.export()
+        image.exported[id] = data
+        self.handle(ev.SnapshotTaken(id, image.applied, len(data), f"{crc32(data):08x}"))
+
+    def export(self) -> bytes:
+        """The synced state as a snapshot file."""
+        return self.image.state.machine(self.world.decoded).dump()
+
+    def _drop_snapshot(self, effect: fx.DropSnapshot) -> None:
+        self.image.exported.pop(effect.id, None)
+
+    def _read_chunk(self, effect: fx.ReadChunk) -> None:
+        self.later(self.dice.exponential(500), self._chunk_read, effect)
+
+    def _chunk_read(self, effect: fx.ReadChunk) -> None:
+        data = self.image.exported.get(effect.id)
+        piece = None if data is None else data[effect.offset : effect.offset + effect.max_bytes]
+        self.handle(ev.ChunkRead(effect.id, effect.target, effect.offset, piece))
+
+    def _write_chunk(self, effect: fx.WriteChunk) -> None:
+        self.writer.order(effect)
+
+    def _switch(self, effect: fx.SwitchToSnapshot) -> None:
+        self.watch.switch(effect)
+        self.writer.order(effect)
+        self._to_apply.clear()
+        self._switching += 1
+
+    def switched(self, meta: SnapshotMeta) -> None:
+        """The disk has switched: so does the process."""
+        self.fired["snapshot.installed"] += 1
+        self._switching -= 1
+        self.machine = self.image.state.machine(self.world.decoded)
+        self.applied = self.watch.applied = meta.index
+        self.ledger.saw_state(meta.index, self.machine.state_hash, self.identity)
+        self.desk.skipped_to(meta.index)
+        self.desk.serve_reads()
+        if self._to_apply:
+            self._apply_soon()
+
+    # -- effects: reports ------------------------------------------------------------------------------------------
+
+    def _report_role(self, effect: fx.ReportRole) -> None:
+        leads = effect.role == "leader"
+        if leads and not self.leading:
+            self.watch.became_leader(effect.term, self.image)
+            self.world.note("leads", self.id, effect.term)
+        self.leading = leads
+        self.watch.leading = leads
+
+    def _report_membership(self, effect: fx.ReportMembership) -> None:
+        self.world.note("members", self.id, effect.index, int(effect.committed), str(effect.configuration))
+
+    def _stop(self, effect: fx.Stop) -> None:
+        self.world.note("stop", self.id, effect.reason)
+        self.alive = False
+        self.epoch += 1
+        self.stopped = effect.reason
+        self.world.member_stopped(self)
+
+
+def message_line(message: Message) -> str:
+    """For people: the message as one line of a trace."""
+    return " ".join(str(part) for part in message_record(message))

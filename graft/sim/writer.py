@@ -1,0 +1,206 @@
+"""The disk side of a simulated member: one turn after another, and what waits for them.
+
+It is the storage turn of ARCHITECTURE.md §6 in virtual time: everything that gathered while a turn was on its way
+goes into the next one, or, by a throw of the dice, only the beginning of it. Messages that wait for a ticket are held
+here and leave when it is synced.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from attrs import Factory, define
+
+from graft.raft import effects as fx
+from graft.raft import events as ev
+from graft.raft.messages import Message
+from graft.sim.disk import Image
+
+if TYPE_CHECKING:
+    from graft.sim.member import Member
+
+Write = fx.Persist | fx.SwitchToSnapshot | fx.WriteChunk
+
+
+@define
+class DiskTrouble:
+    """What the disk of a member does to it now. `slow_us`: added to each turn. `fail`: the next turn meets it."""
+
+    slow_us: int = 0
+    full: bool = False
+    fail: str = ""  # `eio`, `fsync`
+
+
+@define
+class Turn:
+    """One transaction: the writes, and the state up to `applied` with the commands that made it."""
+
+    writes: list[Write]
+    applied: int
+    commands: list[bytes] = Factory(list)
+
+
+class Writer:
+    """Of one process. `synced` is the newest ticket that is."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.queue: deque[Write] = deque()
+        self.held: deque[tuple[int, Message]] = deque()
+        self.turn: Turn | None = None
+        self.synced = 0
+        self.ordered = 0  # newest ticket
+        self.state_after: deque[tuple[int, int]] = deque()  # (applied index, ticket that must be synced with it)
+        self.unsynced: deque[tuple[int, bytes | None]] = deque()  # applied entries: index, command
+        self.lazy = False
+
+    # -- what the core orders --------------------------------------------------------------------------------------
+
+    def order(self, write: Write) -> None:
+        if not isinstance(write, fx.WriteChunk):
+            self.ordered = write.ticket
+        self.queue.append(write)
+
+    def hold(self, message: Message, after: int) -> None:
+        if after <= self.synced:
+            self.member.transmit(message)
+        else:
+            self.held.append((after, message))
+
+    def applied(self, index: int, command: bytes | None) -> None:
+        """The state machine has the entry at `index`; it may be synced with what was ordered by now."""
+        self.unsynced.append((index, command))
+        self.state_after.append((index, self.ordered))
+
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Begin a turn if there is something to write and none is on its way."""
+        if self.turn is not None:
+            return
+        if self.queue:
+            self._begin()
+        elif self.unsynced and not self.lazy:
+            self.lazy = True
+            self.member.later(self.member.dice.between(10_000, 60_000), self._lazily)
+
+    def _lazily(self) -> None:
+        self.lazy = False
+        if self.turn is None and (self.queue or self.unsynced):
+            self._begin()
+
+    def _begin(self) -> None:
+        writes: list[Write] = []
+        while self.queue and (not writes or isinstance(self.queue[0], fx.Persist)):
+            writes.append(self.queue.popleft())
+            if not isinstance(writes[0], fx.Persist):
+                break
+        if len(writes) > 1 and self.member.dice.chance(300):
+            keep = self.member.dice.between(1, len(writes) - 1)
+            self.queue.extendleft(reversed(writes[keep:]))
+            del writes[keep:]
+        self.turn = Turn(writes, *self._state_for(writes))
+        member = self.member
+        latency = 100 + member.dice.exponential(member.plan.disk_us) + member.trouble.slow_us
+        member.later(latency, self._finish)
+
+    def _state_for(self, writes: list[Write]) -> tuple[int, list[bytes]]:
+        """How much of the state may be synced with these writes."""
+        ticket, applied = self.synced, self.member.image.applied
+        for write in writes:
+            if not isinstance(write, fx.Persist):
+                return applied, []
+            ticket = write.ticket
+        while self.state_after and self.state_after[0][1] <= ticket:
+            applied = self.state_after.popleft()[0]
+        commands = []
+        while self.unsynced and self.unsynced[0][0] <= applied:
+            command = self.unsynced.popleft()[1]
+            if command is not None:
+                commands.append(command)
+        return applied, commands
+
+    def _finish(self) -> None:
+        turn, member = self.turn, self.member
+        assert turn is not None
+        trouble = member.trouble
+        if trouble.full:
+            member.fired["disk.full"] += 1
+            member.later(30_000, self._finish)
+            return
+        if trouble.fail:
+            kind, trouble.fail = trouble.fail, ""
+            member.fired[f"disk.{kind}"] += 1
+            if kind == "fsync" and member.dice.chance(500):
+                self.write(member.image, turn)
+            self.failed(turn, kind)
+            return
+        self.write(member.image, turn)
+        self.complete(turn)
+
+    def failed(self, turn: Turn, kind: str) -> None:
+        """The turn failed. A process that goes on after that is broken (bug 17)."""
+        self.member.handle(ev.PersistFailed(kind))
+
+    def complete(self, turn: Turn) -> None:
+        """The turn is synced: say so, and let go what waited for it."""
+        member = self.member
+        self.turn = None
+        member.watch.synced(member.image)
+        last = turn.writes[-1] if turn.writes else None
+        if isinstance(last, fx.WriteChunk):
+            self._chunk_written(last)
+            return
+        if last is not None:
+            self.synced = last.ticket
+        if isinstance(last, fx.SwitchToSnapshot):
+            self.unsynced.clear()
+            self.state_after.clear()
+            member.switched(last.meta)
+        self._release()
+        if member.alive:
+            member.handle(ev.Persisted(self.synced, member.image.applied))
+
+    def _release(self) -> None:
+        held, synced = self.held, self.synced
+        while held and held[0][0] <= synced and self.member.alive:
+            self.member.transmit(held.popleft()[1])
+
+    def write(self, image: Image, turn: Turn) -> None:
+        """Put the turn on the image, whoever lives to see it."""
+        last = turn.writes[-1] if turn.writes else None
+        if isinstance(last, fx.WriteChunk):
+            image.stage(last.meta, last.offset, last.data)
+        elif isinstance(last, fx.SwitchToSnapshot):
+            image.install(last.meta, last.hard_state)
+        else:
+            persists = [write for write in turn.writes if isinstance(write, fx.Persist)]
+            image.commit(fx.merge(persists) if persists else None, turn.applied, turn.commands)
+
+    def _chunk_written(self, chunk: fx.WriteChunk) -> None:
+        image, meta = self.member.image, chunk.meta
+        offset = len(image.staged_bytes) if image.staged is not None and image.staged.id == meta.id else 0
+        if offset == meta.size and f"{crc32(image.staged_bytes):08x}" != meta.checksum:
+            image.staged, image.staged_bytes = None, b""
+            self.member.handle(ev.SnapshotFailed(meta.id, "checksum"))
+        else:
+            self.member.handle(ev.ChunkWritten(meta.id, offset))
+
+    def crash(self) -> None:
+        """The process dies: the turn on its way is there, or not, or torn."""
+        turn, self.turn, member = self.turn, None, self.member
+        if turn is None:
+            return
+        fate = member.dice.below(1000)
+        if fate < 500 or member.trouble.full:
+            member.fired["disk.unsynced_lost"] += 1
+            return
+        before = member.image.last
+        self.write(member.image, turn)
+        persists = [write for write in turn.writes if isinstance(write, fx.Persist)]
+        new = [e.index for write in persists for e in write.entries if e.index <= member.image.last]
+        if fate < 500 + member.plan.torn and new and before <= member.image.last:
+            member.image.tear(member.dice.choice(new))
+            member.fired["disk.torn"] += 1
