@@ -64,7 +64,7 @@ class LmdbReader:
 
     def usage(self) -> Usage:
         """The quota belongs to the writer: 0 here."""
-        return Usage(self._reads.usage(), 0)
+        return Usage(sum(self._reads.all_pages().values()) * self._reads.page_bytes, 0)
 
     def close(self) -> None:
         self._reads.is_closed = True

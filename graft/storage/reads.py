@@ -8,7 +8,7 @@ both cases the records next to where the search ended betray it: a wrong checksu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -29,8 +29,8 @@ from graft.storage.records import (
     pack_checksum,
     pack_index,
     seed,
-    unpack_entry,
     unseal,
+    unseal_entry,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Reads:
         self._databases = tables
         self._log, self._head = tables[LOG], tables[HEAD]
         self._directory = directory
+        self.page_bytes: int = environment.stat()["psize"]
         self.is_closed = False
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -141,21 +142,21 @@ class Reads:
         found: list[Entry] = []
         if first > last:
             return found
-        size = 0
+        size, due, start = 0, first, seed(LOG)
         cursor = transaction.cursor(self._log)
         cursor.set_range(pack_index(first))
-        rows = cursor.iternext()
-        for index in range(first, last + 1):
-            expected = pack_index(index)
-            key, stored = next(rows, (b"", b""))
-            if key != expected:
-                raise damaged(LOG, expected, "it is missing")
-            entry = unpack_entry(index, unseal(LOG, key, stored))
+        for key, stored in cursor.iternext():
+            if key != pack_index(due):
+                break
+            entry = unseal_entry(due, key, stored, start)
             size += len(entry.data)
             if found and size > max_bytes:
-                break
+                return found
             found.append(entry)
-        return found
+            if due == last:
+                return found
+            due += 1
+        raise damaged(LOG, pack_index(due), "it is missing")
 
     def term(self, transaction: Transaction, index: int) -> int:
         """The term of an entry that must be there."""
@@ -165,21 +166,20 @@ class Reads:
         """LOG, HEAD or one of TABLES."""
         return self._databases[table]
 
-    def usage(self) -> int:
+    def pages(self, transaction: Transaction, tables: Iterable[str]) -> dict[str, int]:
+        """Pages in use by each of `tables`. Freed pages do not count: they are used again before the file grows."""
+        found: dict[str, int] = {}
+        for table in tables:
+            stat = transaction.stat(self._databases[table])
+            found[table] = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return found
+
+    def all_pages(self) -> dict[str, int]:
         try:
             with self._begin() as transaction:
-                return self.used_bytes(transaction)
+                return self.pages(transaction, self._databases)
         except lmdb.Error as error:
             raise self._error(error) from error
-
-    def used_bytes(self, transaction: Transaction) -> int:
-        """Bytes of all pages in use. Freed pages do not count: they are used again before the file grows."""
-        pages = size = 0
-        for database in self._databases.values():
-            stat = transaction.stat(database)
-            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-            size = stat["psize"]
-        return pages * size
 
     def _error(self, error: lmdb.Error) -> GraftError | ValueError:
         if isinstance(error, lmdb.BadValsizeError):

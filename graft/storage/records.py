@@ -27,6 +27,7 @@ CHECKSUM_BYTES = 4
 _seeds = {table: crc32(table.encode() + b"\0") for table in ALL_TABLES}
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
+_ENTRY = Struct(">IQ")  # checksum, term
 _HEAD = Struct(">QQQQQ")
 pack_checksum = _U32.pack
 pack_index = _U64.pack
@@ -65,15 +66,14 @@ def describe(table: str, key: bytes) -> str:
     return f"record {key.hex() or '(empty key)'} of table {table}"
 
 
-def pack_entry(entry: Entry) -> bytes:
-    return _U64.pack(entry.term) + entry.data
-
-
-def unpack_entry(index: int, payload: bytes) -> Entry:
-    """Raises StoreCorrupt when the payload is too short to be an entry."""
-    if len(payload) < _U64.size:
-        raise damaged(LOG, _U64.pack(index), "it is too short")
-    return Entry(index, _U64.unpack_from(payload)[0], payload[_U64.size :])
+def unseal_entry(index: int, key: bytes, stored: bytes, start: int) -> Entry:
+    """The entry of a stored value; `start` is `seed(LOG)`. Raises StoreCorrupt naming its index."""
+    if len(stored) < _ENTRY.size:
+        raise damaged(LOG, key, "it is too short")
+    checksum, term = _ENTRY.unpack_from(stored)
+    if crc32(key + stored[CHECKSUM_BYTES:], start) != checksum:
+        raise damaged(LOG, key)
+    return Entry(index, term, stored[_ENTRY.size :])
 
 
 @frozen

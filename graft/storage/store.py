@@ -11,7 +11,8 @@ its modes without sync (a commit would be a promise that a power cut breaks); on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from struct import Struct
 from threading import Lock
@@ -109,7 +110,7 @@ def _open_locked(
 class LmdbStore:
     """Satisfies `graft.interfaces.Store`. Made by `open_store`.
 
-    Invariant: `_bounds` is what the last finished commit wrote.
+    Invariant: `_bounds`, and `_pages` in use by each table, are what the last finished commit left.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class LmdbStore:
         self._environment = environment
         self._reads = reads
         self._bounds = head.bounds
+        self._pages = reads.all_pages()
         self._quota = quota
         self.check = check  # None when no walk was due, or it was done at once
         self._committing = Lock()
@@ -158,17 +160,19 @@ class LmdbStore:
     def _commit(self, turn: Turn, staged: Callable[[], None] | None) -> None:
         transaction = self._environment.begin(write=True)
         try:
-            after = self._write(transaction, turn)
-            self._check_quota(transaction, turn)
+            changed = self._change(transaction, turn.changes)
+            after = self._write_log(transaction, turn)
+            pages = self._pages | self._reads.pages(transaction, (LOG, HEAD, *changed))
+            self._check_quota(pages, turn)
             if staged is not None:
                 staged()
         except BaseException:
             transaction.abort()
             raise
         transaction.commit()
-        self._bounds = after
+        self._bounds, self._pages = after, pages
 
-    def _write(self, transaction: Transaction, turn: Turn) -> LogBounds:
+    def _write_log(self, transaction: Transaction, turn: Turn) -> LogBounds:
         bounds = self._bounds
         if turn.truncate_from is not None:
             self._delete_entries(transaction, turn.truncate_from, bounds.last)
@@ -176,8 +180,6 @@ class LmdbStore:
             self._append(transaction, turn.entries)
         if turn.hard_state is not None:
             transaction.put(HARD_KEY, seal(HEAD, HARD_KEY, turn.hard_state), db=self._reads.database(HEAD))
-        if turn.changes:
-            self._change(transaction, turn.changes)
         purged_to = purge_end(bounds, turn)
         purged_term = bounds.purged_term
         if purged_to >= bounds.first:
@@ -209,14 +211,11 @@ class LmdbStore:
                 raise damaged(LOG, pack_index(index), "it is missing")
             cursor.delete()
 
-    def _change(self, transaction: Transaction, changes: Sequence[Change]) -> None:
-        """Only the last change of a key is written, in key order, table by table: LMDB then stays on a page."""
-        tables: dict[str, dict[bytes, bytes | None]] = {}
+    def _change(self, transaction: Transaction, changes: Sequence[Change]) -> Iterable[str]:
+        """The tables that changed. Only the last change of a key is written, in key order: LMDB stays on a page."""
+        tables: defaultdict[str, dict[bytes, bytes | None]] = defaultdict(dict)
         for table, key, value in changes:
-            group = tables.get(table)
-            if group is None:
-                group = tables[table] = {}
-            group[key] = value
+            tables[table][key] = value
         for table, group in tables.items():
             if table not in TABLES:
                 raise KeyError(table)
@@ -230,6 +229,7 @@ class LmdbStore:
                 else:
                     rows.append((key, pack_checksum(crc32(key + value, start)) + value))
             transaction.cursor(database).putmulti(rows)
+        return tables.keys()
 
     def forget_dead_readers(self) -> None:
         """Clear the slots of readers in other processes that were killed in the middle of a read."""
@@ -237,10 +237,10 @@ class LmdbStore:
 
     # Limits and failures
 
-    def _check_quota(self, transaction: Transaction, turn: Turn) -> None:
-        """With the turn in the transaction the use is exact; asking for it costs 5 µs."""
+    def _check_quota(self, pages: Mapping[str, int], turn: Turn) -> None:
+        """`pages` counts with the turn in the transaction: asking LMDB about the tables that changed costs 5 µs."""
         limit = self._quota.limit(turn)
-        if limit is not None and (used := self._reads.used_bytes(transaction)) > limit:
+        if limit is not None and (used := sum(pages.values()) * self._reads.page_bytes) > limit:
             raise self._quota.full(used)
 
     def _check_usable(self) -> None:
@@ -288,7 +288,7 @@ class LmdbStore:
         return self._reads.scan(table, start, stop, reverse, limit)
 
     def usage(self) -> Usage:
-        return Usage(self._reads.usage(), self._quota.quota_bytes)
+        return Usage(sum(self._pages.values()) * self._reads.page_bytes, self._quota.quota_bytes)
 
     # The end
 
