@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from graft_dsl.formatting import format_text
     from graft_dsl.graphs import render_graph
     from graft_dsl.params import coerce_params
+    from graft_dsl.reference import complete, reference_page
     from graft_dsl.schema import json_schema
+    from graft_dsl.templates import TEMPLATES
 
 _HOMES = {
     "Compiled": "compiling",
     "compile_file": "compiling",
     "compile_text": "compiling",
+    "TEMPLATES": "templates",
     "CODES": "codes",
     "coerce_params": "params",
     "format_text": "formatting",
     "json_schema": "schema",
     "render_graph": "graphs",
+    "complete": "reference",
+    "reference_page": "reference",
     "codes_page": "codes",
     "explain": "codes",
     "Diagnostic": "diagnostics",
@@ -34,15 +39,18 @@ _HOMES = {
 
 __all__ = [
     "CODES",
+    "TEMPLATES",
     "Compiled",
     "Diagnostic",
     "codes_page",
     "coerce_params",
     "compile_file",
     "compile_text",
+    "complete",
     "explain",
     "format_text",
     "json_schema",
+    "reference_page",
     "render",
     "render_graph",
 ]

@@ -1,8 +1,8 @@
 """Where boxes and arrows go: a layered layout from top to bottom, one block at a time, the inner blocks first.
 
 After Sugiyama, Tagawa and Toda 1981: rows by longest path, an order within the rows that has few crossings
-(barycentres, swept up and down), then positions. Positions minimise the squared distance to the neighbours and keep the order: that
-is isotonic regression, which pooling of adjacent violators solves in linear time.
+(barycentres, swept up and down), then positions. Positions minimise the squared distance to the neighbours and keep the
+order: that is isotonic regression, which pooling of adjacent violators solves in linear time.
 
 A row that would become too wide is broken; an arrow over several rows gets a waypoint in each, as long as there are not
 too many of them.

@@ -27,7 +27,7 @@ EDGE_COLORS = {"need": "#7a8594", "after": "#a8b0bc", "catch": "#c92a2a"}
 _STYLE = (
     "text{font-family:Inter,Segoe UI,Helvetica,Arial,sans-serif;fill:#1f2933}"
     ".t{font-size:13px;font-weight:600}.d{font-size:11px;fill:#5b6673;font-family:ui-monospace,Menlo,Consolas,"
-    "DejaVu Sans Mono,monospace}.n{font-size:10px;fill:#7a8594}.h{font-size:16px;font-weight:700}"
+    "DejaVu Sans Mono,monospace}.n{font-size:10px;font-weight:400;fill:#7a8594}.h{font-size:16px;font-weight:700}"
     ".e{font-size:10px;fill:#c92a2a}"
 )
 MAX_TITLE, MAX_DETAIL, MAX_NOTE = 30, 32, 38
@@ -114,11 +114,11 @@ def _scope(place: Place, x: float, y: float) -> Iterator[str]:
     if box.mapped:
         yield _rect(left + 4, top + 4, place, "#ffffff", line, 'opacity="0.7"')
     yield _rect(left, top, place, fill, line, 'fill-opacity="0.45"')
-    detail = "" if box.kind == "nodes" else f"  {box.detail}"
+    detail = "" if box.kind == "nodes" else box.detail
     symbol = f"{SYMBOLS.get(box.status, '')} " if box.status else ""
     yield (
         f'<text class="t" x="{left + 12:.1f}" y="{top + 20:.1f}">{_text(symbol + _cut(box.title, MAX_TITLE))}'
-        f'<tspan class="n">{_text(_cut(detail, MAX_DETAIL))}</tspan></text>'
+        f'<tspan class="n" dx="10">{_text(_cut(detail, MAX_DETAIL))}</tspan></text>'
     )
     yield from _drawing(inner, left + (place.width - inner.width) / 2, top + HEADER)
 

@@ -25,7 +25,7 @@ MAX_SOURCES = 6
 
 
 def draw_text(graph: Graph) -> str:
-    """The tree. Behind `←` stands what a node waits for, behind `⇠` what only orders, behind `⚡` whose failure it is."""
+    """The tree. `←` what a node waits for, `⇠` what only orders, `⚡` whose failure starts it."""
     rows = list(_rows(graph.picture, ""))
     head = max((len(tree) for tree, *_ in rows), default=0)
     kinds = max((len(kind) for _, kind, *_ in rows), default=0)
