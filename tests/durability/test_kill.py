@@ -155,9 +155,9 @@ def outputs(victim: Victim) -> object:
 
 @pytest.mark.slow
 def test_a_chain_of_200_steps(tmp_path: Path) -> None:
-    torment(tmp_path, chain(200), 200, 1.5)
+    torment(tmp_path, chain(200), 200, 0.9)
 
 
 @pytest.mark.slow
 def test_a_map_of_1000_items(tmp_path: Path) -> None:
-    torment(tmp_path, wide(1000), [i * i for i in range(1000)], 1.5)
+    torment(tmp_path, wide(1000), [i * i for i in range(1000)], 0.9)
