@@ -130,9 +130,16 @@ def class_fields(cls: type[Any]) -> list[Field] | None:
     except Exception:  # a forward reference that nobody can resolve
         hints = {}
     if typing.is_typeddict(cls):
-        required = cls.__required_keys__
-        return [(name, hint, "never" if name in required else "always") for name, hint in hints.items()]
+        return [(name, hint, "never" if _is_required(cls, name, hint) else "always") for name, hint in hints.items()]
     return [(name, hints.get(name, Any), "argument" if default else "never") for name, default in _defaults(cls)]
+
+
+def _is_required(cls: Any, name: str, hint: Any) -> bool:
+    """`__required_keys__` misses a NotRequired that is text (`from __future__ import annotations`); the hint has it."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Required, typing.NotRequired):
+        return origin is typing.Required
+    return name in cls.__required_keys__
 
 
 def _is_struct(cls: type[Any]) -> bool:

@@ -180,7 +180,13 @@ def converter(annotation: Any) -> Callable[[Any], Any]:
         return check
 
     def convert(value: Any) -> Any:
-        return msgspec.convert(own(value), annotation, dec_hook=_decode, str_keys=True)
+        try:
+            return msgspec.convert(own(value), annotation, dec_hook=_decode, str_keys=True)
+        except msgspec.ValidationError as error:
+            if "`duration" not in str(error):
+                raise
+        # Our durations are seconds; msgspec takes a number for a timedelta only when it is not strict.
+        return msgspec.convert(own(value), annotation, dec_hook=_decode, str_keys=True, strict=False)
 
     return convert
 

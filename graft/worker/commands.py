@@ -40,7 +40,7 @@ class Command:
     """What is to be started, evaluated and checked."""
 
     argv: list[str]
-    env: dict[str, str]
+    env: dict[bytes, bytes]
     cwd: Path
     stdin: bytes | None
 
@@ -64,6 +64,7 @@ async def run_command(attempt: Attempt, action: RunAction | ExecAction) -> Any:
 
     async with attempt.tools.process_slots:
         status = await _run(attempt, command, take_stdout, take_stderr)
+    attempt.log.flush()
     if status != 0:
         raise _bad_end(status, stderr.text() or stdout.text())
     if action.output == "file":
@@ -88,12 +89,14 @@ async def _run(
                 attempt.log.note("the program ended, but something that it started holds its output open; killing that")
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
                 await process.close()
+            process.kill()
         except GuardianLost as error:
             raise _lost(error) from None
         except BaseException:
             grace = attempt.tools.grace_seconds
             with trio.move_on_after(grace + CLOSE_SECONDS, shield=True):
                 await process.close(grace)
+            process.kill()
             raise
         finally:
             with trio.move_on_after(LAST_OUTPUT_SECONDS, shield=True) as rest:
@@ -147,10 +150,11 @@ def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
     table = attempt.evaluate(action.env)
     if not isinstance(table, dict):
         raise StepFailure("expression", f"`env` needs a table, not {as_text(table)[:80]}")
-    env = os.environ | {name: as_text(value) for name, value in table.items()} | graft_variables(attempt)
-    for name, value in env.items():
+    env = dict(os.environb)
+    for name, value in ({name: as_text(value) for name, value in table.items()} | graft_variables(attempt)).items():
         if not name or "=" in name or not (_passes(name) and _passes(value)):
             raise StepFailure("expression", f"env {name!r} cannot be passed: NUL or broken Unicode, or = in the name")
+        env[os.fsencode(name)] = os.fsencode(value)
     stdin = None if action.stdin is None else as_text(attempt.evaluate(action.stdin)).encode("utf-8", "surrogatepass")
     return Command(argv, env, base / action.cwd if action.cwd else base, stdin)
 
@@ -215,13 +219,11 @@ def _not_started(command: Command, error: SpawnFailed) -> StepFailure:
     reason = os.strerror(error.errno)
     if error.stage == "cwd":
         return StepFailure("exit.126", f"the working directory {command.cwd} cannot be used: {reason}")
-    if error.stage == "fork":
-        return StepFailure("exit.126", f"no process could be made: {reason}")
     code, text = _START_PROBLEMS.get(error.errno, (126, reason))
     size = sum(len(each) for each in (*command.argv, *command.env, *command.env.values()))
     detail = {
         7: f"arguments and environment are {size} characters; pass large values through stdin",
-        2: f"looked for it in PATH: {command.env.get('PATH', os.defpath)}",
+        2: f"looked for it in PATH: {os.fsdecode(command.env.get(b'PATH', os.defpath.encode()))}",
     }.get(error.errno, "")
     return StepFailure(f"exit.{code}", f"`{command.argv[0]}`: {text}", detail if "/" not in command.argv[0] else "")
 

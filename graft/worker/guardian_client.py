@@ -1,8 +1,7 @@
 """Graft's side of the guardian: starting it, asking it for processes, hearing what becomes of them.
 
-The guardian is started by the first step that needs it. Should it die, the processes that it had are killed (the
-leaders by their death signal, their groups from here), their attempts fail as `lost_member`, and the next step gets
-another one.
+The guardian is started by the first step that needs it. Should it die, the processes that it had are killed from here,
+their attempts fail as `lost_member`, and the next step gets another one.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class GuardianLost(Exception):
 
 
 class SpawnFailed(Exception):
-    """A program could not be started. `stage` is "cwd", "exec" or "fork"; `errno` says why."""
+    """A program could not be started. `stage` is "cwd" or "exec"; `errno` says why."""
 
     def __init__(self, stage: str, errno: int) -> None:
         super().__init__(f"{stage}: {os.strerror(errno)}")
@@ -71,6 +70,12 @@ class Process:
         grace_ms = int((grace_seconds or 0.0) * 1000)
         await self._link.send(("close", self.number, grace_ms, grace_seconds is not None))
         await self.closed.wait()
+
+    def kill(self) -> None:
+        """The last resort, when a guardian that hangs did not answer `close` in time. Else does nothing."""
+        if self.pid is not None and not self.closed.is_set():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 class _Link:
@@ -145,9 +150,7 @@ class _Link:
     def _kill_all(self) -> None:
         """What the guardian would have killed, as well as it can be done without being the parent."""
         for process in self.processes.values():
-            if process.pid is not None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
         tags = {process.tag for process in self.processes.values()}
         for pid, *_ in program.processes():
             if program.tag_of(pid) in tags:
@@ -180,7 +183,7 @@ class Guardians:
         self._count = 0
 
     async def spawn(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, files: tuple[int, int, int], tag: str
+        self, argv: Sequence[str], env: Mapping[bytes, bytes], cwd: Path, files: tuple[int, int, int], tag: str
     ) -> Process:
         """Start a program in a group of its own, with `files` as its stdin, stdout and stderr.
 
@@ -190,10 +193,9 @@ class Guardians:
             link = self._live_link()
             self._count += 1
             process = link.processes[self._count] = Process(link, self._count, tag)
-            encoded = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
-            encoded[program.TAG.encode()] = tag.encode()
+            tagged = {**env, program.TAG.encode(): tag.encode()}
             arguments = [os.fsencode(each) for each in argv]
-            await link.send(("spawn", self._count, arguments, encoded, os.fsencode(cwd), tag), files)
+            await link.send(("spawn", self._count, arguments, tagged, os.fsencode(cwd), tag), files)
             await process.started.wait()
         if process.failure is not None:
             raise process.failure

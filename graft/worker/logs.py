@@ -86,12 +86,17 @@ class StepLog:
         """One message of our own, or of `ctx.log()`."""
         self.write(stream, text.encode("utf-8", "replace") + b"\n")
 
-    def close(self) -> None:
-        """Write what waits for the end of its line, and close the file. May be called twice."""
+    def flush(self) -> None:
+        """Write what waits for the end of its line; what comes next begins a new one."""
         with self._lock:
             if not self._closed:
                 for state in self._streams.values():
                     self._emit(state, state.finish())
+
+    def close(self) -> None:
+        """Flush, and close the file. May be called twice."""
+        self.flush()
+        with self._lock:
             self._closed = True
             if self._fd is not None:
                 os.close(self._fd)
@@ -184,8 +189,9 @@ class _Stream:
 
     def finish(self) -> list[tuple[bytes, bool]]:
         rest = self._partial + (self._clean.finish() if self._clean is not None else b"")
-        self._partial = b""
-        return [(rest, self._continues)] if rest else []
+        piece = (rest, self._continues)
+        self._partial, self._continues = b"", False
+        return [piece] if rest else []
 
 
 class LogStore:

@@ -33,6 +33,11 @@ class Printing:
                 self._install()
             _running.set(attempt)
 
+    def detach(self) -> None:
+        """The step's code has ended: what this task does next (it settles) is not the step's."""
+        if self._proxies is not None:
+            _running.set(None)
+
     def _install(self) -> None:
         self._proxies = (_Proxy(sys.stdout, "out"), _Proxy(sys.stderr, "err"))
         sys.stdout, sys.stderr = self._proxies

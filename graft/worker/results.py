@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
 
@@ -27,6 +30,16 @@ def _encode_other(value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)
+_DURATION = re.compile(rb'"-?P[0-9T]')  # how msgspec writes a timedelta; ours are seconds
+
+
+def _in_seconds(value: Any) -> Any:
+    """`value`, which is made of JSON's types and timedeltas, with numbers for the timedeltas."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, dict):
+        return {key: _in_seconds(each) for key, each in value.items()}
+    return [_in_seconds(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def encode_result(value: Any, returns: Any | None, max_bytes: int) -> bytes:
@@ -36,9 +49,13 @@ def encode_result(value: Any, returns: Any | None, max_bytes: int) -> bytes:
     """
     try:
         data = _encoder.encode(value)
+        if _DURATION.search(data):
+            data = _encoder.encode(
+                _in_seconds(msgspec.to_builtins(value, builtin_types=(timedelta,), enc_hook=_encode_other))
+            )
     except Exception as error:
         raise _not_json(value, error) from None
-    if b"null" in data and (found := _find(value, _is_not_finite, "", set())):
+    if b"null" in data and value is not None and (found := _find(value, _is_not_finite, "", set())):
         raise StepFailure("output_schema", f"the result{found[0]} is not a finite number, which JSON cannot hold")
     check_size(len(data), max_bytes)
     if returns is not None:
@@ -76,20 +93,23 @@ def decode_json(data: bytes, what: str) -> Any:
     except RecursionError:
         raise StepFailure("output_schema", f"{what} is JSON that nests too deep") from None
     except msgspec.DecodeError as error:
-        position = _position(str(error), len(data))
-        line = data.count(b"\n", 0, position) + 1
-        column = position - (data.rfind(b"\n", 0, position) + 1) + 1
-        reason = str(error).removeprefix("JSON is malformed: ").partition(" (byte")[0]
-        raise StepFailure(
-            "output_schema", f"{what} is not JSON: {reason} at line {line}, column {column}", _excerpt(data, position)
-        ) from None
+        reason, position = _why_not_json(data, str(error))
+    line = data.count(b"\n", 0, position) + 1
+    column = position - data.rfind(b"\n", 0, position)
+    title = f"{what} is not JSON: {reason} at line {line}, column {column}"
+    raise StepFailure("output_schema", title, _excerpt(data, position))
 
 
-def _position(message: str, size: int) -> int:
-    """Where msgspec found the problem: it says `… (byte 12)`; a text that is cut off ends there."""
-    _, _, rest = message.rpartition("(byte ")
-    digits = rest.rstrip(")")
-    return min(int(digits), size) if digits.isdigit() else size
+def _why_not_json(data: bytes, message: str) -> tuple[str, int]:
+    """What is wrong and at which byte. The standard library says it better, and msgspec's offsets are not exact."""
+    text = data.decode()
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg.lower(), len(text[: error.pos].encode())
+    except RecursionError:
+        pass
+    return message.removeprefix("JSON is malformed: "), 0  # NaN, say, which only the standard library takes
 
 
 def _excerpt(data: bytes, position: int) -> str:

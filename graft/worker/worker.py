@@ -188,6 +188,7 @@ class Worker:
         except BaseException as error:
             outcome = self._failed(attempt, error)
         finally:
+            self._tools.printing.detach()
             attempt.close()
             del self._attempts[(assignment.key, assignment.token)]
         if not self._closing:

@@ -94,8 +94,8 @@ class Pending:
         self.bench.settled.append((assignment, outcome))
         self.ended.set()
 
-    async def wait(self) -> Outcome:
-        with trio.fail_after(30):
+    async def wait(self, seconds: float = 30) -> Outcome:
+        with trio.fail_after(seconds):
             await self.ended.wait()
         assert self.outcome is not None
         return self.outcome

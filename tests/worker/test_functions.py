@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from graft.plan import ErrorRecord, PythonAction, Secret
-from graft.worker import Outcome
+from graft.worker import Assignment, Outcome
 from tests.support.attempts import Bench, Pending, const
 from tests.support.processes import gone, marked, until
 
@@ -265,6 +265,19 @@ async def test_asyncio_gets_a_hint(bench: Bench) -> None:
     record = error(await bench.call("steps:uses_asyncio"))
     assert record.type == "python.RuntimeError"
     assert "steps run on Trio" in record.detail or "async steps run on Trio" in record.detail
+
+
+async def test_what_settling_prints_is_not_the_steps(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = trio.Event()
+
+    def settle(_: Assignment, outcome: Outcome) -> None:
+        print("settled", outcome.status)
+        ended.set()
+
+    bench.worker.start(bench.assign(PythonAction("steps:talk_async")), settle)
+    await ended.wait()
+    assert capsys.readouterr().out == "settled succeeded\n"
+    assert bench.log() == ["out from a task"]
 
 
 async def test_print_goes_to_the_log(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

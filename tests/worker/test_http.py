@@ -162,7 +162,7 @@ async def test_not_json(bench: Bench, server: Server) -> None:
     record = error(await request(bench, f"{server.url}/x"))
     assert record.type == "output_schema"
     assert record.title == (
-        f"the answer to GET {server.url}/x (text/html) is not JSON: invalid character at line 1, column 1"
+        f"the answer to GET {server.url}/x (text/html) is not JSON: expecting value at line 1, column 1"
     )
     assert record.detail == "<html>\n^"
 

@@ -262,4 +262,4 @@ async def test_terminal_signals_do_not_reach_the_steps(tmp_path: Path, marker: s
 async def test_the_guardian_starts_programs_with_default_signals(bench: Bench) -> None:
     outcome = await bench.run("grep -E 'Sig(Blk|Ign)' /proc/self/status")
     for line in json.loads(outcome.value or b"").splitlines():
-        assert int(line.split()[1], 16) == 0, line
+        assert int(line.split()[1], 16) & ~(3 << 31) == 0, line  # glibc keeps 32 and 33 for itself

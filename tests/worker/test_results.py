@@ -1,0 +1,74 @@
+"""Results as JSON."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import pathlib
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graft.worker.failures import StepFailure, shorten
+from graft.worker.results import encode_result
+
+
+@attrs.frozen
+class Trip:
+    took: dt.timedelta
+    path: pathlib.Path
+    tags: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ((1, 2), [1, 2]),
+        ({"a": None}, {"a": None}),
+        ({1: "P1D"}, {"1": "P1D"}),
+        (Trip(dt.timedelta(hours=1.5), pathlib.Path("a/b")), {"took": 5400.0, "path": "a/b", "tags": []}),
+        ([dt.timedelta(days=-1)], [-86400.0]),
+        (dt.datetime(2024, 2, 29, tzinfo=dt.UTC), "2024-02-29T00:00:00Z"),
+        (2**100, 2**100),
+    ],
+)
+def test_what_json_has_for_it(value: Any, wanted: Any) -> None:
+    assert json.loads(encode_result(value, None, 1000)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "title"),
+    [
+        (float("inf"), "the result is not a finite number, which JSON cannot hold"),
+        ({"a": [None, {"b": float("nan")}]}, "the result.a[1].b is not a finite number, which JSON cannot hold"),
+        (Trip(dt.timedelta(1), print), "the result.path is a builtin_function_or_method that has no JSON form"),  # type: ignore[arg-type]
+        ({(1, 2): 3}, "the result is a dict that has no JSON form"),
+        (["\ud800"], "the result[0] is a str that has no JSON form"),
+        ((x for x in ()), "the result is a generator that has no JSON form"),
+    ],
+)
+def test_what_it_does_not_have(value: Any, title: str) -> None:
+    with pytest.raises(StepFailure) as caught:
+        encode_result(value, None, 1000)
+    assert (caught.value.type, caught.value.title) == ("output_schema", title)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_json_values_come_back_as_they_are(value: Any) -> None:
+    assert json.loads(encode_result(value, None, 1 << 20)) == value
+
+
+@given(st.text(max_size=300), st.integers(10, 100))
+def test_shorten(text: str, limit: int) -> None:
+    short = shorten(text, limit)
+    assert short == text if len(text) <= limit else len(short) < limit + 50
