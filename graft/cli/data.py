@@ -103,8 +103,8 @@ def find_step(view: RunView, name: str) -> str:
     named = [step.path for step in steps if step.node == name and not step.path.endswith("]")]
     if len(named) == 1:
         return named[0]
-    paths = [step.path for step in steps]
-    close = named[:3] or difflib.get_close_matches(name, paths, n=3, cutoff=0.5)
+    paths = [step.path for step in steps if "[" in name or "[" not in step.path]
+    close = named[:3] or difflib.get_close_matches(name, paths, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else f"`graft show {view.run_id}` lists them"
     raise UsageError(f"run {view.run_id} has no step {name}", hint=hint)
 

@@ -155,7 +155,7 @@ def describe(param: Param) -> str:
     facts = []
     if isinstance(base_type(param.type), tuple) and base_type(param.type)[0] == "list":
         facts.append("commas between, or repeat it")
-    if param.values:
+    if param.values and not enum_values(base_type(param.type)):
         facts.append("one of " + ", ".join(map(_as_text, param.values)))
     if param.pattern is not None:
         facts.append(f"matches {param.pattern}")
@@ -166,15 +166,36 @@ def describe(param: Param) -> str:
     if param.default is None:
         facts.append("required")
     elif not param.secret:
-        facts.append(f"default: {_shown_default(param.default)}")
+        facts.append(f"default: {_shown_default(base_type(param.type), param.default)}")
     return " ".join(part for part in (" ".join(param.doc.split()), f"[{'; '.join(facts)}]" if facts else "") if part)
 
 
-def _shown_default(text: str) -> str:
+def _shown_default(tree: Any, text: str) -> str:
     value = json.loads(text)
+    if tree in _UNITS and isinstance(value, (int, float)) and value > 0:
+        return _with_units(value, _UNITS[tree])
     if isinstance(value, list) and value and all(isinstance(each, (str, int, float)) for each in value):
         return ", ".join(map(_as_text, value))
     return _as_text(value) if value != "" else '""'
+
+
+_UNITS: dict[str, tuple[tuple[str, float], ...]] = {
+    "duration": (("d", 86400), ("h", 3600), ("m", 60), ("s", 1), ("ms", 0.001)),
+    "bytes": (("GiB", 2**30), ("MiB", 2**20), ("kiB", 2**10), ("B", 1)),
+}
+
+
+def _with_units(value: float, units: tuple[tuple[str, float], ...]) -> str:
+    """`5400` seconds as `1h 30m`; a size in the largest unit that leaves nothing over."""
+    if units is _UNITS["bytes"]:
+        unit, size = next((unit, size) for unit, size in units if value % size == 0)
+        return f"{value / size:.0f}{unit}"
+    parts = []
+    for unit, size in units:
+        number = int(value / size + 1e-9)
+        value -= number * size
+        parts += [f"{number}{unit}"] if number else []
+    return " ".join(parts) or "0s"
 
 
 def _as_text(value: Any) -> str:

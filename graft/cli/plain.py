@@ -7,7 +7,7 @@
        0.84s  fetch        succeeded in 0.8s
        1.10s  charge       backing off after attempt 1: http.503
 
-Steps of a map tell only how they end.
+Steps of a map tell only how they end, and nothing when they are skipped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from graft.cluster.views import EventView
 
 QUIET = frozenset({"pending", "ready", "queued"})
-COLUMN = 24
+COLUMN, MAX_COLUMN = 24, 40  # where the words begin: at first, and at most
 
 
 class PlainLines:
@@ -36,7 +36,7 @@ class PlainLines:
         self._zero = zero
         self._paint = paint
         self._write = write
-        names = [node.name for node in board.plan.root.nodes[:200]]
+        names = [node.name + "[0]" * (node.for_each is not None) for node in board.plan.root.nodes[:200]]
         self._column = min(COLUMN, max(map(len, [run_id, *names])))
 
     def event(self, event: EventView, line: Line) -> None:
@@ -45,6 +45,7 @@ class PlainLines:
             return
         since = max(0, event.at - self._zero) / 1000
         name = event.path or self._run_id
+        self._column = max(self._column, min(MAX_COLUMN, len(name)))
         pieces: list[Piece] = [(f"{since:8.2f}s  ", "dim"), (name.ljust(self._column), ""), ("  ", ""), *said]
         self._write(looks.paint_line(pieces, self._paint))
 
@@ -56,8 +57,9 @@ def sentence(event: EventView, line: Line) -> list[Piece] | None:
         return None
     if what in QUIET and not event.reason:
         return None
-    is_item = line.path.endswith("]")
-    if what == "running" and (is_item or event.attempt > 1):
+    if what == "running" and ("[" in event.path or event.attempt > 1):
+        return None
+    if what == "skipped" and "[" in event.path:
         return None
     pieces: list[Piece] = [(looks.words(what), looks.style(what))]
     if what in looks.FINAL and what != "skipped" and line.started_at is not None:

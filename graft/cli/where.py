@@ -52,7 +52,7 @@ def condition(text: str) -> Callable[[RunSummary, int], bool]:
 
 def _pointed(text: str, problem: Any) -> str:
     """The problem, the text and a caret below what is wrong."""
-    said = problem.message
+    said: str = problem.message
     if problem.suggestion:
         said += f" ({problem.suggestion})"
     if "\n" in text:

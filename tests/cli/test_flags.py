@@ -102,6 +102,9 @@ def test_any_names_make_options_that_do_not_collide(names: list[str], data: st.D
         (Param("size", ("enum", ("s", "l")), '"s"'), "--size s|l", "[default: s]"),
         (Param("key", "string", '"hunter2"', secret=True), "--key STRING", ""),
         (Param("id_no", ("optional", "int"), "null", pattern="x"), "--id-no INT", "[matches x; default: null]"),
+        (Param("d", "duration", "5400.5"), "--d DURATION", "[default: 1h 30m 500ms]"),
+        (Param("b", "bytes", "10485760"), "--b BYTES", "[default: 10MiB]"),
+        (Param("b", "bytes", "1000"), "--b BYTES", "[default: 1000B]"),
         (Param("any_", "any", '""'), "--any- ANY", '[default: ""]'),
     ],
 )

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from tests.support.commands import Graft
-
-
-def steady(text: str, run: str = "mine") -> str:
-    """`text` without what differs from run to run: times, durations."""
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{3})?", "<moment>", text)
-    text = re.sub(r"^ +\d+\.\d\ds  ", "<s>  ", text, flags=re.M)
-    text = re.sub(r"\b\d+(\.\d+)?(ms|s)\b", "<took>", text)
-    return text
-
-
-def golden(text: str) -> str:
-    return dedent(text).removeprefix("\n")
-
+from tests.support.screens import golden, steady
 
 SHOP = """
     graft = 1
@@ -62,14 +48,14 @@ def test_a_run_that_succeeds(graft: Graft, shop: Path) -> None:
     assert ended.code == 0
     assert json.loads(ended.out) == {"packed": ["box", "tape"]}
     assert steady(ended.err) == golden("""
-        <s>  mine   running
-        <s>  fetch  running
-        <s>  fetch  succeeded in <took>
-        <s>  pack   running
+        <s>  mine     running
+        <s>  fetch    running
+        <s>  fetch    succeeded in <took>
+        <s>  pack     running
         <s>  pack[0]  succeeded
         <s>  pack[1]  succeeded
-        <s>  pack   succeeded in <took>
-        <s>  tidy   succeeded
+        <s>  pack     succeeded in <took>
+        <s>  tidy     succeeded
         ✓ shop succeeded in <took>  mine
     """)
 
@@ -246,10 +232,10 @@ def test_from_and_only_take_the_rest_from_an_earlier_run(graft: Graft, write: An
     wrong = graft("run", "flow.toml", "--only", "bb")
     assert wrong.err == "error: the flow chain has no node bb\n  did you mean b?\n"
     planned = graft("run", "flow.toml", "--only", "b", "--dry-run")
-    assert re.sub(r"chain-\w+", "<run>", planned.out) == golden("""
+    assert steady(planned.out) == golden("""
         chain would run:
           n = 1
-          a  run  echo a >> ran; echo $N  taken from <run>
+          a  run  echo a >> ran; echo $N  taken from chain-<id>
           b  run  echo b >> ran; echo "$A" b  after a
           c  run  echo c >> ran; echo "$B" c  left out
     """)

@@ -36,7 +36,7 @@ def _format_stdin(*, write: bool) -> bool:
     from graft_dsl import format_text
 
     before = sys.stdin.read()
-    after = format_text(before)
+    after = format_text(before, filename="<stdin>")
     if write:
         sys.stdout.write(after)
     return before != after
@@ -46,7 +46,7 @@ def _format_file(path: Path, *, check_only: bool, show_diff: bool) -> bool:
     from graft_dsl import format_text
 
     before = read_text(path)
-    after = format_text(before)
+    after = format_text(before, filename=str(path))
     if before == after:
         return False
     if show_diff:

@@ -14,7 +14,7 @@ from graft.cli.flags import Flags, given, read_params_file
 from graft.cli.interrupts import Interrupts
 from graft.cli.runcommand import COMPILED, FLAGS, INTERRUPTS, RunCommand
 from graft.cli.terminal import Paint, note, out, out_json
-from graft.errors import UsageError
+from graft.errors import InvalidParams, UsageError
 
 if TYPE_CHECKING:
     from graft.cli.selection import Selection
@@ -77,7 +77,10 @@ def _params(ctx: click.Context, compiled: Compiled, flags: Flags, params_file: s
     from graft_dsl import coerce_params
 
     values = read_params_file(params_file) if params_file is not None else {}
-    return coerce_params(compiled.plan.root.params, values | given(ctx, flags))
+    try:
+        return coerce_params(compiled.plan, values | given(ctx, flags))
+    except InvalidParams as error:
+        raise InvalidParams(error.message, hint=f"`graft run {ctx.params['flow']} --help` lists them") from None
 
 
 def _select(compiled: Compiled, params: dict[str, Any], options: dict[str, Any]) -> Selection | None:

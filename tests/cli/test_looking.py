@@ -1,0 +1,240 @@
+"""`runs show logs events explain cancel` on runs that were really made."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graft.cli.data import complete_id
+from graft.errors import UnknownRun, UsageError
+from tests.support.commands import Graft
+from tests.support.screens import golden, steady
+
+FLOW = """
+    graft = 1
+    name = "shop"
+    [nodes.fetch]
+    run = "echo one; echo two >&2; printf three"
+    [nodes.pick]
+    needs = ["fetch"]
+    for_each = ["box", "tape"]
+    run = "echo picking $X; test $X = box"
+    env = { X = "${ item }" }
+    retry = { attempts = 2, initial = "1ms" }
+    [nodes.pack]
+    needs = ["pick"]
+    value = 1
+    [nodes.note]
+    needs = ["fetch"]
+    when = "len(fetch.out) > 100"
+    value = 2
+"""
+
+
+@pytest.fixture
+def failed(graft: Graft, write: Any) -> None:
+    write("flow.toml", FLOW)
+    assert graft("run", "flow.toml", "--id", "mine").code == 1
+
+
+@pytest.mark.usefixtures("failed")
+def test_runs(graft: Graft, write: Any) -> None:
+    write("other.toml", 'graft = 1\nname = "other"\n[nodes.a]\nvalue = 1\n')
+    assert graft("run", "other.toml", "--id", "second").code == 0
+    assert steady(graft("runs").out) == golden("""
+        RUN     FLOW   STATUS       STARTED              TOOK
+        second  other  ✓ succeeded  <moment>  <took>
+        mine    shop   ✗ failed     <moment>  <took>
+    """)
+    as_json = [json.loads(line) for line in graft("runs", "--json").out.splitlines()]
+    assert [(run["run"], run["status"]) for run in as_json] == [("second", "succeeded"), ("mine", "failed")]
+    limited = graft("runs", "--limit", "1")
+    assert limited.out.count("\n") == 2
+    assert limited.err == "the newest 1; --all lists all\n"
+
+
+@pytest.mark.usefixtures("failed")
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("status == 'failed'", True),
+        ("status in ['succeeded', 'cancelled']", False),
+        ("name == 'shop' and took < 3600 and generation == 1", True),
+        ("starts_with(started_at, '20') and ended_at > started_at", True),
+        ("age > 3600", False),
+    ],
+)
+def test_runs_where(graft: Graft, where: str, found: bool) -> None:
+    ended = graft("runs", "--where", where)
+    assert ended.code == 0
+    assert ("mine" in ended.out) is found
+    assert ended.err == ("" if found else "no runs for which that is true\n")
+
+
+@pytest.mark.usefixtures("failed")
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("stauts == 'failed'", "error: --where: there is nothing called `stauts` (did you mean `status`?)\n"),
+        ("status ==", "error: --where: "),
+        ("name", "error: --where: "),
+        ("1 / (generation - 1) > 0", "error: --where: division by zero"),
+    ],
+)
+def test_runs_where_it_is_wrong(graft: Graft, where: str, message: str) -> None:
+    ended = graft("runs", "--where", where)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(message)
+
+
+@pytest.mark.usefixtures("failed")
+def test_show(graft: Graft) -> None:
+    assert steady(graft("show").out) == golden("""
+        ✗ shop failed in <took>  mine
+          started <moment>
+
+          ✓ fetch      <took>
+          ✗ pick 2/2   <took>  1 of 2 items failed
+            ✓ pick[0]  <took>
+            ✗ pick[1]  <took>  attempt 2  exit.1: the command exited with 1
+          ⊘ pack       its scope ended before
+          – note       <took>  `when` said no: len(fetch.out) > 100
+
+        pick[1]  exit.1: the command exited with 1  (attempt 2)
+            picking tape
+    """)
+    run, *steps = [json.loads(line) for line in graft("show", "mine", "--json").out.splitlines()]
+    assert (run["type"], run["run"], run["status"]) == ("run", "mine", "failed")
+    assert (run["error"]["type"], run["error"]["cause"][0]["type"]) == ("group", "exit.1")
+    assert [step["path"] for step in steps] == ["fetch", "pick", "pick[0]", "pick[1]", "pack", "note"]
+    assert steps[3]["attempt"] == 2
+    assert (steps[1]["items"], steps[1]["items_ended"]) == (2, 2)
+
+
+@pytest.mark.usefixtures("failed")
+def test_logs(graft: Graft) -> None:
+    whole = graft("logs", "mine")
+    assert sorted(whole.out.splitlines()) == [
+        "fetch | one",
+        "fetch | three",
+        "fetch | two",
+        "pick[0] | picking box",
+        "pick[1] | picking tape",
+        "pick[1] | picking tape",
+    ]
+    assert sorted(graft("logs", "mine", "fetch").out.splitlines()) == ["one", "three", "two"]
+    of_map = graft("logs", "last", "pick").out.splitlines()
+    assert sorted(of_map) == ["pick[0] | picking box", "pick[1] | picking tape", "pick[1] | picking tape"]
+    assert graft("logs", "mine", "pick[1]", "--attempt", "2").out == "picking tape\n"
+    assert re.fullmatch(r"\d{4}-[-:.\dT]+Z  picking box\n", graft("logs", "mine", "pick[0]", "--time").out)
+    line = json.loads(graft("logs", "mine", "pick[0]", "--json").out)
+    assert line | {"at": ""} == {
+        "run": "mine",
+        "path": "pick[0]",
+        "at": "",
+        "attempt": 1,
+        "stream": "out",
+        "text": "picking box",
+        "continues": False,
+    }
+    followed = graft("logs", "mine", "fetch", "-f")
+    assert sorted(followed.out.splitlines()) == ["one", "three", "two"]
+
+
+@pytest.mark.usefixtures("failed")
+def test_logs_that_are_not_there(graft: Graft) -> None:
+    nothing = graft("logs", "mine", "pack")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "it wrote nothing\n")
+    wrong = graft("logs", "mine", "fetsh")
+    assert (wrong.code, wrong.err) == (2, "error: run mine has no step fetsh\n  did you mean fetch?\n")
+
+
+@pytest.mark.usefixtures("failed")
+def test_events(graft: Graft) -> None:
+    lines = [line.split(maxsplit=3)[3] for line in graft("events", "mine").out.splitlines()]
+    assert lines[0] == "running       mine"
+    assert "backing off   pick[1]  exit.1: the command exited with 1" in lines
+    assert "failed        pick[1]  attempt 2  exit.1: the command exited with 1" in lines
+    assert "skipped       note  `when` said no: len(fetch.out) > 100" in lines
+    assert lines[-1].startswith("failed        mine  ")
+    assert graft("events", "mine", "-f").out == graft("events", "mine").out
+
+
+@pytest.mark.usefixtures("failed")
+def test_explain_a_step(graft: Graft) -> None:
+    assert steady(graft("explain", "mine", "pack").out) == golden("""
+        pack is cancelled: its scope ended before
+          needs pick failed
+    """)
+    assert (
+        "note is skipped: `when` said no: len(fetch.out) > 100\n  needs fetch succeeded\n"
+        in graft("explain", "mine", "note").out
+    )
+    of_item = graft("explain", "mine", "pick[1]").out.splitlines()
+    assert of_item[0] == "pick[1] is failed: exit.1: the command exited with 1"
+    assert any(line.endswith("backing off: exit.1: the command exited with 1") for line in of_item)
+    of_run = graft("explain", "mine").out.splitlines()
+    assert of_run[0] == "mine is failed"
+    assert "note is skipped: `when` said no: len(fetch.out) > 100" in of_run
+
+
+@pytest.mark.usefixtures("failed")
+def test_cancel_a_run_that_has_ended(graft: Graft) -> None:
+    ended = graft("cancel", "mine")
+    assert (ended.code, ended.err) == (2, "error: run mine has ended: failed\n")
+
+
+@pytest.mark.usefixtures("failed")
+def test_resume_a_run_that_has_ended(graft: Graft) -> None:
+    ended = graft("resume", "mine")
+    assert ended.code == 2
+    assert ended.err == "error: run mine has ended: failed\n  `graft retry mine` runs again what did not succeed\n"
+    assert graft("resume").err.startswith("error: there is no run to go on with: all have ended\n")
+
+
+def test_cancel_an_interrupted_run(graft: Graft, write: Any, tmp_path: Path) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "nap"
+        [nodes.a]
+        sleep = "1h"
+        [finally.tidy]
+        run = "touch tidied"
+        """,
+    )
+    assert graft("run", "flow.toml", "--no-wait", "--id", "mine").code == 3
+    planned = graft("resume", "--plan")
+    assert planned.err == golden("""
+        resume mine (nap): 0 of 2 steps have ended and stay as they are
+          still to come: 2 steps
+    """)
+    ended = graft("cancel", "mine")
+    assert ended.code == 0
+    assert "⊘ nap cancelled" in ended.err
+    assert (tmp_path / "tidied").exists()
+
+
+IDS = ["shop-3b", "shop-3a", "order/7", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("shop-3a", "shop-3a"), ("o", "order/7"), ("last", "shop-3b"), ("-", "shop-3b"), ("shop", "shop")],
+)
+def test_a_run_is_named_by_its_id_or_a_prefix(name: str, wanted: str) -> None:
+    assert complete_id(name, IDS) == wanted
+
+
+def test_a_run_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"shop- is the beginning of 2 run ids\n  which one\? shop-3b, shop-3a"):
+        complete_id("shop-", IDS)
+    with pytest.raises(UnknownRun, match=r"there is no run shop-4b\n  did you mean shop-3b\?"):
+        complete_id("shop-4b", IDS)
+    with pytest.raises(UnknownRun, match="there are no runs yet"):
+        complete_id("last", [])
