@@ -95,7 +95,8 @@ class Store(Reader, Protocol):
 
         A thread that shares the interpreter with a busy one should let that one wait until `staged`: before it, LMDB
         releases the interpreter lock at every record and would have to win it back each time; after it, only the
-        kernel works. It is not called when the turn is refused before. Also raises ValueError for a turn that
+        kernel works. It is called in the committing thread, and not at all when the turn is refused before or has
+        nothing to write. Also raises ValueError for a turn that
         contradicts the log; nothing was written then.
         """
         ...

@@ -28,7 +28,7 @@ PROBE_BYTES = 1 << 20
 
 def translate(error: lmdb.Error | OSError, directory: Path) -> StorageError:
     """The error of our own tree for what happened in `directory` outside of a commit."""
-    code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+    code = code_of(error)
     reason = error.strerror if isinstance(error, OSError) else str(error)
     if code in FULL or isinstance(error, lmdb.MapFullError):
         return StoreFull(f"no space left for {directory}", hint=FREE_SPACE)
@@ -51,7 +51,7 @@ def translate(error: lmdb.Error | OSError, directory: Path) -> StorageError:
 
 def translate_commit(error: lmdb.Error, directory: Path, data_file: Path) -> StorageError:
     """The error for a commit that failed: StoreFull when the disk takes no more, else SyncFailed."""
-    code = getattr(error, "code", 0)
+    code = code_of(error)
     if code in FULL or isinstance(error, lmdb.MapFullError) or (code == errno.EIO and is_full(data_file)):
         return StoreFull(f"no space left for {directory}", hint=FREE_SPACE)
     if isinstance(error, DAMAGE):
@@ -61,6 +61,19 @@ def translate_commit(error: lmdb.Error, directory: Path, data_file: Path) -> Sto
     return SyncFailed(
         f"writing to {directory} failed: {error}",
         hint="check the disk, then start again; what was recorded before is safe, this last step is in doubt",
+    )
+
+
+def code_of(error: lmdb.Error | OSError) -> int:
+    """The errno behind an error, 0 when there is none. py-lmdb before 3 only tells its text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    code = getattr(error, "code", None)
+    if code is not None:
+        return int(code)
+    text = str(error)
+    return next(
+        (known for known in (*FULL, *READ_ONLY, errno.EIO, errno.ENOMEM) if text.endswith(os.strerror(known))), 0
     )
 
 

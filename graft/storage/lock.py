@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -43,7 +42,7 @@ class Holder:
     def of_this_process(command: str | None) -> Holder:
         pid = os.getpid()
         shown = command if command is not None else " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
-        return Holder(pid, start_ticks(pid), boot_id(), socket.gethostname(), shown[:COMMAND_LENGTH], time.time())
+        return Holder(pid, start_ticks(pid), boot_id(), os.uname().nodename, shown[:COMMAND_LENGTH], time.time())
 
     def is_alive(self) -> bool:
         """Whether that very process still runs on this host, as far as it can be told from here."""
@@ -54,7 +53,7 @@ class Holder:
         started = time.localtime(self.since)
         today = started[:3] == time.localtime()[:3]
         when = time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", started)
-        where = "" if self.host == socket.gethostname() else f" on host {self.host}"
+        where = "" if self.host == os.uname().nodename else f" on host {self.host}"
         return f"process {self.pid}{where} ({self.command or 'unknown command'}, since {when})"
 
 
@@ -119,7 +118,7 @@ def _flock(descriptor: int, path: Path) -> None:
                     hint="the file system must support flock; network file systems often do not",
                 ) from error
         holder = _read(descriptor)
-        orphaned = holder is not None and holder.host == socket.gethostname() and not holder.is_alive()
+        orphaned = holder is not None and holder.host == os.uname().nodename and not holder.is_alive()
         if not orphaned or time.monotonic() > patience_end:
             raise _held(path.parent, holder, orphaned)
         time.sleep(0.02)

@@ -23,7 +23,8 @@ class MemoryStore:
 
     def __init__(self, *, quota_bytes: int = DEFAULT_QUOTA) -> None:
         self._quota = Quota(quota_bytes)
-        self._lock = Lock()
+        self._committing = Lock()
+        self._lock = Lock()  # over the dictionaries; never held while `staged` runs
         self._log: dict[int, Entry] = {}
         self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self._sorted: dict[str, list[bytes]] = {}  # keys in order, absent after a change of the key set
@@ -33,7 +34,7 @@ class MemoryStore:
         self._closed = False
 
     def commit(self, turn: Turn, staged: Callable[[], None] | None = None) -> None:
-        with self._lock:
+        with self._committing:
             self._check_open()
             check_turn(self._bounds, turn)
             for table, key, _value in turn.changes:
@@ -46,7 +47,8 @@ class MemoryStore:
                 raise self._quota.full(used)
             if staged is not None:
                 staged()
-            self._write(turn)
+            with self._lock:
+                self._write(turn)
 
     def _growth(self, turn: Turn) -> int:
         total = sum(len(entry.data) for entry in turn.entries)

@@ -219,8 +219,15 @@ def test_nothing_is_written_by_an_empty_turn(store: Store) -> None:
 
 def test_staged_is_called_once_before_the_turn_is_there(store: Store) -> None:
     seen: list[int] = []
-    store.commit(Turn(entries=some_entries(1, 3)), lambda: seen.append(store.bounds().last))
+    rows: list[object] = []
+
+    def staged() -> None:
+        seen.append(store.bounds().last)
+        rows.extend(store.scan("runs"))
+
+    store.commit(Turn(entries=some_entries(1, 3), changes=[("runs", b"k", b"v")]), staged)
     assert seen == [0]
+    assert rows == []
     with pytest.raises(ValueError, match="is due"):
         store.commit(Turn(entries=some_entries(1, 3)), lambda: seen.append(-1))
     assert seen == [0]
