@@ -44,7 +44,7 @@ from graft.engine.records import NONE, Scope, id_key
 from graft.errors import StoreCorrupt
 from graft.interfaces import Clock, Entropy, Store
 from graft.plan import Secret
-from graft.raft_driver import SoloDoor
+from graft.raft_driver import RaftDoor
 from graft.worker import Assignment, Outcome
 
 MAX_RESULT_BYTES: Final = 1 << 20
@@ -75,7 +75,7 @@ class Host:
         strict: bool = False,
     ) -> None:
         self.engine = Engine(strict=strict)
-        self.door = SoloDoor(store, self)
+        self.door = RaftDoor(store, self, member, clock, entropy)
         self.view = StateView(store, self.door.overlay)
         self.values = Values(self.engine.state, self.view)
         self.paths = Paths(self.values)

@@ -1,6 +1,6 @@
-"""The Trio loop around the log: persist, apply. Today the log of a cluster of one, which commits what it synced."""
+"""The Trio loop around `graft.raft`: persist, send, apply."""
 
+from graft.raft_driver.door import Machine, RaftDoor
 from graft.raft_driver.overlay import Overlay
-from graft.raft_driver.solo import Machine, SoloDoor
 
-__all__ = ["Machine", "Overlay", "SoloDoor"]
+__all__ = ["Machine", "Overlay", "RaftDoor"]
