@@ -92,7 +92,7 @@ class BackgroundCheck:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._child: subprocess.Popen[bytes] | None = subprocess.Popen(
-            [sys.executable, "-m", "graft.storage", os.fspath(root.absolute())],
+            [sys.executable, "-P", "-m", "graft.storage", os.fspath(root.absolute())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""What the storage tests run in processes of their own: `python -m tests.storage.children NAME ARGUMENT…`.
+"""What the storage tests run in processes of their own, by name, with `start` or `run`.
 
 A child that is killed, limited or faulted must not take the tests with it. Each prints lines that its test reads.
 """
@@ -26,10 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def start(name: str, *arguments: object, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
     """Start the child `name`; its standard output is a pipe."""
-    command = [*prefix, sys.executable, "-m", "tests.storage.children", name, *map(str, arguments)]
-    path = os.pathsep.join([*([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []), str(ROOT)])
-    environment = os.environ | {"PYTHONPATH": path}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, **options)
+    program = f"import sys; sys.path.append({str(ROOT)!r}); from tests.storage import children; children.main()"
+    command = [*prefix, sys.executable, "-P", "-c", program, name, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
 
 
 def run(name: str, *arguments: object, prefix: tuple[str, ...] = (), **options: Any) -> tuple[int, list[str]]:
@@ -185,5 +184,6 @@ CHILDREN: dict[str, Callable[..., None]] = {
     for child in (hold, commit_for_ever, commit_until_refused, open_as_nobody, read_all, hold_a_read, flip_and_read)
 }
 
-if __name__ == "__main__":
+
+def main() -> None:
     CHILDREN[sys.argv[1]](*sys.argv[2:])

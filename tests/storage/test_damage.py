@@ -218,6 +218,7 @@ def positions(path: Path) -> list[tuple[int, int]]:
     return [(offset, 1 << dice.randrange(8)) for offset in metas + heads + anywhere]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_detected_or_changes_nothing(damaged: Path) -> None:
     flips = positions(damaged)
     outcomes = read_with_flips(damaged, flips)
