@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +41,17 @@ async def _run_in_thread(
 ) -> Any:
     """A thread cannot be stopped: when the step is, the thread is left to its end and its result dropped."""
     try:
-        return await trio.to_thread.run_sync(
-            function.call, bound, context, abandon_on_cancel=True, limiter=attempt.tools.thread_slots
+        (result,) = await trio.to_thread.run_sync(
+            lambda: (function.call(bound, context),),  # in a tuple, for Trio refuses a coroutine as the result
+            abandon_on_cancel=True,
+            limiter=attempt.tools.thread_slots,
         )
     except trio.Cancelled:
         attempt.log.note("the step was stopped; its thread cannot be, and may go on until the function returns")
         raise
+    if inspect.iscoroutine(result):  # an async function behind a decorator that hides that it is one
+        return await result
+    return result
 
 
 def find(attempt: Attempt, target: str) -> PythonFunction:

@@ -217,8 +217,22 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def open_worker(settings: WorkerSettings | None = None) -> AsyncIterator[Worker]:
-    """Leaving the block stops every attempt, processes included, before it returns. Nothing settles then."""
-    settings = settings or WorkerSettings()
+    """Leaving the block stops every attempt, processes included, before it returns. Nothing settles then.
+
+    An error of the block comes out as it is, not in the group that a nursery makes of it.
+    """
+    try:
+        async with _open_worker(settings or WorkerSettings()) as worker:
+            yield worker
+    except BaseExceptionGroup as group:
+        error = only_leaf(group)
+        if error is group:
+            raise
+        raise error from error.__cause__
+
+
+@contextlib.asynccontextmanager
+async def _open_worker(settings: WorkerSettings) -> AsyncIterator[Worker]:
     _allow_many_files()
     async with open_guardians() as guardians:
         tools = Tools(settings, guardians)

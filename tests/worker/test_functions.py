@@ -142,6 +142,11 @@ def crash():
     import os, signal
     os.kill(os.getpid(), signal.SIGSEGV)
 
+def hidden(f):
+    return lambda **arguments: f(**arguments)
+
+wrapped = hidden(add)
+
 def quit(code):
     import os
     os._exit(code)
@@ -192,6 +197,7 @@ async def test_coroutine_and_plain_function(bench: Bench) -> None:
     assert value(await bench.call("steps:plain", a=4)) == 8
     assert value(await bench.call("steps:first", a=1, b=2)) == [1, 2]
     assert value(await bench.call("steps:rest", a=1, zz=[2])) == {"a": 1, "zz": [2]}
+    assert value(await bench.call("steps:wrapped", a=1)) == 3
 
 
 async def test_annotated_arguments_are_structured(bench: Bench) -> None:
