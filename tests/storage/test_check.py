@@ -86,15 +86,24 @@ def test_damage_found_beside_the_work_stops_the_store(path: Path) -> None:
         open_store(path)
 
 
-def test_a_walk_that_was_cut_off_begins_again(path: Path) -> None:
+def test_a_walk_that_was_cut_off_begins_again(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o700)
     unclean(path)
+    monkeypatch.setattr(sys, "executable", str(slow))
     store = open_store(path, inline_check_bytes=0)
+    assert store.check is not None
+    assert store.check.is_running
+    started = time.monotonic()
     store.close()
+    assert time.monotonic() - started < 10
     holder = read_holder(path / "lock")
     assert holder is not None
-    if store.check is not None and store.check.report is None:
-        assert holder.closed_at is None
-    unclean(path)
+    assert holder.closed_at is None
+    flip(path, b"entry 77;")
+    with pytest.raises(StoreCorrupt):
+        open_store(path)
 
 
 def test_a_walk_that_cannot_run_harms_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
