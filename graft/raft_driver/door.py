@@ -311,7 +311,8 @@ class RaftDoor:
         self._durable_applied = applied
         if self._store.bounds().first > self._writes.purge_to:
             self._writes.purge_to = 0
-        self._tell([ev.Persisted(merged.ticket, applied)])
+        # A replay may be ahead of what the core has handed out; it is told only of that.
+        self._tell([ev.Persisted(merged.ticket, min(applied, self._handed))])
 
     def _apply_some(self) -> None:
         """Apply what is committed, a turn's worth; tell the core, carry out effects, answer who proposed."""
