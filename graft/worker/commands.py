@@ -201,10 +201,8 @@ def _stdin_file(data: bytes | None) -> Any:
 
 
 async def _spawn(attempt: Attempt, command: Command, files: tuple[int, int, int]) -> Process:
-    a = attempt.assignment
-    tag = f"{os.getpid()}/{a.run_id}/{a.path}/{a.token}"
     try:
-        return await attempt.tools.guardians.spawn(command.argv, command.env, command.cwd, files, tag)
+        return await attempt.tools.guardians.spawn(command.argv, command.env, command.cwd, files)
     except SpawnFailed as error:
         raise _not_started(command, error) from None
     except GuardianLost as error:

@@ -181,9 +181,10 @@ class Guardians:
         self._nursery = nursery
         self._link: _Link | None = None
         self._count = 0
+        self._salt = os.urandom(4).hex()  # process numbers come again
 
     async def spawn(
-        self, argv: Sequence[str], env: Mapping[bytes, bytes], cwd: Path, files: tuple[int, int, int], tag: str
+        self, argv: Sequence[str], env: Mapping[bytes, bytes], cwd: Path, files: tuple[int, int, int]
     ) -> Process:
         """Start a program in a group of its own, with `files` as its stdin, stdout and stderr.
 
@@ -192,6 +193,7 @@ class Guardians:
         with trio.CancelScope(shield=True):
             link = self._live_link()
             self._count += 1
+            tag = f"{os.getpid()}-{self._salt}-{self._count}"
             process = link.processes[self._count] = Process(link, self._count, tag)
             tagged = {**env, program.TAG.encode(): tag.encode()}
             arguments = [os.fsencode(each) for each in argv]

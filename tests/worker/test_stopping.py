@@ -209,9 +209,10 @@ async def drive(tmp_path: Path, marker: str, *commands: str, script: str = DRIVE
 
 
 async def test_sigkill_of_graft_leaves_nothing(tmp_path: Path, marker: str) -> None:
-    driver = await drive(tmp_path, marker, GRANDCHILDREN, IGNORES_SIGTERM, DAEMON + "sleep 305")
+    hidden = f"env -i PATH=$PATH setsid -f sh -c 'sleep 307; : {marker}' >/dev/null 2>&1; sleep 308"
+    driver = await drive(tmp_path, marker, GRANDCHILDREN, IGNORES_SIGTERM, DAEMON + "sleep 305", hidden)
     try:
-        wanted = ("sleep 301", "sleep 302", "sleep 303", "sleep 0.05", "sleep 305", "time.sleep(304)")
+        wanted = ("sleep 307", "sleep 301", "sleep 302", "sleep 303", "sleep 0.05", "sleep 305", "time.sleep(304)")
         await until(lambda: all(any(each in line for line in marked(marker).values()) for each in wanted), 15)
     finally:
         driver.kill()
