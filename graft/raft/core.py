@@ -139,6 +139,8 @@ class Raft:
     def next_deadline(self) -> float | None:
         """When to tell `DeadlinePassed` unless something else is told before; None: never."""
         s = self.state
+        if s.effects or s.outbox:
+            return s.now  # the start itself ordered something
         if s.stopped:
             return None
         due = s.heartbeat_due if s.role == "leader" else s.election_deadline
