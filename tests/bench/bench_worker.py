@@ -1,4 +1,4 @@
-"""What an attempt costs in the worker: `python tests/bench/bench_worker.py`. The machine's floor stands beside it.
+"""What an attempt costs in the worker: `python -m tests.bench worker`. The machine's floor stands beside it.
 
 - no-op: an async Python step with two arguments, from `start` to `settle` (spawn, evaluate, bind, call, encode).
 - run: `true` as a shell step, one after the other and eight at once; the floor is `trio.run_process`.
@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -14,11 +13,9 @@ from pathlib import Path
 
 import trio
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2])]  # a script: the root is not on the path by itself
-
-from graft.plan import PythonAction, RunAction  # noqa: E402
-from graft.worker import Assignment, Outcome, WorkerSettings, open_worker  # noqa: E402
-from tests.support.attempts import Bench, const  # noqa: E402
+from graft.plan import PythonAction, RunAction
+from graft.worker import Assignment, Outcome, WorkerSettings, open_worker
+from tests.support.attempts import Bench, const
 
 STEPS = "async def nothing(x, y):\n    return None\n\ndef plain(x, y):\n    return None\n"
 NOOPS = 20_000
