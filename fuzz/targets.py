@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graft.errors import AbsentValue, ExpressionError, PlanError
+from graft.errors import AbsentValue, ExpressionError, InvalidFlow, PlanError
 from graft.expressions import Budget, compile_tree, free_vars, render
 from graft.plan import decode, encode
 from graft.plan.types import assignable, parse_type, problems, render_type
+from graft_dsl import compile_text, format_text, render_graph
+from graft_dsl import render as render_diagnostics
+from graft_dsl.diagnostics import Diagnostic
 from graft_dsl.expressions import Parsed, Scope, check, parse_bare, parse_expression, parse_template
 
 SCOPE = Scope(
@@ -73,8 +76,33 @@ def type_text(data: bytes) -> None:
     problems(found, VALUES)
 
 
+def flow_file(data: bytes) -> None:
+    """A flow file is refused with diagnostics that point into it, or it has a plan that formatting does not change."""
+    text = data.decode("utf-8", "replace")
+    try:
+        found = compile_text(text).plan
+    except InvalidFlow as error:
+        _check_places(error, text)
+        return
+    assert encode(compile_text(format_text(text)).plan) == encode(found)
+    for form in ("text", "mermaid", "dot", "svg", "json"):
+        render_graph(found, form)
+
+
+def _check_places(error: InvalidFlow, text: str) -> None:
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    found = [each for each in error.diagnostics if isinstance(each, Diagnostic)]
+    assert found
+    for each in found:
+        assert 1 <= each.line <= len(lines), each
+        assert 1 <= each.column <= len(lines[each.line - 1]) + 1, each
+        assert each.end_column > each.column, each
+    assert render_diagnostics(found, color=True)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "expression": expression,
+    "flow_file": flow_file,
     "template": template,
     "plan": plan,
     "type_text": type_text,
