@@ -20,7 +20,7 @@ from graft_dsl.declarations import MISSING, BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.expression_types import Typing
 from graft_dsl.linking import item_names, reader
 from graft_dsl.reach import mark
-from graft_dsl.suggest import a, closest, listed, quoted
+from graft_dsl.suggest import a, listed, quoted
 
 FILE: Any = ("record", (("path", "string"), ("size", "int"), ("sha256", "string")))
 OUTPUT_TYPES: dict[str, Any] = {
@@ -251,7 +251,7 @@ class _Checker:
         for name, expr in items.items():
             if name not in wanted and not open_:
                 self.typing.type_of(block, node, expr)
-                guess = closest(name, wanted)
+                guess = report.closest(name, wanted)
                 report.error(
                     "GR302",
                     f"{what} has no {word} {quoted(name)}",

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 from attrs import define, field, frozen
 
+from graft_dsl.suggest import closest
+
 Severity = Literal["error", "warning"]
 Part = Literal["key", "value"]
 At = Any
@@ -22,6 +24,7 @@ NoteAt = tuple[str, At, Part, "Source | None"] | str
 """A note before it is placed: a text, or a text with the place it is about (source None: that of the problem)."""
 
 MAX_RENDERED = 100
+MAX_SUGGESTIONS = 2 * MAX_RENDERED  # errors after which no suggestion is looked for
 WINDOW = 110  # characters of a source line that are shown
 
 
@@ -115,6 +118,10 @@ class Report:
         """Record a problem."""
         self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity, label))
         self.errors += severity == "error"
+
+    def closest(self, name: str, known: Iterable[str]) -> str | None:
+        """What `name` was meant to be. Nobody reads the suggestions of a thousand errors, and they take time."""
+        return None if self.errors > MAX_SUGGESTIONS else closest(name, known)
 
     def warning(self, code: str, message: str, at: At, **more: Any) -> None:
         self.error(code, message, at, severity="warning", **more)

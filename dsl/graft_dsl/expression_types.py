@@ -13,7 +13,7 @@ from attrs import define, field
 
 from graft.plan.types import assignable, convert, element_type, field_type, head, infer, render_type, required, union
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl
-from graft_dsl.diagnostics import NoteAt
+from graft_dsl.diagnostics import MAX_SUGGESTIONS, NoteAt
 from graft_dsl.expressions import Problem, Scope, check
 from graft_dsl.linking import FIELDS, item_names, reader
 from graft_dsl.reach import Presence
@@ -41,15 +41,19 @@ NO_SECRETS = {"secrets": "secrets may stand only in `env`, `headers`, `bearer` a
 
 @define
 class Visible:
-    """The names of the nodes that an expression in `block` can see, the nearest first. Copies nothing."""
+    """The names of the nodes that an expression in `block` can see, the nearest first. Copies nothing.
+
+    `quiet`: there are too many errors already to look for suggestions among the names.
+    """
 
     block: BlockDecl | None
+    quiet: bool = False
 
     def __contains__(self, name: object) -> bool:
         return any(name in block.nodes or name in block.finals for block in self._blocks())
 
     def __iter__(self) -> Iterator[str]:
-        for block in self._blocks():
+        for block in () if self.quiet else self._blocks():
             yield from block.nodes
             yield from block.finals
 
@@ -154,7 +158,8 @@ class Typing:
         for ref in parsed.refs:
             self.variable(block, node, expr, ref, types, absent)
         forbidden = {} if expr.key in SECRET_KEYS else NO_SECRETS
-        checked = check(parsed, Scope(types, absent, Visible(block), forbidden), expected)
+        nodes = Visible(block, quiet=self.flow.report.errors > MAX_SUGGESTIONS)
+        checked = check(parsed, Scope(types, absent, nodes, forbidden), expected)
         for problem in checked.problems:
             self.problem(block, node, expr, problem, what)
         return checked.type

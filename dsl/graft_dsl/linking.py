@@ -15,8 +15,8 @@ from typing import Literal
 from attrs import define, field
 
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl
-from graft_dsl.diagnostics import At, NoteAt, Report
-from graft_dsl.suggest import closest, quoted
+from graft_dsl.diagnostics import MAX_SUGGESTIONS, At, NoteAt, Report
+from graft_dsl.suggest import quoted
 
 FIELDS = frozenset({"out", "error", "status", "attempts"})
 EdgeKind = Literal["need", "after", "catch"]
@@ -120,26 +120,26 @@ def _unknown_need(report: Report, block: BlockDecl, node: NodeDecl, name: str, a
             "GR207", f"{quoted(name)} is outside of the group: only the whole group can need it", at, suggestion=hint
         )
         return
-    for group in block.nodes.values():
-        if group.block is not None and group.block.find(name) is not None:
-            report.error(
-                "GR207",
-                f"{quoted(name)} is inside the group {quoted(group.name)}",
-                at,
-                suggestion=f"need the group: `{group.name}`",
-            )
-            return
-    known = [each for each in (block.finals if node.final else block.nodes) if each != node.name]
-    guess = closest(name.rpartition(".")[0] or name, known) if name not in known else None
+    group = None if report.errors > MAX_SUGGESTIONS else _group_with(block, name)
+    if group is not None:
+        hint = f"need the group: `{group.name}`"
+        report.error("GR207", f"{quoted(name)} is inside the group {quoted(group.name)}", at, suggestion=hint)
+        return
+    known = block.finals if node.final else block.nodes
     head = name.partition(".")[0]
-    if head in known:
-        guess = head
+    guess = head if head in known else report.closest(name, known)
     report.error(
         "GR201",
         f"{quoted(node.name)} needs {quoted(name)}, but there is no such node",
         at,
-        suggestion=f"did you mean `{guess}`?" if guess else None,
+        suggestion=f"did you mean `{guess}`?" if guess not in (None, node.name) else None,
     )
+
+
+def _group_with(block: BlockDecl, name: str) -> NodeDecl | None:
+    """A group of the block that has a node of this name."""
+    groups = (node for node in block.nodes.values() if node.block is not None)
+    return next((group for group in groups if group.block is not None and group.block.find(name)), None)
 
 
 def _catch_edges(links: Links, block: BlockDecl, node: NodeDecl) -> None:
@@ -157,15 +157,14 @@ def _catch_edges(links: Links, block: BlockDecl, node: NodeDecl) -> None:
                 suggestion="name another node, or use `retry`",
             )
         elif target is None:
-            known = [each for each in block.nodes if each != node.name]
-            guess = closest(name, known)
+            guess = report.closest(name, block.nodes)
             elsewhere = reader(block, node, name)[0]
             text = "but it is in another block" if elsewhere else "but there is no such node"
             report.error(
                 "GR205",
                 f"a failure of {quoted(node.name)} goes to {quoted(name)}, {text}",
                 at,
-                suggestion=f"did you mean `{guess}`?" if guess else None,
+                suggestion=f"did you mean `{guess}`?" if guess not in (None, node.name) else None,
             )
         elif node not in target.caught:
             target.caught.append(node)

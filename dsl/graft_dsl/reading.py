@@ -43,7 +43,7 @@ from graft_dsl.shapes import (
     TypeText,
     wanted,
 )
-from graft_dsl.suggest import closest, listed, quoted
+from graft_dsl.suggest import listed, quoted
 from graft_dsl.units import parse_duration, parse_percent, suggest_duration
 
 BAD: Any = type("Bad", (), {"__repr__": lambda self: "BAD"})()
@@ -240,7 +240,7 @@ class ValueReader:
             return value
         if not isinstance(value, str):
             return self.wrong(shape, value, at)
-        guess = closest(value, shape.values)
+        guess = self.report.closest(value, shape.values)
         self.report.error(
             "GR013",
             f"{quoted(self.named(at))} cannot be {quoted(value)}",
@@ -268,7 +268,7 @@ class ValueReader:
         form, example = _ERROR_FORMS.get(first, (_ERROR_TYPE, None))
         if form.fullmatch(value):
             return value
-        guess = closest(value, (*_ERROR_TYPES, "http.connect", "http.4xx", "http.5xx"))
+        guess = self.report.closest(value, (*_ERROR_TYPES, "http.connect", "http.4xx", "http.5xx"))
         self.report.error(
             "GR027",
             f"{quoted(value)} is not an error type",
@@ -419,7 +419,7 @@ class ValueReader:
         self, key: str, known: Any, at: At, where: str, guess: str | None = None, help: str | None = None
     ) -> None:
         """Report a key that does not exist, with the key that was meant or with `help`."""
-        guess = guess or closest(key, known)
+        guess = guess or self.report.closest(key, known)
         self.report.error(
             "GR010",
             f"unknown key {quoted(key)} {where}",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
-MAX_CANDIDATES = 2000  # comparing is a few microseconds a name: a suggestion must not cost seconds
+MAX_CANDIDATES = 1000  # comparing is a few microseconds a name: a suggestion must not cost seconds
 MAX_LENGTH = 100
 
 
@@ -13,7 +14,9 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     """The name that `name` was probably meant to be."""
     if len(name) > MAX_LENGTH:
         return None
-    names = [each for _, each in zip(range(MAX_CANDIDATES), known, strict=False) if each != name]
+    room = max(2, len(name) // 2)
+    first = islice(known, MAX_CANDIDATES)
+    names = [each for each in first if each != name and abs(len(each) - len(name)) <= room]
     folded = {each.lower().replace("-", "_"): each for each in reversed(names)}
     wanted = name.lower().replace("-", "_")
     if wanted in folded:

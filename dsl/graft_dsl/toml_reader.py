@@ -37,7 +37,7 @@ from graft_dsl.param_reader import read_param
 from graft_dsl.places import Offset, TomlSource
 from graft_dsl.reading import BAD, ValueReader, shown
 from graft_dsl.shapes import Nodes
-from graft_dsl.suggest import closest, listed, quoted
+from graft_dsl.suggest import listed, quoted
 
 _SUFFIXES = {"a param": "value", "a secret": "secret", "an item": "item"}
 LATER = "later"
@@ -170,7 +170,7 @@ class _FlowReader:
         self.flow.timeout_ms = right.get("timeout")
 
     def unknown_top(self, key: str, value: Any) -> None:
-        guess = closest(key, TOP) or _synonym(key, TOP)
+        guess = self.report.closest(key, TOP) or _synonym(key, TOP)
         if guess is None and isinstance(value, dict) and any(kind in value for kind in KINDS):
             guess = f"nodes.{key}"
         elif guess is None and key in (*KINDS, *MODIFIERS):
@@ -290,7 +290,7 @@ class _FlowReader:
             return self.later(key, LATER_KEYS[key], at)
         elif modifier is None:
             known = [m.name for m in MODIFIERS.values() if m.default != "never"]
-            self.values.unknown(key, known, at, where, closest(key, known) or _synonym(key, known))
+            self.values.unknown(key, known, at, where, self.report.closest(key, known) or _synonym(key, known))
             return None
         elif modifier.default == "never" or (kind is None and modifier.default == "kind"):
             allowed = "; it may stand in `[defaults.KIND]`" if modifier.default == "kind" else ""
@@ -381,11 +381,15 @@ class _FlowReader:
                 suggestion="make it two nodes, one with `needs` on the other",
                 notes=[("the first one is here", (*at, found[0]), "key", None)],
             )
-        elif not any((closest(key, KINDS) or _synonym(key, KINDS)) for key in table if key not in MODIFIERS):
+        elif not any(self.meant_as_kind(key) for key in table):
             self.report.error(
                 "GR021", f"{quoted(name)} has no kind", at, part="key", wanted=f"one of {listed(KINDS, limit=20)}"
             )
         return BROKEN
+
+    def meant_as_kind(self, key: str) -> bool:
+        """Whether an unknown key will be told as a misspelt kind, which says enough."""
+        return key not in MODIFIERS and (self.report.closest(key, KINDS) or _synonym(key, KINDS)) is not None
 
     def kind_value(self, node: NodeDecl, value: Any, block: BlockDecl) -> None:
         kind, at = node.kind, (*node.at, node.kind)
@@ -442,7 +446,7 @@ class _FlowReader:
             self.later(key, LATER_KEYS[key], at)
             return
         known = (*keys_of(node.kind), node.kind) if node.kind in KINDS else (*KINDS, *MODIFIERS)
-        guess = closest(key, known) or _synonym(key, known)
+        guess = self.report.closest(key, known) or _synonym(key, known)
         where = f"of a `{node.kind}` node" if node.kind in KINDS else f"of the node {quoted(node.name)}"
         self.values.unknown(key, known, at, where, guess)
 
