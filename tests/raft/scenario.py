@@ -399,9 +399,8 @@ def play(lines: list[str]) -> list[str]:
         if text_line.startswith("> "):
             result.append(text_line)
             result += script.run(text_line[2:])
-        elif text_line.startswith("#") or not text_line:
-            if text_line or (result and result[-1]):
-                result.append(text_line)
+        elif text_line.startswith("#") or (not text_line and result and result[-1]):
+            result.append(text_line)
     return result
 
 
