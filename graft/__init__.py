@@ -1,3 +1,27 @@
-"""Graft: durable structured concurrency. Flows in TOML or Python, run by Trio, kept in LMDB."""
+"""Graft: durable structured concurrency. Flows in TOML or Python, run by Trio, kept in LMDB.
+
+Names for authors of steps are loaded when they are first used, so `import graft` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graft.registry.context import Context as Context
 
 __version__ = "0.1.0"
+
+_HOMES = {"Context": "graft.registry.context"}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
