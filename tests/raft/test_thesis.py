@@ -206,7 +206,7 @@ def test_a_removed_server_does_not_disrupt() -> None:
 
 
 def test_the_leader_goes_on_to_c_new_by_itself() -> None:
-    """4.3: once C_old,new has been committed, "it is now safe for the leader to create a log entry describing C_new"."""
+    """4.3: once C_old,new has been committed, "it is now safe for the leader to create" C_new."""
     c = leading("a", "b", "c", joining=("d",))
     change(c, ev.Change("remove", "b"), ev.Change("add", "d", 1, "executor"))
     c.deliver()
