@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 from graft.plan import Param
+from graft.plan.limits import limit_problems
 from graft.plan.types import convert, infer, is_number, render_type
 from graft_dsl.declarations import MISSING, ParamDecl
 from graft_dsl.diagnostics import At
 from graft_dsl.keys import PARAM
 from graft_dsl.reading import BAD, ValueReader
-from graft_dsl.suggest import a, listed, quoted
+from graft_dsl.suggest import a, quoted
 
 MAX_PATTERN = 1000
 _SIZED = ("list", "table", "record")
@@ -171,23 +172,3 @@ def record(param: ParamDecl, default: str | None) -> Param:
         values=param.values,
         secret=param.secret,
     )
-
-
-def limit_problems(param: Param, value: Any) -> list[str]:
-    """How a value of the param's type breaks its limits; each the end of a sentence about the param."""
-    if value is None:
-        return []
-    found = []
-    if param.values and not any(type(each) is type(value) and each == value for each in param.values):
-        found.append(f"it must be {listed(map(str, param.values))}, not {quoted(value)}")
-    if param.pattern is not None and isinstance(value, str) and not re.search(param.pattern, value):
-        found.append(f"{quoted(value)} does not match the pattern {quoted(param.pattern)}")
-    sized = isinstance(value, (str, list, dict))
-    measure = len(value) if sized else value
-    what = "its length" if sized else "it"
-    if isinstance(measure, (int, float)):
-        if param.min is not None and measure < param.min:
-            found.append(f"{what} must be at least {param.min:g}, and is {measure:g}")
-        if param.max is not None and measure > param.max:
-            found.append(f"{what} must be at most {param.max:g}, and is {measure:g}")
-    return found

@@ -9,8 +9,8 @@ import msgspec
 
 from graft.errors import InvalidParams
 from graft.plan import Param, Plan
+from graft.plan.limits import limit_problems
 from graft.plan.types import convert, render_type
-from graft_dsl.param_reader import limit_problems
 from graft_dsl.suggest import closest, listed, quoted
 
 

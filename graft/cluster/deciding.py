@@ -15,6 +15,7 @@ from graft.engine.records import NONE, Scope
 from graft.errors import ExpressionError
 from graft.expressions import ProgramCache, render
 from graft.plan import Block, ErrorRecord, FailAction, FlowAction, Node, SleepAction, ValueAction
+from graft.plan.limits import limit_problems
 from graft.plan.types import convert, problems
 
 _encode = msgspec.json.Encoder().encode
@@ -108,7 +109,8 @@ class Decider:
         for param in block.params:
             if param.name in given:
                 value = given[param.name]
-                wrong += problems(param.type, value, param.name)
+                bad = problems(param.type, value, param.name)
+                wrong += bad or [f"`{param.name}`: {each}" for each in limit_problems(param, value)]
                 params[param.name] = value
             elif param.default is not None:
                 params[param.name] = convert(param.type, msgspec.json.decode(param.default))

@@ -136,7 +136,7 @@ def union(types: Iterable[Type]) -> Type:
 
 def join(left: Type, right: Type) -> Type:
     """The narrowest type that takes the values of both, `any` when there is none but that."""
-    if left == right:
+    if _same(left, right):
         return left
     if "any" in (left, right):
         return "any"
@@ -149,6 +149,11 @@ def join(left: Type, right: Type) -> Type:
     if head(left) == head(right) and head(left) in ("list", "table"):
         return (left[0], join(left[1], right[1]))
     return _join_heads(left, right)
+
+
+def _same(left: Type, right: Type) -> bool:
+    """Whether two types are one. Trees of enums may be equal and not the same: 1, 1.0 and true are different values."""
+    return bool(left == right) and (isinstance(left, str) or repr(left) == repr(right))
 
 
 def _join_heads(left: Type, right: Type) -> Type:
@@ -179,7 +184,7 @@ def assignable(source: Type, target: Type) -> bool:
 
     True means that it fits, or that it cannot be known (`any`, bare `record`, text where a date is wanted).
     """
-    if source == target or "any" in (source, target):
+    if "any" in (source, target) or _same(source, target):
         return True
     source_head, target_head = head(source), head(target)
     if target_head == "optional":
