@@ -20,12 +20,13 @@ SIZE_UNITS: dict[str, int] = {
 
 MAX_DURATION_MS = 100 * 366 * DURATION_UNITS["d"]  # a century: longer is a mistake, and stays far below 2**63
 
-_PART = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d|w)")
-_NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
+_PART = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|w)")
+_NUMBER = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?\s*")
 _SPELLED = re.compile(
-    r"\s*(\d+(?:\.\d+)?)\s*(millis\w*|msecs?|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)\s*", re.IGNORECASE
+    r"\s*([0-9]+(?:\.[0-9]+)?)\s*(millis\w*|msecs?|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)\s*",
+    re.IGNORECASE,
 )
-_PERCENT = re.compile(r"\s*(\d{1,3})\s*%\s*")
+_PERCENT = re.compile(r"\s*([0-9]{1,3})\s*%\s*")
 
 
 def parse_duration(text: str) -> int:

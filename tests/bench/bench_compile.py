@@ -47,7 +47,8 @@ def conditional(nodes: int) -> str:
     """Every node may be skipped, and joins the two before."""
     text = '[params.x]\ntype = "int"\n[nodes.n0]\nvalue = 1\n[nodes.n1]\nvalue = 1\n'
     for i in range(2, nodes):
-        text += f'[nodes.n{i}]\nwhen = "params.x > {i}"\nvalue = "${{ default(n{i - 1}.out, 0) + default(n{i - 2}.out, 0) }}"\n'
+        value = f"${{ default(n{i - 1}.out, 0) + default(n{i - 2}.out, 0) }}"
+        text += f'[nodes.n{i}]\nwhen = "params.x > {i}"\nvalue = "{value}"\n'
     return text
 
 
