@@ -136,6 +136,8 @@ class PauseRun(Command):
 
 @frozen
 class UnpauseRun(Command):
+    """Let a paused run go on: its queued steps compete again, its deadlines are moved by the time it stood still."""
+
     tag = 9
     run: int
 

@@ -23,7 +23,8 @@ class BlockGraph:
     `successors[i]` holds `(ordinal, edge kind)`, `need_sources[i]` the ordinals
     that node `i` needs; `needs[i]`, `afters[i]`, `catches[i]` count the edges that enter.
     `raced` are the nodes that an `any_succeeded` needs, and what else follows them: to cancel its losers the engine
-    asks for their statuses, so they stay in memory. Edges from the body to a `finally` node are left out: those start when the whole body has ended.
+    asks for their statuses, so they stay in memory. Edges from the body to a `finally` node are left out: those start
+    when the whole body has ended.
     """
 
     block: Block

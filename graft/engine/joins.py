@@ -1,8 +1,8 @@
 """The join rules (R5): what a node does when some of its needs have ended.
 
-A node without needs always runs. A rule sees how many needs there are and how many ended in which way, and answers `"ready"`, a reason to skip, or None
-(not decided yet). A cancelled need counts as `bad` unless it was the loser of an `any_succeeded`, which is neutral
-like a skip.
+A node without needs always runs. A rule sees how many needs there are and how many ended in which way, and answers
+`"ready"`, a reason to skip, or None (not decided yet). A cancelled need counts as `bad` unless it was the loser of an
+`any_succeeded`, which is neutral like a skip.
 """
 
 from __future__ import annotations
