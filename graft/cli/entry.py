@@ -21,10 +21,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, not at exit, where a broken pipe could no longer be handled
         return code
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - outside of every event loop
         from graft.cli.failure import report
 
-        return report(error)
+        return report(error)  # noqa: ASYNC104
 
 
 def _dispatch(args: list[str]) -> int:

@@ -47,7 +47,7 @@ class Ledger:
         """Give a slot back. A member whose account was closed meanwhile has nothing to give back to."""
         used = self._used.get(member)
         if used is not None:
-            assert used[TOTAL] > 0 and used.get(kind, 0) > 0, f"{member} releases a {kind} slot that it never took"
+            assert min(used[TOTAL], used.get(kind, 0)) > 0, f"{member} releases a {kind} slot that it never took"
             used[TOTAL] -= 1
             used[kind] -= 1
 

@@ -80,7 +80,7 @@ def open_store(
     except BaseException as error:
         lock.release(closed_at=None if lock.previous is None else lock.previous.closed_at)
         if isinstance(error, (lmdb.Error, OSError)):
-            raise translate(error, layout.root) from error
+            raise translate(error, layout.root) from error  # noqa: ASYNC104 - no cancellation gets here
         raise
 
 
