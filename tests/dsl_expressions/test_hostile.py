@@ -113,6 +113,12 @@ def test_hostile_text_needs_little_of_the_stack() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, str(len(DEEP) + 1)), done.stderr
 
 
+def test_many_f_strings_are_read_and_too_many_are_not() -> None:
+    text = "[" + "f''," * 26 + "f'{1}', " * 474 + "]"
+    assert parse_expression(text).tree == ("list", *[("const", "")] * 26, *[("format", ("const", 1))] * 474)
+    assert parse_expression("[" + "f''," * 501 + "]").problems[0].code == "GR102"
+
+
 def test_hostile_templates() -> None:
     with bounded():
         for text in (

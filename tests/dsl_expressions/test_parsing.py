@@ -125,7 +125,8 @@ PROBLEMS: dict[str, tuple[str, str, str | None]] = {
     "a) + (b": ("GR101", ")", None),
     "[a)": ("GR101", ")", None),
     "'abc": ("GR101", "'abc", None),
-    "f'{x": ("GR110", "x", None),
+    "f'{x": ("GR110", "{", None),
+    "f'{": ("GR110", "{", None),
     "f'a}'": ("GR101", "}", None),
     "a # why": ("GR101", "#", None),
     "a, b": ("GR101", "a, b", "write [ … ]"),
@@ -181,6 +182,8 @@ PROBLEMS: dict[str, tuple[str, str, str | None]] = {
     "x is not null": ("GR109", "x is not null", "write `!=`"),
     "a & b": ("GR109", "a & b", "`and`"),
     "~a": ("GR109", "~a", "`not` negates"),
+    "f'a' f'b'": ("GR101", "f'a' f'", "`+` joins texts"),
+    "'a'f'b'": ("GR101", "'a'f'", "`+` joins texts"),
     "f'{x!r}'": ("GR111", "!", "write str(x) or json(x)"),
     "f'{x=}'": ("GR111", "x=", None),
     "f'{x:{a}}'": ("GR111", ":{a}", None),
@@ -227,6 +230,18 @@ def test_positions_count_characters_after_text_that_is_not_ascii() -> None:
 def test_positions_inside_of_f_strings_are_exact() -> None:
     text = "f'é{1 + lne(2)} {f\"{'😀'}{_x}\"}'"
     assert [text[each.start : each.end] for each in parse_expression(text).problems] == ["lne", "_x"]
+
+
+@pytest.mark.parametrize("mark", ["\x1e", "\x85", "\u2028", "\x0c", "\x0b", "\r", "\r\n", "\n"])
+def test_positions_behind_marks_that_end_a_line_somewhere_else(mark: str) -> None:
+    text = f"'''é{mark}''' + lne(1) + é.a"
+    assert [text[each.start : each.end] for each in parse_expression(text).problems] == ["lne", "é"]
+
+
+def test_the_place_of_an_operator_covers_its_f_strings() -> None:
+    text = "[f'{x}' + f'{x:>8}', 1]"
+    parsed = parse_expression(text)
+    assert [text[slice(*parsed.span(each))] for each in parsed.tree[1:]] == ["f'{x}' + f'{x:>8}'", "1"]
 
 
 TEMPLATES: dict[str, Any] = {
@@ -283,6 +298,14 @@ def test_a_bare_expression_may_stand_in_braces(text: str) -> None:
     assert parsed.tree == ("compare", x, ((">", const(3)),))
     start, end = parsed.span(parsed.tree)
     assert text[start:end].strip() == "x > 3"
+
+
+@pytest.mark.parametrize("text", ["${ ", "\n${x", " ${lne(1)} "])
+def test_a_wrong_bare_expression_is_told_with_its_place(text: str) -> None:
+    parsed = parse_bare(text)
+    (problem,) = parsed.problems
+    assert parsed.text == text
+    assert text[problem.start : problem.end] in ("${", "lne")
 
 
 def test_a_broken_part_is_null_and_compiles() -> None:

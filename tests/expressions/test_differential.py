@@ -5,6 +5,7 @@ The trees have no formats (an f-string writes values as JSON, not as Python does
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from hypothesis import assume, given, settings
@@ -70,7 +71,9 @@ def test_values_are_those_of_python(tree: Tree, environment: dict[str, Any]) -> 
     expected: str | Exception
     value: str | ExpressionError
     try:
-        expected = as_json(eval(text, python_names(environment)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about `2.5[0]`, which may stand where it is never reached
+            expected = as_json(eval(text, python_names(environment)))
     except Exception as error:
         expected = error
     try:

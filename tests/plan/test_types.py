@@ -344,3 +344,11 @@ def test_durations_and_sizes() -> None:
         5400,
     ]
     assert [parse_size(text) for text in ("512", "1k", "1.5KiB", "2 GB")] == [512, 1000, 1536, 2_000_000_000]
+
+
+def test_enums_tell_numbers_and_bools_apart() -> None:
+    ones, trues = ("enum", (0, 1)), ("enum", (False, True))
+    assert ones == trues, "as Python compares"
+    assert not assignable(ones, trues)
+    assert repr(join(ones, trues)) == repr(("enum", (0, 1, False, True)))
+    assert repr(join(("list", ones), ("list", trues))) == repr(("list", ("enum", (0, 1, False, True))))

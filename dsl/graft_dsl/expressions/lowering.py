@@ -8,6 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable
+from string import ascii_lowercase
 from typing import Any
 
 from graft.expressions.functions import FUNCTIONS
@@ -31,6 +32,7 @@ _RISKY = re.compile(
 )  # Python warns about odd escapes and about `1or 2`: an error here, in every version
 SURROGATE = re.compile("[\ud800-\udfff]")
 _FIXED_NAMES = frozenset({"params", "run", "secrets"})
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")  # as Python counts lines; str.splitlines knows more ends
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _BINARY = {
@@ -146,7 +148,7 @@ class Lowering:
         code = self.text[start:end]
         for index, each in enumerate(fstrings):
             length = each.end - each.start
-            code = code[: each.start - start] + f"_{_digits(index)}".ljust(length) + code[each.end - start :]
+            code = code[: each.start - start] + _placeholder(index, length) + code[each.end - start :]
         return _Source(self.text, code, start, end, fstrings)
 
     def path(self, path: str, start: int) -> Tree:
@@ -445,7 +447,7 @@ class _Source:
         self.lines: list[tuple[int, str]] = []  # offset of a line in `text`, the line
         if "\n" in code or "\r" in code or not code.isascii():
             at = start - 1
-            for line in f"({code})".splitlines(keepends=True) if "\x0c" not in code else [f"({code})"]:
+            for line in _LINE.findall(f"({code})"):
                 self.lines.append((at, line))
                 at += len(line)
 
@@ -467,15 +469,19 @@ class _Source:
     def placeholder(self, name: str, start: int) -> int | None:
         """The index of the f-string that stands at `start`, if `name` is its placeholder."""
         for index, each in enumerate(self.fstrings):
-            if each.start == start and name == f"_{_digits(index)}":
+            if each.start == start and name == _placeholder(index, each.end - each.start):
                 return index
         return None
 
 
-def _digits(number: int) -> str:
-    """`number` in base 36: two digits reach beyond MAX_FSTRINGS, so a placeholder fits into the shortest `f""`."""
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    return digits[number] if number < 36 else digits[number // 36] + digits[number % 36]
+def _placeholder(index: int, length: int) -> str:
+    """The name that stands for an f-string of so many characters, and takes as many itself.
+
+    Two letters reach beyond MAX_FSTRINGS, so it fits into the shortest one: `f""`. It has no digits, which Python might
+    warn about.
+    """
+    letters = ascii_lowercase[index] if index < 26 else ascii_lowercase[index // 26 - 1] + ascii_lowercase[index % 26]
+    return f"_{letters}".ljust(length, "_")
 
 
 def _body(source: _Source) -> ast.expr:

@@ -87,8 +87,6 @@ def parse_bare(text: str, names: Iterable[str] = ()) -> Parsed:
 
 def _moved(parsed: Parsed, text: str, by: int) -> Parsed:
     """`parsed`, read from a part of `text` that begins at `by`."""
-    if not by:
-        return parsed
     problems = tuple(
         Problem(each.code, each.message, each.start + by, each.end + by, each.wanted, each.got, each.suggestion)
         for each in parsed.problems

@@ -20,7 +20,7 @@ MAX_BRACKETS = 80
 MAX_CHAIN = 500
 """Far more than the depth of trees allows, far less than Python's parser takes on a stack of 512 KiB."""
 
-MAX_FSTRINGS = 1000
+MAX_FSTRINGS = 500
 MAX_FSTRING_DEPTH = 5
 
 _TOKEN = re.compile(
@@ -78,7 +78,7 @@ def scan(
     fstrings: list[FString] = []
     opened: list[int] = []
     chains = _Chains()
-    at = start
+    at, before = start, None
     while found := _TOKEN.search(text, at, end):
         at = found.end()
         match found.lastgroup:
@@ -103,14 +103,24 @@ def scan(
             case "comment":
                 raise ScanError("GR101", "an expression has no comments", found.start(), at)
             case "string":
+                _refuse_neighbours(text, found, before)
                 at = _string(text, found, end, fstrings, depth)
         if chains.length > MAX_CHAIN:
             raise ScanError("GR102", f"more than {MAX_CHAIN} operators in a row", found.start(), at)
+        before = (found, at)
     if opened:
         raise ScanError("GR101", f"`{text[opened[-1]]}` is never closed", opened[-1], opened[-1] + 1)
     if stops:
-        raise ScanError("GR110", "this is never closed: a `}` is missing", start, end)
+        raise ScanError("GR110", "this `{` is never closed", start - 1, start)
     return end, fstrings
+
+
+def _refuse_neighbours(text: str, found: re.Match[str], before: tuple[re.Match[str], int] | None) -> None:
+    """Python joins texts that stand side by side. Here an f-string does not take part in that."""
+    if before is None or before[0].lastgroup != "string" or text[before[1] : found.start()].strip():
+        return
+    if any("f" in each["prefix"].lower() for each in (found, before[0])):
+        raise ScanError("GR101", "two texts side by side", before[0].start(), found.end(), "`+` joins texts")
 
 
 class _Chains:
