@@ -6,11 +6,11 @@ and the engine, and none of them is wanted for a list of names.
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
 import click
 
+from graft.cli.guess import closest
 from graft.errors import UsageError
 
 SECTIONS: dict[str, dict[str, str]] = {
@@ -99,7 +99,7 @@ def unknown_command(name: str) -> UsageError:
         return UsageError(f"`graft {name}` is not in this version", hint="`graft --help` lists the commands that are")
     if name.endswith((".toml", ".py")):
         return UsageError(f"there is no command `{name}`", hint=f"did you mean `graft run {name}`?")
-    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+    close = closest(name, COMMANDS)
     guess = ALIASES.get(name) or (close[0] if close else None)
     hint = f"did you mean `graft {guess}`?" if guess else "`graft --help` lists the commands"
     return UsageError(f"there is no command `{name}`", hint=hint)

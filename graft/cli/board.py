@@ -18,7 +18,7 @@ from graft.cli import looks
 from graft.cli.looks import Piece
 
 if TYPE_CHECKING:
-    from graft.cluster.views import EventView, RunView, StepView
+    from graft.cluster.views import EventView, RunView
     from graft.plan import Node, Plan
 
 ACTIVE = frozenset({"running", "cancelling", "backing_off", "waiting", "uncertain"})
@@ -88,17 +88,19 @@ class Board:
         board = cls(view.plan)
         board.root.status, board.root.started_at, board.root.ended_at = view.status, view.started_at, view.ended_at
         board.paused = view.paused or ""
-        board._take(view.steps)
+        board._take(view)
         return board
 
-    def _take(self, steps: Iterable[StepView]) -> None:
-        waiting = deque(steps)
+    def _take(self, view: RunView) -> None:
+        waiting = deque(view.steps)
         while waiting:
             step = waiting.popleft()
             line = self.line(step.path)
             line.started_at, line.ended_at, line.attempt = step.started_at, step.ended_at, step.attempt
             line.total = step.map_total
             reason = step.reason or (looks.error_title(step.error) if step.error is not None else "")
+            if view.paused == "interrupted" and step.status in ("running", "cancelling") and not step.children:
+                line.started_at, reason = None, view.paused
             self._move(line, step.status, reason)
             waiting.extend(step.children)
 
@@ -260,5 +262,5 @@ def _facts(line: Line, now: int) -> Iterable[Piece]:
         yield (looks.duration((line.ended_at or max(now, line.started_at)) - line.started_at), "dim")
     if line.attempt > 1:
         yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
-    if line.reason and line.status not in ("running", "pending", "ready", "queued"):
+    if line.reason and line.status not in ("pending", "ready", "queued"):
         yield (line.reason, looks.style(line.status))

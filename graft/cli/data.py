@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from attrs import evolve
 from click.shell_completion import CompletionItem
 
+from graft.cli.guess import closest
+from graft.cli.looks import FINAL
 from graft.errors import GraftError, UnknownRun, UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +23,12 @@ if TYPE_CHECKING:
     from graft.worker.logs import LogStore
 
 DEFAULT = ".graft"
+INTERRUPTED = "interrupted"  # the engine's own word, too
 LAST = ("last", "-")
 MAX_COMPLETIONS = 50
+
+# Without `/`, which separates a run from a step: `RUN/pick[1]/pack`.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,199}")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,17 +71,51 @@ def open_logs(data: str) -> LogStore:
     return LogStore(Path(data) / LOGS)
 
 
-def find_run(history: Readable, name: str) -> RunView:
-    """The run that `name` names: its id, a prefix that only one id has, or `last` / `-` for the newest.
+def is_held(data: str) -> bool:
+    """Whether a process works on the data directory, as far as can be told from here."""
+    from graft.storage import read_holder
+
+    holder = read_holder(Path(data) / "lock")
+    return holder is not None and holder.closed_at is None and holder.is_alive()
+
+
+def is_over(data: str, history: Readable, run_id: str) -> bool:
+    """Whether nothing more will happen in a run for now: it has ended, or no process works on it."""
+    return not is_held(data) or history.status(run_id) in FINAL
+
+
+R = TypeVar("R", "RunSummary", "RunView")
+
+
+def as_it_is(run: R, held: bool) -> R:
+    """A run that has not ended and that no process works on is interrupted, though nobody was left to record it."""
+    if held or run.paused or run.status in FINAL:
+        return run
+    return evolve(run, paused=INTERRUPTED)
+
+
+def find_run(data: str, history: Readable, name: str) -> RunView:
+    """The run as it is that `name` names: its id, a prefix that only one id has, or `last` / `-` for the newest.
 
     Raises UnknownRun, and UsageError for a prefix that several ids have.
     """
+    held = is_held(data)  # asked first: who lets go of the directory later had recorded everything by then
     if name not in LAST:
         try:
-            return history.run_view(name)
+            return as_it_is(history.run_view(name), held)
         except UnknownRun:
             pass
-    return history.run_view(complete_id(name, history.run_ids()))
+    return as_it_is(history.run_view(complete_id(name, history.run_ids())), held)
+
+
+def check_id(run_id: str) -> str:
+    """`run_id` if it may be the id of a run. Raises UsageError: it must be easy to type and to tell apart."""
+    if run_id in LAST:
+        raise UsageError(f"--id {run_id}: that word means the newest run", hint="choose another id")
+    if not _ID.fullmatch(run_id):
+        hint = "1 to 200 letters, digits and . _ : @ + = , -, the first of them a letter or a digit"
+        raise UsageError(f"--id {run_id!r} cannot be the id of a run", hint=hint)
+    return run_id
 
 
 def complete_id(name: str, newest_first: list[str]) -> str:
@@ -86,7 +127,7 @@ def complete_id(name: str, newest_first: list[str]) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        close = difflib.get_close_matches(name, newest_first, n=1, cutoff=0.7)
+        close = closest(name, newest_first, cutoff=0.7)
         hint = f"did you mean {close[0]}?" if close else "`graft runs` lists the runs; `last` is the newest"
         raise UnknownRun(f"there is no run {name}", hint=hint)
     shown = ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
@@ -104,7 +145,7 @@ def find_step(view: RunView, name: str) -> str:
     if len(named) == 1:
         return named[0]
     paths = [step.path for step in steps if "[" in name or "[" not in step.path]
-    close = named[:3] or difflib.get_close_matches(name, paths, n=3, cutoff=0.6)
+    close = named[:3] or closest(name, paths, most=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"`graft show {view.run_id}` lists them"
     raise UsageError(f"run {view.run_id} has no step {name}", hint=hint)
 

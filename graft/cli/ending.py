@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from graft.worker.logs import LogStore
 
 MAX_ERRORS = 5
+MAX_WAITS = 8
 TAIL_LINES = 10
 
 
@@ -30,6 +32,9 @@ def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "
     paint = Paint.of(sys.stderr)
     bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
     note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr)), paint))
+    if code in (exits.WAITING, exits.UNCERTAIN):
+        for line in waits(view):
+            note(looks.paint_line(line, paint))
     for error in failures(view)[:MAX_ERRORS]:
         note()
         said = tail(logs, view, error)
@@ -53,16 +58,17 @@ def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "
 
 
 def headline(view: RunView, *, unicode: bool) -> list[Piece]:
+    status, look = looks.state(view.status, view.paused)
+    if view.waiting is not None and status == "running":
+        status, look = "waits", "waiting"
     pieces: list[Piece] = [
-        (looks.symbol(view.status, unicode=unicode) + " ", looks.style(view.status)),
+        (looks.symbol(look, unicode=unicode) + " ", looks.style(look)),
         (view.name, "bold"),
-        (f" {looks.words(view.status)}", looks.style(view.status)),
+        (f" {looks.words(status)}", looks.style(look)),
     ]
     if view.ended_at is not None:
         pieces.append((f" in {looks.duration(view.ended_at - view.started_at)}", ""))
     pieces.append((f"  {view.run_id}", "dim"))
-    if view.paused:
-        pieces.append((f"  paused: {view.paused}", "yellow"))
     return pieces
 
 
@@ -107,6 +113,14 @@ def next_commands(view: RunView, code: int, data_flag: str) -> list[tuple[str, s
     return []
 
 
-def waiting_steps(view: RunView) -> list[tuple[str, str]]:
-    """(path, reason) of the steps that wait."""
-    return [(step.path, step.reason) for step in every_step(view.steps) if step.status in ("waiting", "uncertain")]
+def waits(view: RunView) -> Iterator[list[Piece]]:
+    """The steps that wait, and why; where the run itself is held, the reason for that."""
+    if view.paused and view.reason:
+        yield [("  " + plain_text(view.reason), "")]
+    steps = [step for step in every_step(view.steps) if step.status in ("waiting", "uncertain")]
+    for step in steps[:MAX_WAITS]:
+        yield [("  ", ""), (step.path, "bold"), (f"  {step.reason}", "yellow")]
+        if step.error is not None:
+            yield [("    " + looks.error_title(step.error), "red")]
+    if len(steps) > MAX_WAITS:
+        yield [(f"  … {len(steps) - MAX_WAITS} more", "dim")]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from graft.cli import exits
-from graft.cli.terminal import Paint, plain_text
+from graft.cli.terminal import Paint, let_go_of_broken_pipes, plain_text
 from graft.errors import GraftError, InvalidFlow
 
 if TYPE_CHECKING:
@@ -133,12 +133,7 @@ def _crash_file(text: str) -> str | None:
 
 
 def _quiet_pipe() -> int:
-    """Let the interpreter's last flush go nowhere, so that it does not complain about the pipe either."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except (OSError, ValueError, AttributeError):
-            continue
+    let_go_of_broken_pipes()
     return exits.SUCCEEDED
 
 

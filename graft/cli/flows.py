@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.cli.guess import closest
 from graft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def compile_flow(target: str, *, resolve_python: bool = True) -> Compiled:
 
         resolver = Resolver(path.parent)
     try:
-        return graft_dsl.compile_file(path, python=resolver)
+        with redirect_stdout(sys.stderr):  # what the user's modules print when imported is no output of the command
+            return graft_dsl.compile_file(path, python=resolver)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -75,7 +78,7 @@ def _others(directory: Path, name: str = DEFAULT_NAME) -> str:
         names = sorted(each.name for each in directory.glob("*.toml"))
     except OSError:
         names = []
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or names[:1]
+    close = closest(name, names, cutoff=0.5) or names[:1]
     if not close:
         return "`graft new NAME` makes a flow"
     return f"did you mean {directory / close[0]}?"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
@@ -15,7 +16,8 @@ from graft.cli.interrupts import Interrupts
 from graft.cli.looks import Piece
 from graft.cli.plain import PlainLines
 from graft.cli.records import event_record
-from graft.cli.terminal import Paint, is_terminal, note, out_json, speaks_unicode
+from graft.cli.terminal import Paint, is_terminal, let_go_of_broken_pipes, note, out_json, speaks_unicode
+from graft.errors import RunConflict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,6 +31,16 @@ IDLE_SECONDS = 0.1  # how long nothing may be active before the run counts as on
 
 class Screen(Protocol):
     """What shows a run while it goes on."""
+
+    def event(self, event: EventView, line: Line) -> None: ...
+
+    def draw(self) -> None: ...
+
+    def say(self, pieces: list[Piece]) -> None: ...
+
+
+class NoScreen:
+    """For a run whose reader went away: it goes on, unseen."""
 
     def event(self, event: EventView, line: Line) -> None: ...
 
@@ -144,23 +156,34 @@ class _Follower:
         watch = cast("AsyncGenerator[EventView, None]", self._engine.watch(self._run_id, after))
         async with aclosing(watch) as events:
             async for event in events:
-                self._changed = True
-                line = self._board.apply(event)
-                if line.is_map and line.total is None:
-                    line.total = self._engine.map_total(self._run_id, line.path)
-                self._screen.event(event, line)
+                self._take(event)
         self._over.cancel()
+
+    def _take(self, event: EventView) -> None:
+        self._changed = True
+        line = self._board.apply(event)
+        if line.is_map and line.total is None:
+            line.total = self._engine.map_total(self._run_id, line.path)
+        self._show(lambda screen: screen.event(event, line))
+
+    def _show(self, what: Callable[[Screen], None]) -> None:
+        try:
+            what(self._screen)
+        except BrokenPipeError:
+            let_go_of_broken_pipes()
+            self._screen = NoScreen()
 
     async def _cancel_when_wanted(self) -> None:
         await self._cancel_wanted.wait()
         text = "cancelling (Ctrl-C again stops now, to be resumed): what runs is stopped, `finally` runs"
-        self._screen.say([(text, "yellow")])
-        await self._engine.cancel(self._run_id)
+        self._show(lambda screen: screen.say([(text, "yellow")]))
+        with suppress(RunConflict):  # it ended in this very moment
+            await self._engine.cancel(self._run_id)
 
     async def _refresh(self) -> None:
         idle_since: float | None = None
         while True:
-            self._screen.draw()
+            self._show(lambda screen: screen.draw())
             await trio.sleep(FRAME_SECONDS)
             if self._changed or not self._only_waits():
                 self._changed, idle_since = False, None

@@ -58,6 +58,11 @@ def words(status: str) -> str:
     return status.replace("_", " ")
 
 
+def state(status: str, paused: str) -> tuple[str, str]:
+    """What a run is called, and the status whose look it has: one that is held does not look as if it ran."""
+    return (paused, "waiting") if paused and status not in FINAL else (status, status)
+
+
 def paint_line(pieces: Iterable[Piece], paint: Paint) -> str:
     return "".join(paint(text, *style.split()) if style else text for text, style in pieces)
 

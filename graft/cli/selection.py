@@ -7,13 +7,13 @@ flow itself, not one inside a group or a sub-flow: those run as a whole.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import frozen
 
+from graft.cli.guess import closest
 from graft.errors import UsageError
 from graft.plan import Block, Node, Plan
 
@@ -101,7 +101,7 @@ def _check_name(block: Block, name: str) -> None:
         return
     if "/" in name or "[" in name:
         raise UsageError(f"{name} is inside another node", hint="name a node of the flow itself; it runs as a whole")
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = closest(name, names, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names[:8])}"
     raise UsageError(f"the flow {block.name} has no node {name}", hint=hint)
 

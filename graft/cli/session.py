@@ -9,7 +9,7 @@ from graft.cli.ending import print_ending
 from graft.cli.following import follow
 from graft.cli.interrupts import Interrupts
 from graft.cli.records import result_record
-from graft.cli.terminal import note, out_json
+from graft.cli.terminal import flush, let_go_of_broken_pipes, note, out_json
 from graft.worker.logs import LogStore
 
 if TYPE_CHECKING:
@@ -33,12 +33,16 @@ async def attend(
     """
     after = 0 if fresh else last_event(engine, run_id)
     final, code = await follow(engine, engine.run_view(run_id), after, interrupts, as_json=as_json, wait=wait)
-    if as_json:
-        out_json(result_record(final, code))
-    elif code == exits.INTERRUPTED:
-        note(f"stopped; `graft resume {final.run_id}{data_flag}` goes on" if kept else "stopped")
-    else:
-        print_ending(final, code, LogStore(engine.log_directory), data_flag=data_flag, kept=kept)
+    try:
+        if as_json:
+            out_json(result_record(final, code))
+        elif code == exits.INTERRUPTED:
+            note(f"stopped; `graft resume {final.run_id}{data_flag}` goes on" if kept else "stopped")
+        else:
+            print_ending(final, code, LogStore(engine.log_directory), data_flag=data_flag, kept=kept)
+        flush()
+    except BrokenPipeError:  # how the run ended counts, not whether somebody read it
+        let_go_of_broken_pipes()
     return code
 
 

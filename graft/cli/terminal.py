@@ -86,6 +86,25 @@ def clip(text: str, columns: int) -> str:
     return text if len(text) <= columns else text[: max(0, columns - 1)] + "…"
 
 
+def let_go_of_broken_pipes() -> None:
+    """Send what goes to a stream that nobody reads any more to nowhere, the last flush at the exit included."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):
+            continue
+
+
+def flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def out(text: str = "") -> None:
     """One line (or more) of a command's result."""
     if sys.stdout is not None:

@@ -173,6 +173,44 @@ def test_ctrl_c_twice_while_a_step_blocks_the_loop(write: Any, tmp_path: Path) -
         assert "stopped; `graft resume mine` goes on" in program.err
 
 
+def test_a_run_whose_reader_went_away_goes_on(write: Any, tmp_path: Path) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "seen"
+        [nodes.a]
+        run = "while [ ! -e go ]; do sleep 0.02; done"
+        [nodes.b]
+        needs = ["a"]
+        run = "touch done; exit 1"
+        [finally.c]
+        value = 1
+        """,
+    )
+    with Program("run", "flow.toml", "--json", cwd=tmp_path) as program:
+        program.stop_reading()
+        write("go", "")
+        assert program.end() == 1
+        assert program.err == ""
+    assert (tmp_path / "done").exists()
+
+
+def test_a_run_that_was_killed_is_shown_as_interrupted(write: Any, tmp_path: Path) -> None:
+    write("flow.toml", STEPS)
+    with Program("run", "flow.toml", "--id", "mine", cwd=tmp_path) as program:
+        program.see("long")
+        assert "● running" in graft_process("runs", cwd=tmp_path)[1]
+        program.send(signal.SIGKILL)
+        program.end()
+    assert "◌ interrupted" in graft_process("runs", cwd=tmp_path)[1]
+    shown = graft_process("show", cwd=tmp_path)[1]
+    assert shown.startswith("◌ shop interrupted  mine\n")
+    assert "  ● long     interrupted\n" in shown
+    code, out, _ = graft_process("events", "-f", "--json", cwd=tmp_path)  # nobody will add an event: it ends
+    assert (code, json.loads(out.splitlines()[-1])["path"]) == (0, "long")
+
+
 def test_a_reader_that_had_enough_is_no_error(write: Any, tmp_path: Path) -> None:
     write("flow.toml", 'graft = 1\nname = "many"\n[nodes.a]\nfor_each = "${ range(300) }"\nvalue = 1\n')
     assert graft_process("run", "flow.toml", cwd=tmp_path)[0] == 0

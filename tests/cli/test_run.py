@@ -254,7 +254,15 @@ def test_parked_steps_end_the_wait(graft: Graft, write: Any) -> None:
     )
     ended = graft("run", "flow.toml", "--id", "mine")
     assert ended.code == 3
-    assert "graft retry mine" in ended.err
+    assert steady(ended.err[ended.err.index("◌ parked") :]) == golden("""
+        ◌ parked waits  mine
+          a  gave up after 2 attempts: exit.1
+            exit.1: the command exited with 1
+
+          graft show mine    what it waits for
+          graft retry mine   try again what is parked
+          graft resume mine  wait on
+    """)
     write("ok", "")
     planned = graft("retry", "mine", "--plan")
     assert planned.err == "retry mine (parked): a new budget for a\n"
@@ -272,6 +280,23 @@ def test_a_deadline_is_exit_code_5(graft: Graft, write: Any) -> None:
     ended = graft("run", "flow.toml")
     assert ended.code == 5
     assert "✗ late timed out" in ended.err
+
+
+@pytest.mark.parametrize("run_id", ["last", "-", "", "a/b", "a b", "-a", "x" * 201, "a\n"])
+def test_ids_that_cannot_be(graft: Graft, shop: Path, run_id: str) -> None:
+    ended = graft("run", "flow.toml", "--order", "7", f"--id={run_id}")
+    assert ended.code == 2
+    assert ended.err.startswith("error: --id ")
+    assert not (shop / ".graft").exists()
+
+
+def test_what_user_code_prints_is_no_output(graft: Graft, write: Any) -> None:
+    write("flow.toml", 'graft = 1\nname = "loud"\n[nodes.a]\npython = "loud:step"\n[outputs]\nx = "${ a.out }"\n')
+    write("loud.py", 'print("imported")\ndef step() -> int:\n    print("called")\n    return 1\n')
+    ended = graft("run", "flow.toml")
+    assert (ended.code, json.loads(ended.out)) == (0, {"x": 1})
+    assert ended.err.startswith("imported\n")
+    assert graft("logs", "last", "a").out == "called\n"
 
 
 @pytest.mark.parametrize("option", ["--detach", "--ui"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graft.cli import looks
-from graft.cli.data import data_option, find_run, open_runs, run_argument
+from graft.cli.data import data_option, find_run, is_over, open_runs, run_argument
 from graft.cli.records import event_record
 from graft.cli.terminal import Paint, out, out_json
 
@@ -32,10 +32,10 @@ def command(run: str | None, follow: bool, after: int, as_json: bool, data: str)
     """
     paint = Paint.of(sys.stdout)
     with open_runs(data) as history:
-        run_id = find_run(history, run or "last").run_id
+        run_id = find_run(data, history, run or "last").run_id
         while True:
-            # The status is read before the events: what was written before it became final is then among them.
-            ended = history.status(run_id) in looks.FINAL if follow else True
+            # Asked before the events are read: all that was written until then is among them.
+            ended = not follow or is_over(data, history, run_id)
             for event in history.events(run_id, after):
                 after = event.seq
                 if as_json:

@@ -66,7 +66,7 @@ def _explain_code(code: str) -> None:
 def _explain_run(run: str, step: str | None, data: str) -> None:
     paint = Paint.of(sys.stdout)
     with open_runs(data) as history:
-        view = find_run(history, run)
+        view = find_run(data, history, run)
         if step is None:
             lines = list(run_reasons(view))
         else:

@@ -46,7 +46,7 @@ def _subject(flow: str | None, run: str | None, data: str) -> tuple[Plan, dict[s
             raise UsageError("which flow?", hint="graft graph FLOW, or graft graph --run RUN")
         return compile_flow(flow, resolve_python=False).plan, None
     with open_runs(data) as history:
-        view = find_run(history, run)
+        view = find_run(data, history, run)
     statuses = {step.path: step.status for step in every_step(view.steps)}
     return (view.plan if flow is None else compile_flow(flow, resolve_python=False).plan), statuses
 

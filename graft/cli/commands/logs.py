@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graft.cli import looks
-from graft.cli.data import data_option, find_run, find_step, open_logs, open_runs, run_argument
+from graft.cli.data import data_option, find_run, find_step, is_over, open_logs, open_runs, run_argument
 from graft.cli.records import every_step, log_record
 from graft.cli.terminal import Paint, note, out_json
 
@@ -39,11 +38,11 @@ def command(
     means every step inside.
     """
     with open_runs(data) as history:
-        view = find_run(history, run or "last")
+        view = find_run(data, history, run or "last")
         paths = None if step is None else _paths(view, find_step(view, step))
         _raise_file_limit()
         logs = open_logs(data)
-        lines = _followed(history, logs, view, paths) if follow else _written(logs, view.run_id, paths)
+        lines = _followed(data, history, logs, view, paths) if follow else _written(logs, view.run_id, paths)
         chosen = (line for line in lines if attempt is None or line.attempt == attempt)
         if as_json:
             for line in chosen:
@@ -68,11 +67,13 @@ def _written(logs: LogStore, run_id: str, paths: list[str] | None) -> Iterator[L
     return (line for line in logs.read(run_id) if wanted is None or line.path in wanted)
 
 
-def _followed(history: Readable, logs: LogStore, view: RunView, paths: list[str] | None) -> Iterator[LogLine]:
+def _followed(
+    data: str, history: Readable, logs: LogStore, view: RunView, paths: list[str] | None
+) -> Iterator[LogLine]:
     wanted = None if paths is None else frozenset(paths)
     follower = logs.follow(view.run_id, paths[0] if paths is not None and len(paths) == 1 else None)
     while True:
-        ended = history.status(view.run_id) in looks.FINAL  # asked before the last look, so nothing is missed
+        ended = is_over(data, history, view.run_id)  # asked before the last look, so nothing is missed
         lines = follower.poll()
         yield from (line for line in lines if wanted is None or line.path in wanted)
         sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graft.cli import exits, looks
-from graft.cli.data import data_flag, data_option
+from graft.cli.data import check_id, data_flag, data_option
 from graft.cli.flags import Flags, given, read_params_file
 from graft.cli.interrupts import Interrupts
 from graft.cli.runcommand import COMPILED, FLAGS, INTERRUPTS, RunCommand
@@ -60,6 +60,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     flags: Flags = ctx.meta[FLAGS]
     if options["ephemeral"] and (options["from_node"] or options["only"]):
         raise UsageError("--ephemeral has no earlier run, which --from and --only need")
+    if options["run_id"] is not None:
+        check_id(options["run_id"])
     params = _params(ctx, compiled, flags, options["params_file"])
     for warning in compiled.warnings:
         from graft_dsl import render

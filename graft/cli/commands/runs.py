@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graft.cli import looks
-from graft.cli.data import data_option, open_runs
+from graft.cli.data import as_it_is, data_option, is_held, open_runs
 from graft.cli.looks import Piece
 from graft.cli.records import summary_record
 from graft.cli.table import table
@@ -37,7 +37,8 @@ def command(where: str | None, limit: int, everything: bool, as_json: bool, data
     most = None if everything else limit
     now = int(time.time() * 1000)
     with open_runs(data) as history:
-        found = history.runs(most if wanted is None else None)
+        held = is_held(data)
+        found = [as_it_is(each, held) for each in history.runs(most if wanted is None else None)]
     if wanted is not None:
         found = [each for each in found if wanted(each, now)][:most]
     if as_json:
@@ -56,8 +57,7 @@ def command(where: str | None, limit: int, everything: bool, as_json: bool, data
 
 
 def row(summary: RunSummary, now: int, *, unicode: bool) -> list[Piece]:
-    status = summary.paused if summary.paused and summary.status not in looks.FINAL else summary.status
-    look = "waiting" if status != summary.status else status
+    status, look = looks.state(summary.status, summary.paused)
     return [
         (summary.run_id, ""),
         (summary.name, ""),

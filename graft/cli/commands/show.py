@@ -34,7 +34,7 @@ def command(run: str | None, everything: bool, as_json: bool, data: str) -> None
     RUN is an id, the beginning of one, or `last`.
     """
     with open_runs(data) as history:
-        view = find_run(history, run or "last")
+        view = find_run(data, history, run or "last")
     if as_json:
         out_json(run_record(view))
         for record in step_records(view):
