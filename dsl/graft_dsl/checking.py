@@ -21,6 +21,7 @@ from graft_dsl.expression_types import Typing
 from graft_dsl.linking import item_names, reader
 from graft_dsl.reach import mark
 from graft_dsl.suggest import a, listed, quoted
+from graft_dsl.units import render_duration
 
 FILE: Any = ("record", (("path", "string"), ("size", "int"), ("sha256", "string")))
 OUTPUT_TYPES: dict[str, Any] = {
@@ -69,7 +70,18 @@ class _Checker:
         out = check_kind(self, block, node) if check_kind is not None else "any"
         if "returns" in keys:
             out = self.returns(node, out)
+        if "retry" in keys:
+            self.retry(node, keys["retry"])
         node.out = out if items is None else self.mapped(node, items, out)
+
+    def retry(self, node: NodeDecl, retry: dict[str, Any]) -> None:
+        first, longest = retry.get("initial"), retry.get("max")
+        if first is not None and longest is not None and longest < first and "retry" in node.written:
+            self.flow.report.error(
+                "GR014",
+                f"the longest delay, {render_duration(longest)}, is shorter than the first, {render_duration(first)}",
+                (*node.at, "retry", "max"),
+            )
 
     def mapped(self, node: NodeDecl, items: Any, out: Any) -> Any:
         """The type of a map's result: an item that `tolerate` let fail is null."""

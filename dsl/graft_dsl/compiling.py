@@ -132,6 +132,15 @@ def _read(path: Path, name: str) -> tuple[TomlSource, Report]:
     return source, Report(source)
 
 
+def analyse(flow: FlowDecl, python: SignatureResolver | None) -> None:
+    """Link and check one flow, whose included flows have been; problems go to its report. Both front ends end here."""
+    acyclic = link(flow)
+    check_flow(flow, python)
+    if acyclic:
+        for block in flow.blocks():
+            report_unreachable(flow, block)
+
+
 @define(eq=False)
 class _Compiler:
     python: SignatureResolver | None
@@ -162,11 +171,7 @@ class _Compiler:
         flow = read_flow(document, source, report, base, stem)
         for node in _flow_nodes(flow):
             node.flow = self.included(flow, node)
-        acyclic = link(flow)
-        check_flow(flow, self.python)
-        if acyclic:
-            for block in flow.blocks():
-                report_unreachable(flow, block)
+        analyse(flow, self.python)
         self.done.append(flow)
         return flow
 

@@ -30,9 +30,12 @@ ERROR: Any = (
         ("cause", ("list", "record")),
     ),
 )
-STATUS: Any = ("enum", ("succeeded", "failed", "skipped", "cancelled", "timed_out"))
+STATUS: Any = ("enum", ("succeeded", "failed", "skipped", "cancelled", "timed_out", "pending"))
+"""`pending`: seen from a `finally`, a node that was never started."""
+RUN_STATUS: Any = ("enum", ("succeeded", "failed", "cancelled", "timed_out", "running"))
+"""`running`: seen from the `finally` of a group."""
 RUN: Any = ("record", (("id", "string"), ("name", "string"), ("started_at", "datetime")))
-RUN_IN_FINALLY: Any = ("record", (*RUN[1], ("status", STATUS), ("error", ("optional", ERROR))))
+RUN_IN_FINALLY: Any = ("record", (*RUN[1], ("status", RUN_STATUS), ("error", ("optional", ERROR))))
 TEXT_HEADS = frozenset({"string", "int", "float", "bool", "date", "datetime", "duration", "bytes", "enum", "any"})
 SECRET_KEYS = frozenset({"env", "stdin", "http.headers", "http.bearer", "headers", "bearer"})
 """Where a secret may go (R16)."""
