@@ -55,14 +55,12 @@ class Desk:
         self.admin: dict[int, Callable[[str], None]] = {}
 
     def busy(self) -> str:
-        """What has not been answered, for people; empty when all has."""
-        waiting = (
-            ("proposals", self._proposed),
-            ("writes", self._writes),
-            ("reads", self._reads),
-            ("admin", self.admin),
-        )
-        return ", ".join(f"{len(found)} {name}" for name, found in waiting if found)
+        """What has not been answered, for people; empty when all has. A write that a later leader cut off is found out
+        when another entry takes its place: it does not count before."""
+        last = self.member.watch.last
+        writes = [index for index in self._writes if index <= last]
+        waiting = {"proposals": self._proposed, "writes": writes, "reads": self._reads, "requests": self.admin}
+        return ", ".join(f"{len(found)} {name}" for name, found in waiting.items() if found)
 
     def number(self) -> int:
         self._next += 1

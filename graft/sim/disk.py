@@ -124,14 +124,14 @@ class Image:
             self.staged_bytes += data
         return len(self.staged_bytes)
 
-    def install(self, meta: SnapshotMeta, hard_state: HardState) -> None:
-        """Switch to the staged snapshot, which is all there."""
+    def install(self, meta: SnapshotMeta, hard_state: HardState, keep_log: bool) -> None:
+        """Switch to the staged snapshot, which is all there. `keep_log`: what stands behind it stays."""
         assert self.staged is not None, "a switch to a snapshot that is not there"
         assert (self.staged.id, len(self.staged_bytes)) == (meta.id, meta.size), "a switch to half a snapshot"
         self.state = StateImage(self.staged_bytes)
-        self.applied = meta.index
-        self.first, self.entries = meta.index + 1, []
-        self._keep_damage(0, 0)
+        self.entries = [entry for entry in self.entries if entry.index > meta.index] if keep_log else []
+        self.applied, self.first = meta.index, meta.index + 1
+        self._keep_damage(self.first, self.last + 1)
         self.hard_state = hard_state
         self.staged, self.staged_bytes = None, b""
 

@@ -161,7 +161,9 @@ def draw(seed: int) -> Plan:
     plan = Plan(
         seed=seed,
         election_seconds=election,
-        heartbeat_seconds=election / 5,
+        heartbeat_seconds=election / dice.choice((5, 5, 2)),
+        pre_vote=not dice.chance(80),
+        check_quorum=lease or not dice.chance(80),
         patience_us=int(election * 3_000_000),
         voters=dice.choice((3, 3, 3, 5, 5, 4, 7)),
         learners=int(dice.chance(200)),

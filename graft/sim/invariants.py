@@ -18,7 +18,7 @@ S10  `Watch.leaves`: a granted vote is synced, and is the only one of its term
 S11  `Watch.leaves`: an append acknowledged up to i is synced up to i
 S12  `Watch.persist`: a leader begins one configuration at a time, after a commit of its term
 S13  `Ledger.saw_start`: an identity whose disk was lost does not come back
-S14  `Watch.switch`: a snapshot brings its membership; one at or below the commit index is not installed
+S14  `Watch.switch`: a snapshot brings its membership; one below the commit index takes nothing from the log
 S15  `Watch.persist`: what is committed, and what agrees, is not truncated
 S16  `Ledger.saw_read`: a read holds every write that was acknowledged before it began
 ==== ==============================================================================================================
@@ -265,7 +265,7 @@ class Watch:
         # A torn entry that was committed without this member counts for nothing any more, whatever it says of it.
         if index > image.last or image.torn_in(len(self.ledger.committed), index):
             raise Violation("S11", f"{self.who} acknowledges {index} before it is synced (it is up to {image.last})")
-        if term == self.term and image.stored_term(index) != self.term_at(index):
+        if term == self.term and image.stored_term(index) != (self.term_at(index) or image.stored_term(index)):
             raise Violation("S11", f"{self.who} acknowledges {index} while its disk holds another entry there")
 
     def _grants(self, candidate: str, term: int, image: Image) -> None:
@@ -344,14 +344,21 @@ class Watch:
     def switch(self, effect: SwitchToSnapshot) -> None:
         """The core orders the switch to a snapshot: its log is empty from now on."""
         meta, hard = effect.meta, effect.hard_state
-        if meta.index <= self.commit:
-            raise Violation("S14", f"{self.who} installs a snapshot at {meta.index}, it has committed {self.commit}")
-        if hard.configurations[-1] != (meta.configuration_index, meta.configuration):
+        if meta.index <= self.applied:
+            raise Violation("S14", f"{self.who} installs a snapshot at {meta.index}, it has applied {self.applied}")
+        if meta.index <= self.commit and not effect.keep_log:
+            raise Violation("S14", f"{self.who} drops its log for a snapshot at {meta.index}, committed: {self.commit}")
+        in_force = [pair for pair in hard.configurations if pair[0] <= meta.index]
+        if in_force[-1:] != [(meta.configuration_index, meta.configuration)]:
             raise Violation("S14", f"{self.who} installs {meta.id} and keeps the membership {hard.configurations}")
+        if not effect.keep_log and len(hard.configurations) > 1:
+            raise Violation("S14", f"{self.who} installs {meta.id} and keeps older memberships too")
         if meta.index >= len(self.ledger.committed) or self.ledger.committed[meta.index] != meta.term:
             raise Violation("S5", f"{self.who} installs {meta.id} of term {meta.term}, which was not committed so")
-        self.first, self.before, self.terms = meta.index + 1, meta.term, []
-        self.commit = self.purged = meta.index
+        self.terms = self.terms[meta.index + 1 - self.first :] if effect.keep_log else []
+        self.first, self.before, self.purged = meta.index + 1, meta.term, meta.index
+        if meta.index > self.commit:
+            self.commit = meta.index
         self._hard_state(hard)
 
     def marks(self, purged: int, applied: int, commit: int, last: int) -> None:

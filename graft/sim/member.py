@@ -166,7 +166,9 @@ class Member:
         return resume
 
     def _catch_up(self) -> None:
-        waiting, self._backlog = self._backlog, deque()
+        """What came meanwhile came by many sockets: who knows which is read first."""
+        waiting, self._backlog = list(self._backlog), deque()
+        self.dice.shuffle(waiting)
         for call, arguments in waiting:
             self.later(0, call, *arguments)
 
@@ -249,12 +251,13 @@ class Member:
             effects = self.raft.handle(event, self.clock.seconds(self.heap.now_us))
         except Exception as error:
             raise Violation("crash", f"{self.identity} raised on {event}\n{traceback.format_exc()}") from error
-        led = self.leading
-        if led:  # by the configuration that it had, before it orders another
-            self._check(led=True)
+        # Still in the term that it led: what it commits it commits by counting, by the configuration that it had.
+        counted = self.leading and self._state.term == self.watch.term
+        if counted:
+            self._check(counted=True)
         self._execute(effects)
         if self.alive:
-            self._check(led=led)
+            self._check(counted=counted)
             self.writer.kick()
             self._arm()
 
@@ -272,12 +275,12 @@ class Member:
             if not self.alive:
                 return
 
-    def _check(self, *, led: bool) -> None:
-        """Look at the core's marks. `led`: it led before this call, so it was it that committed, by counting."""
+    def _check(self, *, counted: bool) -> None:
+        """Look at the core's marks."""
         state, watch = self._state, self.watch
         commit = state.commit
         if commit != watch.commit:
-            watch.committed(commit, by_counting=led or self.leading)
+            watch.committed(commit, by_counting=counted or self.leading)
         watch.marks(state.log.first - 1, state.applied, commit, state.log.last)
 
     def _arm(self) -> None:
@@ -307,6 +310,10 @@ class Member:
     # -- effects: writing and sending ------------------------------------------------------------------------------
 
     def _persist(self, effect: fx.Persist) -> None:
+        if effect.truncate_from is not None:
+            self.fired["reached.truncation"] += 1
+            if effect.truncate_from > self.image.last or self.writer.turn is not None:
+                self.fired["reached.truncation_unsynced"] += 1
         self.watch.persist(effect)
         self.writer.order(effect)
 

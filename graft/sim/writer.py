@@ -174,7 +174,7 @@ class Writer:
         if isinstance(last, fx.WriteChunk):
             image.stage(last.meta, last.offset, last.data)
         elif isinstance(last, fx.SwitchToSnapshot):
-            image.install(last.meta, last.hard_state)
+            image.install(last.meta, last.hard_state, last.keep_log)
         else:
             persists = [write for write in turn.writes if isinstance(write, fx.Persist)]
             image.commit(fx.merge(persists) if persists else None, turn.applied, turn.commands)
