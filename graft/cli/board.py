@@ -42,6 +42,7 @@ class Line:
     attempt: int = 0
     started_at: int | None = None
     ended_at: int | None = None
+    contained: bool = False  # its failure was caught
     total: int | None = None  # items of a map, once known
     children: dict[str, Line] = field(factory=dict)
     active: dict[str, Line] = field(factory=dict)
@@ -110,9 +111,12 @@ class Board:
         status = STATUS_OF_EVENT.get(event.what, event.what)
         if event.path == "" and event.what in ("paused", "resumed"):
             self.paused = event.reason if event.what == "paused" else ""
+        if event.what == "caught":
+            line.contained, line.reason = True, f"{line.reason}, caught {event.reason}".lstrip(", ")
         if event.attempt:
             line.attempt = event.attempt
         if status in looks.STATUSES:
+            line.contained = False
             if status == "running" and line.started_at is None:
                 line.started_at = event.at
                 self._open(line)
@@ -233,10 +237,11 @@ def row_pieces(row: Row, now: int, column: int, *, unicode: bool = True) -> list
         return [(indent + ("… " if unicode else "... "), "dim"), *looks.counted(row.more)]
     line = row.line
     label = label_of(line)
+    color = "yellow" if line.contained else looks.style(line.status)
     bold = "bold" if line.status in ACTIVE else ""
     pieces: list[Piece] = [
         (indent, ""),
-        (looks.symbol(line.status, unicode=unicode), looks.style(line.status)),
+        (looks.symbol(line.status, unicode=unicode), color),
         (" ", ""),
         (label, "dim" if line.status in ("pending", "ready", "queued", "skipped") else bold),
     ]
@@ -263,4 +268,4 @@ def _facts(line: Line, now: int) -> Iterable[Piece]:
     if line.attempt > 1:
         yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
     if line.reason and line.status not in ("pending", "ready", "queued"):
-        yield (line.reason, looks.style(line.status))
+        yield (line.reason, "yellow" if line.contained else looks.style(line.status))

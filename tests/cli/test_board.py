@@ -66,6 +66,13 @@ def test_failures_and_retries_say_why() -> None:
     ]
 
 
+def test_a_failure_that_was_caught_is_no_alarm() -> None:
+    board = board_after(("fetch", "running"), ("fetch", "failed", "exit.1"), ("fetch", "caught", "by pick"))
+    pieces = row_pieces(board.rows(10)[0], START + 10_000, 12)
+    assert "".join(piece for piece, _ in pieces) == "✗ fetch     100ms  exit.1, caught by pick"
+    assert {style for _, style in pieces} == {"", "yellow", "dim"}
+
+
 def test_a_second_attempt_is_counted() -> None:
     board = board_after(("fetch", "running", "", 2))
     assert text(board.rows(10))[0] == "● fetch     9.9s  attempt 2"
