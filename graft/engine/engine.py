@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from graft.engine import reopen, scopes, steps
+from graft.engine import pausing, reopen, scopes, steps
 from graft.engine.commands import (
     AttemptSettled,
     CancelRun,
@@ -29,10 +29,10 @@ from graft.engine.commands import (
     TimersDue,
     UnpauseRun,
 )
-from graft.engine.effects import Applied, CancelAttempt, Change, Decide, Effect, StartAttempt
+from graft.engine.effects import Applied, CancelAttempt, Change, Effect, StartAttempt
 from graft.engine.graph import PlanGraph, plan_graph
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Member, Run, Scope, Step, digest, id_key, run_key
+from graft.engine.records import NONE, Member, Run, Step, digest, id_key, run_key
 from graft.engine.state import HASH_KEY, State
 from graft.errors import PlanError
 from graft.plan import Plan, decode, plan_hash
@@ -116,7 +116,7 @@ class Engine:
         run = s.runs.get(run_no)
         if run is not None and run.status not in FINAL:
             s.begin()
-            self._pause(run, "internal", f"entry {s.index}: {why}"[:500])
+            pausing.pause(s, run, "internal", f"entry {s.index}: {why}"[:500])
             s.commit()
 
     # Sections: what each command does, run by run
@@ -229,7 +229,7 @@ class Engine:
         if run is None or run.status in FINAL:
             return "the run has ended"
         if run.paused:
-            self._unpause(run)
+            pausing.unpause(s, run)
         if command.ordinal == NONE:
             scope = s.scopes.get((run.no, 0 if command.scope == NONE else command.scope))
             if scope is None or scope.status == "ended":
@@ -248,59 +248,15 @@ class Engine:
             return "the run has ended"
         if run.paused:
             return "the run is paused already"
-        self._pause(run, command.reason, command.reason)
+        pausing.pause(self.state, run, command.reason, command.reason)
         return None
-
-    def _pause(self, run: Run, word: str, reason: str) -> None:
-        s = self.state
-        s.edit(run)
-        run.paused, run.paused_at = word, s.meta.now
-        s.tell(run.no, 0, NONE, "paused", reason, run.generation)
-        for step in s.steps_of_run(run.no):
-            if step.status == "queued":
-                s.queue.discard(s.node_of(step).kind, steps.key_of(step))
 
     def _unpause_run(self, command: UnpauseRun) -> str | None:
         run = self.state.runs.get(command.run)
         if run is None or not run.paused:
             return "the run is not paused"
-        self._unpause(run)
+        pausing.unpause(self.state, run)
         return None
-
-    def _unpause(self, run: Run) -> None:
-        """Go on. Deadlines on engine time stood still meanwhile: shift them (a paused run has not timed out)."""
-        s = self.state
-        shift = s.meta.now - run.paused_at
-        s.edit(run)
-        run.paused = ""
-        s.tell(run.no, 0, NONE, "resumed", "", run.generation)
-        for scope in s.scopes_of_run(run.no):
-            if scope.deadline:
-                s.edit(scope)
-                scope.deadline += shift
-                s.set_timer(scope.deadline, run.no, scope.no, NONE)
-            if scope.status == "concluding":
-                s.effects.append(self._decide_outputs(scope))
-        mine = sorted(
-            (each for each in s.steps_of_run(run.no) if each.status not in FINAL),
-            key=lambda step: (step.position, step.scope, step.ordinal),
-        )
-        for step in mine:
-            self._resume_step(step, shift)
-
-    def _resume_step(self, step: Step, shift: int) -> None:
-        s, key = self.state, steps.key_of(step)
-        for name in ("due", "deadline"):
-            if when := getattr(step, name):
-                s.edit(step)
-                setattr(step, name, when + shift)
-                s.set_timer(when + shift, *key)
-        if step.wake:
-            s.set_wake(step.wake, *key)
-        if step.status == "queued":
-            s.enter_queue(step)
-        elif step.status == "ready":
-            s.effects.append(self._decide(step))
 
     def _retry(self, command: RetryRun) -> str | None:
         s = self.state
@@ -337,22 +293,15 @@ class Engine:
         effects: list[Effect] = []
         for key, step in sorted(s.steps.items()):
             if step.status == "ready":
-                effects.append(self._decide(step))
+                effects.append(steps.decide(s, step))
             elif step.member:
                 effects.append(StartAttempt(key, step.token, step.attempt, step.member, step.incarnation))
                 if step.status == "cancelling":
                     effects.append(CancelAttempt(key, step.token, step.member, step.incarnation, step.reason))
         for _, scope in sorted(s.scopes.items()):
             if scope.status == "concluding":
-                effects.append(self._decide_outputs(scope))
+                effects.append(scopes.decide_outputs(s, scope))
         return effects
-
-    def _decide(self, step: Step) -> Decide:
-        s = self.state
-        return Decide(steps.key_of(step), s.run_of(step).generation, item=s.scope_of(step).kind == "map")
-
-    def _decide_outputs(self, scope: Scope) -> Decide:
-        return Decide((scope.run, scope.no, NONE), self.state.runs[scope.run].generation, item=False)
 
     # What the driver asks
 

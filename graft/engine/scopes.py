@@ -311,13 +311,17 @@ def close_if_done(s: State, scope: Scope) -> None:
         scope.outcome = scope.outcome or "succeeded"
         if scope.kind == "body" and scope.outcome == "succeeded" and s.graph_of(scope).block.outputs is not None:
             s.move_scope(scope, "conclude")
-            s.effects.append(Decide((scope.run, scope.no, NONE), s.runs[scope.run].generation, item=False))
+            s.effects.append(decide_outputs(s, scope))
         else:
             _finalise(s, scope)
     elif scope.status == "cancelling":
         _finalise(s, scope)
     elif scope.status == "finalising" and not scope.remaining:
         _end(s, scope)
+
+
+def decide_outputs(s: State, scope: Scope) -> Decide:
+    return Decide((scope.run, scope.no, NONE), s.runs[scope.run].generation, item=False)
 
 
 def concluded(s: State, scope: Scope, decision: Decision) -> None:

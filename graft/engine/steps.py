@@ -49,9 +49,14 @@ def become_ready(s: State, step: Step, *, item: bool) -> None:
         step.deadline = s.meta.now + node.total_timeout_ms
         s.set_timer(step.deadline, *key_of(step))
     if needs_decision(node, item=item):
-        s.effects.append(Decide(key_of(step), s.run_of(step).generation, item))
+        s.effects.append(decide(s, step))
     else:
         proceed(s, step)
+
+
+def decide(s: State, step: Step) -> Decide:
+    """Ask for the expressions of a ready step. An item's node-level ones were decided by its map."""
+    return Decide(key_of(step), s.run_of(step).generation, item=s.scope_of(step).kind == "map")
 
 
 def proceed(s: State, step: Step) -> None:
