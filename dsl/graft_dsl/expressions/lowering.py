@@ -17,7 +17,7 @@ from graft.expressions.text import spec_problem
 from graft.expressions.trees import NODE_FIELDS, ROOTS
 from graft_dsl.expressions import refusals
 from graft_dsl.expressions.parsed import Parsed, Problem, Span, Tree
-from graft_dsl.expressions.scanning import Field, FString, ScanError, fstring_pieces, literal_source, scan
+from graft_dsl.expressions.scanning import Field, FString, ScanError, fstring_pieces, is_flat, literal_source, scan
 from graft_dsl.suggest import closest
 
 MAX_DEPTH = 80
@@ -144,7 +144,9 @@ class Lowering:
             self.source, self.depth = outer, depth
 
     def read(self, start: int, end: int) -> _Source:
-        _, fstrings = scan(self.text, start, end, depth=self.fstring_depth)
+        fstrings: list[FString] = []
+        if not is_flat(self.text, start, end):
+            _, fstrings = scan(self.text, start, end, depth=self.fstring_depth)
         code = self.text[start:end]
         for index, each in enumerate(fstrings):
             length = each.end - each.start
@@ -452,8 +454,11 @@ class _Source:
                 at += len(line)
 
     def span(self, node: Any) -> Span:
-        start = self.offset(node.lineno, node.col_offset)
-        end = self.offset(node.end_lineno, node.end_col_offset)
+        if not self.lines:
+            start, end = self.start - 1 + node.col_offset, self.start - 1 + node.end_col_offset
+        else:
+            start = self.offset(node.lineno, node.col_offset)
+            end = self.offset(node.end_lineno, node.end_col_offset)
         # A tuple or a generator without parentheses of its own has those that were put around the text.
         return max(start, self.start), max(min(end, self.end), start + 1)
 

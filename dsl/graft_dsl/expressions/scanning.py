@@ -38,6 +38,12 @@ _REST = {
 _PREFIXES = frozenset({"", "r", "u", "b", "br", "rb", "f", "fr", "rf"})
 
 
+# Most expressions hold no text, no braces and no comment: then nothing can hide the end of a `${…}`. Without brackets
+# there is nothing to balance either, and a short one cannot be deep.
+_OPEN = re.compile(r"[^'\"{}#]*")
+_FLAT = re.compile(r"[^'\"{}#()\[\]]{0,200}")
+
+
 class ScanError(Exception):
     """`code`, text and offsets of a problem."""
 
@@ -113,6 +119,18 @@ def scan(
     if stops:
         raise ScanError("GR110", "this `{` is never closed", start - 1, start)
     return end, fstrings
+
+
+def is_flat(text: str, start: int, end: int) -> bool:
+    """Whether `scan` would find nothing at all between these offsets."""
+    return _FLAT.fullmatch(text, start, end) is not None
+
+
+def open_end(text: str, start: int) -> int | None:
+    """Where the `${…}` ends whose expression begins at `start`, if that is plain to see; else `scan` must tell: None."""
+    found = _OPEN.match(text, start)
+    end = found.end() if found else start
+    return end if text[end : end + 1] == "}" else None
 
 
 def _refuse_neighbours(text: str, found: re.Match[str], before: tuple[re.Match[str], int] | None) -> None:
@@ -273,8 +291,10 @@ def template_pieces(text: str) -> Iterator[str | Field]:
             at = mark + 2
             continue
         literal += text[at:mark]
+        stop = open_end(text, mark + 2)
         try:
-            stop, _ = scan(text, mark + 2, len(text), "}")
+            if stop is None:
+                stop, _ = scan(text, mark + 2, len(text), "}")
         except ScanError as error:
             if error.code == "GR110":
                 raise ScanError("GR110", "`${` is never closed: a `}` is missing", mark, mark + 2) from None
