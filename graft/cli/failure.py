@@ -9,10 +9,11 @@ what came out                 what is shown (stderr)                            
 `ExceptionGroup` of these     each of them                                        the highest
 `KeyboardInterrupt`           one line                                            130
 `BrokenPipeError`             nothing: the reader of the pipe had enough          0
+`OSError`, `MemoryError`      `error:` what the system refused, the crash file    1
 anything else                 one line, the crash file to report it with          1
 ============================  ==================================================  =================
 
-`GRAFT_TRACEBACK=1` prints the traceback of the last row instead of writing a crash file.
+`GRAFT_TRACEBACK=1` prints the traceback of the last two rows instead of writing a crash file.
 """
 
 from __future__ import annotations
@@ -106,12 +107,23 @@ def _crash(error: BaseException, stranger: BaseException) -> int:
     if os.environ.get("GRAFT_TRACEBACK", "") not in ("", "0"):
         _print(text.rstrip())
         return exits.FAILED
+    path = _crash_file(text)
+    if isinstance(stranger, (OSError, MemoryError)):
+        _print(f"{Paint.of(sys.stderr)('error:', 'red', 'bold')} {_refusal(stranger)}")
+        _print(f"  the system refused it{f'; the details are in {path}' if path else ''}")
+        return exits.FAILED
     what = " ".join(plain_text(f"{type(stranger).__name__}: {stranger}").split())
     _print(f"graft: internal error: {what}")
-    path = _crash_file(text)
     where = f"please report it with the file {path}" if path else "please report it"
     _print(f"  this is a bug in Graft, not in your flow; {where} (GRAFT_TRACEBACK=1 shows the traceback here)")
     return exits.FAILED
+
+
+def _refusal(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    where = f": {error.filename}" if error.filename is not None else ""
+    return plain_text(f"{error.strerror or error}{where}")
 
 
 def _crash_file(text: str) -> str | None:

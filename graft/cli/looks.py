@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from graft.cli.terminal import Paint, plain_text
+from graft.cli.terminal import Paint, clip, plain_text
 
 if TYPE_CHECKING:
     from graft.plan import ErrorRecord
@@ -138,28 +138,33 @@ def leaf_errors(error: ErrorRecord) -> Iterator[ErrorRecord]:
 
 def value_text(value: Any, columns: int = 60) -> str:
     """A value on one line, cut to `columns`."""
-    from graft.cli.terminal import clip
-
-    return clip(json.dumps(value, ensure_ascii=False), columns)
+    return clip(flat(value), columns)
 
 
-def pretty(value: Any) -> str:
-    """A value as JSON for a person: indented, but a list or a table that fits stays on one line."""
-    return _pretty(value, "")
+def flat(value: Any) -> str:
+    """A value as JSON on one line. One that nests too deep to be written is only told."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return json.dumps(TOO_DEEP)
 
 
 PRETTY_COLUMNS = 88
+PRETTY_DEPTH = 20
+TOO_DEEP = "… nests too deep to be shown"
 
 
-def _pretty(value: Any, indent: str) -> str:
-    flat = json.dumps(value, ensure_ascii=False)
-    if len(flat) + len(indent) <= PRETTY_COLUMNS or not isinstance(value, (list, dict)) or not value:
-        return flat
+def pretty(value: Any, indent: str = "") -> str:
+    """A value as JSON for a person: indented, but a list or a table that fits, or stands deep, is on one line."""
+    line = flat(value)
+    short = len(line) + len(indent) <= PRETTY_COLUMNS
+    if short or not value or not isinstance(value, (list, dict)) or len(indent) >= 2 * PRETTY_DEPTH:
+        return line
     deeper = indent + "  "
     if isinstance(value, dict):
-        inner = [f"{json.dumps(name, ensure_ascii=False)}: {_pretty(each, deeper)}" for name, each in value.items()]
-        return "{\n" + ",\n".join(deeper + line for line in inner) + "\n" + indent + "}"
-    return "[\n" + ",\n".join(deeper + _pretty(each, deeper) for each in value) + "\n" + indent + "]"
+        inner = [f"{flat(name)}: {pretty(each, deeper)}" for name, each in value.items()]
+        return "{\n" + ",\n".join(deeper + each for each in inner) + "\n" + indent + "}"
+    return "[\n" + ",\n".join(deeper + pretty(each, deeper) for each in value) + "\n" + indent + "]"
 
 
 def counted(counts: Sequence[tuple[str, int]]) -> list[Piece]:

@@ -62,6 +62,21 @@ def test_an_unexpected_error_beside_expected_ones_is_a_crash(capsys: pytest.Capt
     assert capsys.readouterr().err.startswith("graft: internal error: ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "logs/a.log"), "No space left on device: logs/a.log"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_what_the_system_refused_is_no_bug(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, error: Exception, said: str
+) -> None:
+    assert report(raised(error)) == 1
+    (crash,) = tmp_path.glob("graft-crash-*.txt")
+    assert capsys.readouterr().err == f"error: {said}\n  the system refused it; the details are in {crash}\n"
+
+
 def test_the_traceback_is_shown_when_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
