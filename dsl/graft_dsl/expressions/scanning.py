@@ -127,7 +127,7 @@ def is_flat(text: str, start: int, end: int) -> bool:
 
 
 def open_end(text: str, start: int) -> int | None:
-    """Where the `${…}` ends whose expression begins at `start`, if that is plain to see; else `scan` must tell: None."""
+    """Where the `${…}` ends whose expression begins at `start`, if that is plain to see; None: `scan` must tell."""
     found = _OPEN.match(text, start)
     end = found.end() if found else start
     return end if text[end : end + 1] == "}" else None
