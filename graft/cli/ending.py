@@ -15,7 +15,7 @@ import attrs
 from graft.cli import exits, looks
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
-from graft.cli.terminal import Paint, note, out, plain_text, speaks_unicode
+from graft.cli.terminal import Paint, clip, note, out, plain_text, speaks_unicode, width
 
 if TYPE_CHECKING:
     from graft.cluster.views import RunView
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 MAX_ERRORS = 5
 MAX_WAITS = 8
-TAIL_LINES = 10
+TAIL_LINES, TAIL_COLUMNS = 10, 500
 
 
 def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "", kept: bool = True) -> None:
     """`data_flag`: what a command needs to find the same data directory; `kept`: there is one."""
     paint = Paint.of(sys.stderr)
+    columns = max(20, width(sys.stderr, otherwise=200) - 6)
     bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
     note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr)), paint))
     if code in (exits.WAITING, exits.UNCERTAIN):
@@ -43,7 +44,7 @@ def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "
         for line in looks.error_lines(error):
             note(looks.paint_line(line, paint))
         for text in said:
-            note(looks.paint_line([(bar, "dim"), (plain_text(text), "")], paint))
+            note(looks.paint_line([(bar, "dim"), (clip(plain_text(text), columns), "")], paint))
     hidden = len(failures(view)) - MAX_ERRORS
     if hidden > 0:
         note(paint(f"\n… {hidden} more errors", "dim"))

@@ -102,7 +102,7 @@ def error_title(error: ErrorRecord) -> str:
     return title if title.startswith(error.type) else f"{error.type}: {title}"
 
 
-DETAIL_LINES = 12
+DETAIL_LINES, DETAIL_COLUMNS = 12, 400
 
 
 def error_lines(error: ErrorRecord, *, named: bool = True) -> Iterator[list[Piece]]:
@@ -121,7 +121,7 @@ def error_lines(error: ErrorRecord, *, named: bool = True) -> Iterator[list[Piec
     if len(detail) > DETAIL_LINES:
         yield [(f"    … {len(detail) - DETAIL_LINES} lines left out", "dim")]
     for line in detail[-DETAIL_LINES:]:
-        yield [("    " + line, "dim")]
+        yield [("    " + clip(line, DETAIL_COLUMNS), "dim")]
     for cause in error.cause:
         for number, pieces in enumerate(error_lines(cause)):
             yield [("    " if number else "  └ ", "dim"), *pieces]

@@ -115,6 +115,14 @@ def test_a_run_that_fails_then_is_retried(graft: Graft, shop: Path) -> None:
     """)
 
 
+def test_the_tail_of_a_log_is_clipped(graft: Graft, write: Any) -> None:
+    write("flow.toml", 'graft = 1\nname = "wide"\n[nodes.a]\nrun = "printf %05000d 0; exit 1"\n')
+    ended = graft("run", "flow.toml")
+    assert ended.code == 1
+    assert "    │ " + "0" * 93 + "…\n" in ended.err
+    assert max(map(len, ended.err.splitlines())) <= 410
+
+
 def test_the_same_id_is_the_same_run(graft: Graft, shop: Path) -> None:
     (shop / "stock").touch()
     first = graft("run", "flow.toml", "--order", "7", "--id", "mine")
