@@ -183,7 +183,7 @@ def _render_one(each: Diagnostic, paint: Any) -> str:
     places = [note.place.line for note in each.notes if note.place]
     gutter = len(str(max([each.line, *places])))
     bar = " " * gutter + paint(" |", "frame")
-    head = paint(f"{each.severity}[{each.code}]", each.severity) + paint(f": {each.message}", "plain")
+    head = paint(f"{each.severity}[{each.code}]", each.severity) + paint(f": {_clean(each.message)}", "plain")
     place = Place(each.file, each.line, each.column, each.end_column, each.source_line)
     lines = [head, *_excerpt(place, gutter, paint, each.severity, each.label)]
     facts = (("wanted", each.wanted), ("got", each.got), ("help", each.suggestion))
@@ -201,7 +201,7 @@ def _render_one(each: Diagnostic, paint: Any) -> str:
 
 
 def _fact(gutter: int, word: str, text: str, paint: Any, style: str) -> list[str]:
-    first, *rest = text.split("\n")
+    first, *rest = map(_clean, text.split("\n"))
     indent = " " * (gutter + 3 + len(word) + 2)
     return [f"{' ' * gutter} {paint('=', 'frame')} {paint(word, style)}: {first}", *(indent + line for line in rest)]
 
@@ -211,6 +211,7 @@ def _excerpt(place: Place, gutter: int, paint: Any, style: str, label: str | Non
     if not place.source_line.strip():
         return [arrow]
     line, start, end = _window(place)
+    line = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line)
     pad = "".join("\t" if c == "\t" else " " * _width(c) for c in line[:start])
     carets = "^" * max(1, sum(_width(c) for c in line[start:end])) + (f" {label}" if label else "")
     return [
@@ -231,6 +232,11 @@ def _window(place: Place) -> tuple[str, int, int]:
     left, right = ("…" if first else ""), ("…" if first + WINDOW < len(line) else "")
     shift = len(left) - first
     return left + shown + right, start + shift, min(end + shift, len(left) + len(shown))
+
+
+def _clean(text: str) -> str:
+    """`text` without characters that would do something to a terminal, or turn the direction of the line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _width(char: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 from graft.plan import Param
@@ -122,8 +123,10 @@ def _pattern(values: ValueReader, param: ParamDecl, pattern: str) -> str | None:
     try:
         if len(pattern) > MAX_PATTERN:
             raise re.error(f"longer than {MAX_PATTERN} characters")
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # a pattern whose meaning will change
+            re.compile(pattern)
+    except (re.error, FutureWarning, RecursionError, OverflowError) as error:
         span = (error.pos, error.pos + 1) if isinstance(error, re.error) and error.pos is not None else None
         values.report.error("GR502", f"`pattern` is not a regular expression: {error}", at, span=span)
         return None

@@ -352,7 +352,7 @@ class _FlowReader:
         made = NodeDecl(name=name, at=at, kind=kind, keys={}, written=table, leaves=leaves, final=final)
         keys = made.keys
         for key, value in table.items():
-            if key == kind:
+            if key == kind and kind in KINDS:
                 self.kind_value(made, value, block)
             else:
                 self.modifier(made, key, value, block)

@@ -259,6 +259,22 @@ def test_names_cannot_paint_the_terminal() -> None:
     assert "\x1b" not in caught_text('["\\u001b[2J"]\nx = 1\n')
 
 
+def test_keys_that_are_called_like_our_own_marks() -> None:
+    for key in ("broken", "later"):
+        assert set(codes(f"[nodes.a]\n{key} = 1\n[nodes.b.{key}]\nx = 1\n")) <= {"GR010", "GR021"}
+
+
+def test_source_lines_cannot_paint_the_terminal() -> None:
+    text = caught_text('[nodes.a]\nneeds = ["\x9b31m", "\u202e"]\nrun = "x"\n')
+    assert "\x9b" not in text
+    assert "\u202e" not in text
+    assert 'needs = ["\ufffd31m", "\ufffd"]' in text
+
+
+def test_patterns_that_will_mean_something_else_are_refused() -> None:
+    assert codes("[params.x]\ntype = 'string'\npattern = '[[a]'\n[nodes.a]\nvalue = 1\n") == ["GR502"]
+
+
 def caught_text(text: str) -> str:
     with pytest.raises(InvalidFlow) as caught:
         compile_text(text)
