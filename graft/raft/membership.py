@@ -14,7 +14,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import recovery, replication, transfer
+from . import recovery, repair, replication, transfer
 from .effects import AnswerRequest, ReportMembership
 from .events import Change, MembershipChangeRequested
 from .messages import Heartbeat
@@ -212,6 +212,8 @@ def may_change(s: State) -> str:
         return "transferring"
     if s.view.configuration.joint or s.view.index > s.commit or s.change_request is not None:
         return "busy"
+    if repair.is_crippled(s):
+        return "damaged"  # it may depend on a member that would be removed
     return "" if committed_in_term(s) else "too_early"
 
 
@@ -240,6 +242,13 @@ def follow_round(s: State, p: Progress) -> None:
     p.round_started = s.now
     if p.caught_up:
         promote_learners(s)
+
+
+def tick(s: State) -> None:
+    """What had to wait: for another change to end, or for damage to be mended."""
+    if s.view.configuration.joint:
+        commit_advanced(s)
+    promote_learners(s)
 
 
 def promote_learners(s: State) -> None:
@@ -274,7 +283,8 @@ def commit_advanced(s: State) -> None:
     if s.role != "leader" or index > s.commit or not committed_in_term(s):
         return
     if s.view.configuration.joint:
-        propose(s, leave(s.view.configuration))
+        if not repair.is_crippled(s):
+            propose(s, leave(s.view.configuration))
         return
     _finish_change(s)
 

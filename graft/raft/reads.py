@@ -256,7 +256,7 @@ def tick(s: State) -> None:
         return
     heartbeat_all(s)
     transfer.tick(s)
-    membership.promote_learners(s)
+    membership.tick(s)
     replication.tick(s)
 
 

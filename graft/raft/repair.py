@@ -70,7 +70,7 @@ def is_blocking(s: State) -> bool:
 
 def is_crippled(s: State) -> bool:
     """It may lead, but cannot apply what it commits: somebody else should lead, and send it a snapshot."""
-    return bool(s.log.corrupt) and readable(s, s.commit) < s.commit
+    return any(s.applying < index <= s.commit for index in s.log.corrupt)
 
 
 def is_hopeless(s: State, index: int) -> bool:
@@ -122,7 +122,7 @@ def ask(s: State) -> None:
         s.repair = Ask(index, log.corrupt[index], due)
     s.repair.due = due
     if not s.view.others:
-        if is_blocking(s) and s.view.sole:
+        if needed(s) and s.view.sole:
             s.stop(f"entry {index} of the log is damaged and no other member has a copy of it")
         return
     for id in s.view.others:
@@ -141,7 +141,7 @@ def insist(s: State) -> None:
 
 
 def tick(s: State) -> None:
-    if s.role == "leader" and s.transfer is None and is_crippled(s):
+    if s.role == "leader" and s.transfer is None and s.log.settled and is_crippled(s):
         transfer.hand_over(s)
     if s.repair is not None and s.now >= s.repair.due:
         s.repair.rounds += 1

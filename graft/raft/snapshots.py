@@ -209,14 +209,20 @@ def install_snapshot(s: State, m: InstallSnapshot) -> None:
     if s.arrival is None or s.arrival.meta.id != meta.id:
         s.arrival = Arrival(meta, 0, 0)
     arrival = s.arrival
-    if m.data and m.offset == arrival.received and zlib.crc32(m.data) == m.checksum:
+    if m.data and m.offset == arrival.received and is_whole(m):
         arrival.received += len(m.data)
         s.emit(WriteChunk(meta, m.offset, m.data))
     elif arrival.written == meta.size:  # empty, or staged to the end before a crash
         switch(s, meta)
         _reply(s, meta.id, m.source, installed=True)
-    else:
+    elif not m.data or m.offset > arrival.received:
+        # the question where to resume, or a gap; a chunk that comes again is passed over, or each would be sent twice
         _reply(s, meta.id, m.source, next_offset=arrival.written)
+
+
+def is_whole(m: InstallSnapshot) -> bool:
+    """The chunk is as it was sent. One that is not is as good as lost."""
+    return zlib.crc32(m.data) == m.checksum
 
 
 def is_held(s: State, meta: SnapshotMeta) -> bool:

@@ -31,7 +31,7 @@ class Transfer:
 
 
 def transfer_requested(s: State, event: TransferRequested) -> None:
-    target = event.target or best_target(s)
+    target = event.target or best_target(s, s.view.voters[0])
     reason = _refusal(s, target)
     if reason or target is None:
         s.emit(AnswerRequest(event.request, reason, s.leader))
@@ -55,17 +55,15 @@ def _refusal(s: State, target: str | None) -> str:
     return ""
 
 
-def best_target(s: State) -> str | None:
-    """The voter that holds most of the log; of those that are equal the first by id."""
-    if s.role != "leader":
-        return None
-    voters = [id for id in s.view.voters[0] if id in s.progress]
+def best_target(s: State, candidates: tuple[str, ...]) -> str | None:
+    """Of `candidates` that the leader follows, who holds most of the log; of those that are equal the first by id."""
+    voters = [id for id in candidates if id in s.progress]
     return max(voters, key=lambda id: (s.progress[id].match, [-ord(c) for c in id]), default=None)
 
 
 def hand_over(s: State) -> None:
     """The leader itself wants another one to lead; nobody asked."""
-    target = best_target(s)
+    target = best_target(s, s.view.peers)
     if target is not None:
         s.transfer = Transfer(None, target, s.now + s.config.election_timeout_seconds)
         s.lease_until = None
@@ -134,7 +132,7 @@ def timeout_now(s: State, m: TimeoutNow) -> None:
 
 def step_aside(s: State) -> None:
     """This leader is no longer a voter, and that is committed (thesis 4.2.2)."""
-    target = best_target(s)
+    target = best_target(s, s.view.voters[0])
     s.trace("membership", "the leader was removed and steps down")
     if target is not None and s.progress[target].match == s.log.last:
         tell(s, target)

@@ -140,7 +140,9 @@ class Script:
         raise AssertionError("the members never stop talking")
 
     def drop(self, *words: str) -> None:
-        self.out += [f"{line(m)}   LOST" for m in self.c.drop(_filter(words))]
+        first = next(filter(_filter(words), self.c.wire), None)
+        lost = self.c.drop((lambda m: m is first) if "one" in words else _filter(words))
+        self.out += [f"{line(m)}   LOST" for m in lost]
 
     def keep(self, *words: str) -> None:
         """Take messages off the wire; `again` puts them back, as often as wanted."""
