@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+
+import trio
 
 from graft.cli import exits
 from graft.cli.ending import print_ending
@@ -14,6 +17,22 @@ from graft.worker.logs import LogStore
 
 if TYPE_CHECKING:
     from graft.cluster.embedded import Embedded
+
+
+def run_in_loop(main: Callable[[], Awaitable[int]], interrupts: Interrupts) -> int:
+    """`trio.run`, with Ctrl-C in our hands from its first moment to its last.
+
+    Until `follow` listens, the first Ctrl-C ends it all: what has been recorded so far can be resumed.
+    """
+
+    async def guarded() -> int:
+        later = trio.lowlevel.current_trio_token().run_sync_soon
+        with trio.CancelScope() as scope:
+            interrupts.listen(lambda: later(scope.cancel), lambda: later(scope.cancel))
+            return await main()
+        raise KeyboardInterrupt
+
+    return trio.run(guarded)
 
 
 async def attend(

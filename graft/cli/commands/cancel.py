@@ -8,7 +8,6 @@ from graft.cli import exits
 from graft.cli.data import complete_id, data_flag, data_option, find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
-from graft.cli.session import attend
 from graft.cli.terminal import note
 from graft.errors import RunConflict
 
@@ -25,8 +24,7 @@ def command(run: str, as_json: bool, data: str) -> int:
 
     Exit code 0 when it was cancelled.
     """
-    import trio
-
+    from graft.cli.session import attend, run_in_loop
     from graft.cluster.embedded import open_embedded
 
     path = must_exist(data)
@@ -46,8 +44,7 @@ def command(run: str, as_json: bool, data: str) -> int:
             return exits.SUCCEEDED if code == exits.CANCELLED else code
 
     with Interrupts() as interrupts:
-        code: int = trio.run(main)
-        return code
+        return run_in_loop(main, interrupts)
 
 
 def _target(name: str, newest_first: list[str]) -> tuple[str, str | None]:

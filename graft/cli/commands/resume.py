@@ -12,7 +12,6 @@ from graft.cli.data import complete_id, data_flag, data_option, must_exist, open
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
 from graft.cli.records import every_step
-from graft.cli.session import attend
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
@@ -45,8 +44,7 @@ def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, data
 
 
 def _resume(run: str | None, data: str, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
-    import trio
-
+    from graft.cli.session import attend, run_in_loop
     from graft.cluster.embedded import open_embedded
 
     path = must_exist(data)
@@ -59,8 +57,7 @@ def _resume(run: str | None, data: str, interrupts: Interrupts, *, as_json: bool
             await engine.resume(run_id)
             return await attend(engine, run_id, interrupts, as_json=as_json, wait=wait, data_flag=data_flag(data))
 
-    code: int = trio.run(main)
-    return code
+    return run_in_loop(main, interrupts)
 
 
 def choose(history: Readable, name: str | None) -> str:

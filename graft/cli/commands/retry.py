@@ -13,7 +13,6 @@ from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
 from graft.cli.records import every_step
 from graft.cli.selection import followers
-from graft.cli.session import attend
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
@@ -50,8 +49,7 @@ def command(
 
 
 def _retry(run: str, from_node: str | None, data: str, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
-    import trio
-
+    from graft.cli.session import attend, run_in_loop
     from graft.cluster.embedded import open_embedded
 
     path = must_exist(data)
@@ -64,8 +62,7 @@ def _retry(run: str, from_node: str | None, data: str, interrupts: Interrupts, *
             await _reopen(engine, run_id, from_node)
             return await attend(engine, run_id, interrupts, as_json=as_json, wait=wait, data_flag=data_flag(data))
 
-    code: int = trio.run(main)
-    return code
+    return run_in_loop(main, interrupts)
 
 
 async def _reopen(engine: Embedded, run_id: str, from_node: str | None) -> None:

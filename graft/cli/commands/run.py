@@ -120,8 +120,7 @@ def _start(
     options: dict[str, Any],
     interrupts: Interrupts,
 ) -> int:
-    import trio
-
+    from graft.cli.session import run_in_loop
     from graft.cluster.embedded import open_embedded
 
     async def main() -> int:
@@ -138,8 +137,7 @@ def _start(
 
     assert compiled.path is not None  # a file was named
     base = compiled.path.parent
-    code: int = trio.run(main)
-    return code
+    return run_in_loop(main, interrupts)
 
 
 async def _until_its_end(engine: Embedded, run_id: str, options: dict[str, Any], interrupts: Interrupts) -> int:
