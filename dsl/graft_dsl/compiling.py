@@ -30,7 +30,8 @@ from graft_dsl.linking import link
 from graft_dsl.places import Offset, TomlSource
 from graft_dsl.reach import report_unreachable
 from graft_dsl.suggest import quoted
-from graft_dsl.toml_reader import parse_document, read_flow
+from graft_dsl.toml_document import parse_document
+from graft_dsl.toml_reader import read_flow
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_INCLUDES = 16  # flows inside flows

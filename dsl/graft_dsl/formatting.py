@@ -15,7 +15,7 @@ import tomli
 from graft.errors import InvalidFlow
 from graft_dsl.diagnostics import Report, render
 from graft_dsl.places import TomlSource
-from graft_dsl.toml_reader import parse_document
+from graft_dsl.toml_document import parse_document
 from graft_dsl.toml_syntax import Blank, Comment, Header, Item, Key, Pair, Value, scan
 
 INDENT = "  "

@@ -56,6 +56,10 @@ def _value(param: Param, raw: Any, from_text: bool) -> tuple[Any, list[str]]:
     except ValueError as error:
         told = "the value has another type" if param.secret else str(error)
         return None, [f"`{param.name}`: {told}"]
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair: from bytes on the command line, or a JSON escape
+        return None, [f"`{param.name}`: not valid Unicode text"]
     return value, [f"`{param.name}`: {problem}" for problem in _limits(param, value)]
 
 

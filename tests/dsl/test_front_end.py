@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import graft_dsl
 from graft.errors import InvalidFlow
 from graft.plan import FlowAction, Plan, decode, encode, plan_hash
 from graft_dsl import Diagnostic, compile_file, compile_text
@@ -76,6 +80,31 @@ def test_edges_of_a_plan_are_sorted_disjoint_and_acyclic(text: str) -> None:
                 assert free, "a cycle"
                 for name in free:
                     del before[name]
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*/flow.toml"))
+TOKENS = ['"', "'", "[", "]", "{", "}", "=", ".", ",", "\n", "${", '"""', "#", "\\", "nodes", "a", "out", "é"]
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(GOLDEN), st.lists(st.tuples(st.integers(0, 3000), st.sampled_from(TOKENS), st.integers(0, 20))))
+def test_damaged_golden_files_are_refused_with_places(path: Path, damages: list[tuple[int, str, int]]) -> None:
+    text = path.read_text()
+    for at, token, removed in damages[:4]:
+        at %= len(text) + 1
+        text = text[:at] + token + text[at + removed :]
+    check_any(text)
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    loaded = "[name for name in sys.modules if name.startswith(('graft_dsl.', 'tomli', 'attr'))]"
+    code = f"import sys, graft_dsl; print({loaded})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert set(graft_dsl.__all__) <= set(dir(graft_dsl))
+    assert all(getattr(graft_dsl, name) for name in graft_dsl.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        graft_dsl.nothing  # noqa: B018
 
 
 # What the plan depends on
