@@ -33,6 +33,12 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,199}")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _not_empty(_ctx: click.Context, _param: click.Parameter, data: str) -> str:
+    if not data:
+        raise UsageError("--data is empty", hint=f"leave it out for {DEFAULT} in the current directory")
+    return data
+
+
 def data_option(command: F) -> F:
     """`--data DIR`: given to the command as `data`."""
     return click.option(
@@ -40,6 +46,7 @@ def data_option(command: F) -> F:
         metavar="DIR",
         envvar="GRAFT_DATA",
         default=DEFAULT,
+        callback=_not_empty,
         help="Data directory (default: .graft in the current directory; env var: GRAFT_DATA).",
     )(command)
 
@@ -50,11 +57,14 @@ def data_flag(data: str) -> str:
 
 
 def must_exist(data: str) -> Path:
+    """The data directory `data`. Raises UsageError or StorageError, so that looking for a run never makes one."""
+    from graft.storage.directory import existing
+
     path = Path(data)
     if not path.is_dir():
         hint = "nothing has been run here; --data DIR names another directory" if data == DEFAULT else None
         raise UsageError(f"there is no data directory {data}", hint=hint)
-    return path
+    return existing(path).root
 
 
 def open_runs(data: str) -> AbstractContextManager[Readable]:
@@ -123,6 +133,8 @@ def complete_id(name: str, newest_first: list[str]) -> str:
         raise UnknownRun("there are no runs yet", hint="`graft run FLOW` makes one")
     if name in LAST:
         return newest_first[0]
+    if not name:
+        raise UsageError("RUN is empty", hint="`graft runs` lists the runs; `last` is the newest")
     found = [run_id for run_id in newest_first if run_id.startswith(name)] if name not in newest_first else [name]
     if len(found) == 1:
         return found[0]

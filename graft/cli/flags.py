@@ -28,7 +28,7 @@ from attrs import frozen
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from graft.cli.flows import read_text
+from graft.cli.flows import MAX_BYTES, read_text
 from graft.errors import UsageError
 from graft.plan import Param
 
@@ -98,12 +98,14 @@ def given(ctx: click.Context, flags: Flags) -> dict[str, Any]:
 def read_params_file(name: str) -> dict[str, Any]:
     """The table in a `.toml` or JSON file; `-` is JSON on standard input. Raises UsageError."""
     if name == "-":
-        text, path = sys.stdin.read(), Path("standard input")
+        text, path = _standard_input(), Path("standard input")
     else:
         path = Path(name)
         text = read_text(path)
     try:
         table = _toml(text) if path.suffix == ".toml" else json.loads(text)
+    except RecursionError:
+        raise UsageError(f"{path} nests too deep") from None
     except ValueError as error:
         raise UsageError(
             f"{path}: {error}", hint="a params file is TOML when its name ends in .toml, else JSON"
@@ -111,6 +113,18 @@ def read_params_file(name: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: expected a table of parameters, got {type(table).__name__}")
     return table
+
+
+def _standard_input() -> str:
+    try:
+        text = "" if sys.stdin is None else sys.stdin.read(MAX_BYTES + 1)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not text: {error.reason}") from None
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror}") from None
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"standard input is too large: more than {MAX_BYTES} characters")
+    return text
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -129,6 +143,8 @@ def _joined(flag: str, values: Sequence[str]) -> list[Any]:
             continue
         try:
             made = json.loads(text)
+        except RecursionError:
+            raise UsageError(f"{flag}: the value nests too deep") from None
         except ValueError as error:
             raise UsageError(f"{flag}: {error}", hint="a value that begins with [ or { is read as JSON") from None
         items += made if isinstance(made, list) else [made]

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from graft_dsl import Compiled
 
 DEFAULT_NAME = "flow.toml"  # of a directory
+MAX_BYTES = 16 * 2**20
 
 
 def find_flow(target: str) -> Path:
     """The flow file that `target` names: a file, or a directory with a `flow.toml`. Raises UsageError."""
+    if not target:
+        raise UsageError("FLOW is empty", hint="FLOW is a .toml file, or a directory with one")
     path = Path(target)
     if path.is_dir():
         if (path / DEFAULT_NAME).is_file():
@@ -54,11 +57,16 @@ def compile_flow(target: str, *, resolve_python: bool = True) -> Compiled:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises UsageError when it cannot be had."""
+    """The text of a file. Raises UsageError when it cannot be had, or has more than MAX_BYTES (a device has no end)."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise unreadable(path, error) from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path} is too large: more than {MAX_BYTES} bytes")
+    try:
+        return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}") from error
 

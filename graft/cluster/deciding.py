@@ -7,7 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from attrs import evolve
 
+from graft.cluster.paths import Paths
 from graft.cluster.values import Lookup, Values, encode_items
 from graft.engine.commands import Decision
 from graft.engine.effects import Decide
@@ -32,8 +34,8 @@ class Refused(Exception):
 class Decider:
     """`programs` gives the compiled expressions of a plan by its hash."""
 
-    def __init__(self, values: Values, max_result_bytes: int) -> None:
-        self._values = values
+    def __init__(self, values: Values, paths: Paths, max_result_bytes: int) -> None:
+        self._values, self._paths = values, paths
         self._max_bytes = max_result_bytes
         self._programs: dict[str, ProgramCache] = {}
 
@@ -62,6 +64,7 @@ class Decider:
             record = ErrorRecord("expression", error.message, error.where or "")
         except Refused as refusal:
             record = refusal.error
+        record = evolve(record, node=self._paths.path(*effect.key))
         return Decision(scope_no, ordinal, "fail", reason=f"{record.type}: {record.title}"[:200], error=record)
 
     def _decide_node(

@@ -43,7 +43,7 @@ from graft.engine.engine import HASH_KEY
 from graft.engine.records import NONE, Scope, id_key
 from graft.errors import StoreCorrupt
 from graft.interfaces import Clock, Entropy, Store
-from graft.plan import Secret
+from graft.plan import Block
 from graft.raft_driver import RaftDoor
 from graft.worker import Assignment, Outcome
 
@@ -79,7 +79,7 @@ class Host:
         self.view = StateView(store, self.door.overlay)
         self.values = Values(self.engine.state, self.view)
         self.paths = Paths(self.values)
-        self.decider = Decider(self.values, max_result_bytes)
+        self.decider = Decider(self.values, self.paths, max_result_bytes)
         self._worker: Attempts | None = None
         self._clock, self._entropy = clock, entropy
         self._member, self._slots = member, slots
@@ -192,6 +192,10 @@ class Host:
             self.decide_outstanding()
         self._timers_changed.set()
 
+    def reset(self) -> None:
+        """Load the state that a snapshot left in the store. A cluster of one is never sent one."""
+        raise NotImplementedError("a cluster of one takes no snapshots")
+
     # Effects
 
     def _start_attempt(self, effect: StartAttempt) -> None:
@@ -206,6 +210,7 @@ class Host:
         run = self.engine.state.runs[run_no]
         scope = self.engine.state.scopes[run_no, scope_no]
         path = self.paths.path(run_no, scope_no, ordinal)
+        flow = self._flow_block(scope)
         return Assignment(
             run_id=run.id,
             key=effect.key,
@@ -214,20 +219,20 @@ class Host:
             path=path,
             node=self.paths.node(run_no, scope, ordinal),
             lookup=self.values.lookup(run_no, scope_no, ordinal),
-            secrets=self._secrets(scope),
-            base=Path(run.base),
+            secrets={secret.name: secret for secret in flow.secrets},
+            base=Path(run.base, flow.directory),
             idempotency_key=f"{run.id}:{path}",
             programs=self.decider.programs(run.plan),
             max_result_bytes=self._max_result_bytes,
         )
 
-    def _secrets(self, scope: Scope) -> dict[str, Secret]:
-        """The secrets that the flow around a step declared."""
+    def _flow_block(self, scope: Scope) -> Block:
+        """The block of the flow around a step: what it declared, and where its file stands."""
         block = self.values.graph(scope.run, scope.block).block
         while block.kind != "flow":
             scope = self.values.scope(scope.run, scope.parent_scope)
             block = self.values.graph(scope.run, scope.block).block
-        return {secret.name: secret for secret in block.secrets}
+        return block
 
     def _settled(self, assignment: Assignment, outcome: Outcome) -> None:
         if self._worker is None:
@@ -271,11 +276,10 @@ class Host:
         if run is None or scope is None or run.paused or run.generation != effect.generation:
             return None  # a paused run asks again when it goes on
         step = state.steps.get(effect.key)
-        if ordinal == NONE:
-            return self.decider.decide(effect, scope, state.graph_of(scope).block, None, run.plan)
-        if step is None or step.status != "ready":
+        if ordinal != NONE and (step is None or step.status != "ready"):
             return None
-        return self.decider.decide(effect, scope, state.graph_of(scope).block, state.node_of(step), run.plan)
+        node = None if step is None else state.node_of(step)
+        return self.decider.decide(effect, scope, state.graph_of(scope).block, node, run.plan)
 
     def _run_ended(self, effect: RunEnded) -> None:
         if self._worker is not None:

@@ -1,9 +1,14 @@
-"""Step paths: `pick[3]/pack`. The engine knows steps by number; people know them by path."""
+"""Step paths: `pick[3]/pack`. The engine knows steps by number; people know them by path.
+
+The keys of a mapped table are the author's data: what would make a path ambiguous or could steer a terminal stands in
+it as `%2F`, so that every path is one printable line and names one step.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from urllib.parse import quote, unquote
 
 from graft.cluster.values import Values
 from graft.engine.records import NONE, Scope
@@ -12,6 +17,7 @@ from graft.plan import Node
 
 CACHED_SCOPES = 4096
 
+_STRUCTURE = re.compile(r"[%/\[\]]")
 _PART = re.compile(r"([^\[\]/]+)((?:\[[^\[\]]*\])*)")
 
 
@@ -28,7 +34,7 @@ class Paths:
         if ordinal == NONE:
             return prefix.rstrip("/")
         if record.kind == "map":
-            return f"{prefix}[{self._values.items(run, scope).index(ordinal)}]"
+            return f"{prefix}[{_shown(self._values.items(run, scope).index(ordinal))}]"
         return prefix + self._values.graph(run, record.block).nodes[ordinal].name
 
     def _prefix(self, run: int, scope: int) -> tuple[str, Scope]:
@@ -80,5 +86,14 @@ class Paths:
             return None
         keys = self._values.items(key[0], step.child).keys
         if keys is not None:
-            return (key[0], step.child, keys.index(index)) if index in keys else None
+            name = unquote(index)
+            return (key[0], step.child, keys.index(name)) if name in keys else None
         return (key[0], step.child, int(index)) if index.isdigit() else None
+
+
+def _shown(index: int | str) -> str:
+    if isinstance(index, int):
+        return str(index)
+    if index.isprintable() and not _STRUCTURE.search(index):
+        return index
+    return "".join(quote(each, safe="") if _STRUCTURE.match(each) or not each.isprintable() else each for each in index)

@@ -72,7 +72,7 @@ def prepare(root: Path) -> Layout:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = set(os.listdir(root))
     except (FileExistsError, NotADirectoryError) as error:
-        file = next(place for place in (root, *root.parents) if place.exists())
+        file = next(place for place in (root, *root.parents) if os.path.lexists(place))
         raise StorageError(f"{file} is a file, not a directory", hint=NAME_ANOTHER) from error
     except OSError as error:
         raise translate(error, root) from error
