@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,14 +44,14 @@ def build_plan(flows: list[FlowDecl]) -> Plan:
     root = flows[0]
     return Plan(
         name=root.name,
-        blocks=tuple(_block(flow, block, numbers) for flow, block in blocks),
+        blocks=tuple(_block(flow, block, numbers, root.base) for flow, block in blocks),
         version=root.version,
         doc=root.doc,
         labels=root.labels,
     )
 
 
-def _block(flow: FlowDecl, block: BlockDecl, numbers: dict[int, int]) -> Block:
+def _block(flow: FlowDecl, block: BlockDecl, numbers: dict[int, int], root: Path) -> Block:
     nodes = tuple([_node(node, numbers) for node in block.nodes.values()])
     finals = tuple([_node(node, numbers) for node in block.finals.values()])
     if block.owner is not None:
@@ -63,7 +65,13 @@ def _block(flow: FlowDecl, block: BlockDecl, numbers: dict[int, int]) -> Block:
         secrets=tuple(Secret(each.name, each.source, each.ref) for each in flow.secrets.values()),  # type: ignore[arg-type]
         outputs=EMPTY if flow.outputs is None else flow.outputs.tree,
         timeout_ms=flow.timeout_ms,
+        directory=_directory(flow.base, root),
     )
+
+
+def _directory(base: Path, root: Path) -> str:
+    relative = Path(os.path.relpath(base, root)).as_posix()
+    return "" if relative == "." else relative
 
 
 def _param(param: ParamDecl) -> Any:

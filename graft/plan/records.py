@@ -251,7 +251,8 @@ class Block:
     """The nodes of one scope: of a flow (the root or a sub-flow), or of a group.
 
     `outputs` gives the table that is the scope's `out`; None on a group, whose `out` is the table of its nodes' `out`s.
-    `finals` run after all `nodes` ended, whatever happened to them.
+    `finals` run after all `nodes` ended, whatever happened to them. `directory` is where the flow's file stands, seen
+    from that of the root flow ("" is the same): its relative paths begin there.
     """
 
     kind: Literal["flow", "group"]
@@ -262,6 +263,7 @@ class Block:
     secrets: tuple[Secret, ...] = ()
     outputs: Tree | None = None
     timeout_ms: int | None = None
+    directory: str = ""
 
 
 @frozen

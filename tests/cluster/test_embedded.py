@@ -173,6 +173,17 @@ async def test_a_sub_flow_has_params_of_its_own(desk: Desk) -> None:
     assert view.outputs == {"out": 70}
 
 
+async def test_a_sub_flow_in_another_directory_keeps_its_own_paths(desk: Desk) -> None:
+    (desk.base / "parts").mkdir()
+    (desk.base / "parts" / "where.txt").write_text("in parts")
+    (desk.base / "parts" / "inner.toml").write_text(
+        "graft = 1\nname = 'inner'\n[nodes.read]\nrun = 'cat where.txt'\n[outputs]\ntext = '${ read.out }'\n"
+    )
+    view = await desk.run("[nodes.sub]\nflow = 'parts/inner.toml'\n[outputs]\nout = '${ sub.out.text }'\n")
+    assert view.status == "succeeded", view.error
+    assert view.outputs == {"out": "in parts"}
+
+
 async def test_failure_catch_and_finally_see_what_happened(desk: Desk) -> None:
     view = await desk.run(
         """
