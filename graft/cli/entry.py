@@ -11,12 +11,16 @@ import sys
 from collections.abc import Sequence
 
 COMPLETE_VAR = "_GRAFT_COMPLETE"
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter when another wants it. The storage thread wants it once after every sync,
+and a step waits for that: see docs/decisions/0003."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         _tolerate_odd_encodings()
+        sys.setswitchinterval(SWITCH_SECONDS)
         code = _dispatch(args)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, not at exit, where a broken pipe could no longer be handled
