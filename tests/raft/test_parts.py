@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -302,3 +303,8 @@ def test_memory_stays_bounded_while_a_follower_is_away() -> None:
 def test_members_are_compared_by_value() -> None:
     assert Member("a", 1) == Member("a", 1)
     assert Member("a", 1) != Member("a", 2)
+
+
+def test_the_example_of_the_internals_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "internals" / "raft.md").read_text()
+    exec(page.split("```python\n")[1].split("```")[0], {})
