@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -86,7 +86,6 @@ class Interrupts:
 
     def leave_now(self) -> None:
         """End the process without any cleanup; a later `graft resume` sees what a crash would have left."""
-        if sys.stderr is not None:
-            words = (SHOW_CURSOR if sys.stderr.isatty() else b"") + self.last_words.encode(errors="replace")
-            os.write(2, words)
+        with suppress(OSError):  # descriptor 2, not `sys.stderr`: a step may stand in for that while it runs
+            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + self.last_words.encode(errors="replace"))
         self._leave(exits.INTERRUPTED)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
+import trio
 
 from graft.cli.interrupts import BOUNCE_SECONDS, Interrupts
+from graft.cli.session import run_in_loop
 
 
 class Bench:
@@ -64,6 +66,23 @@ def test_a_signal_that_was_forwarded_counts_once(bench: Bench) -> None:
     bench.seconds += BOUNCE_SECONDS / 2
     bench.interrupts.handle(signal.SIGINT, None)
     assert bench.said == ["cancel"]
+
+
+def test_before_a_run_is_followed_the_first_ends_it_all(bench: Bench) -> None:
+    """Not by an exception in the middle of the loop's own machinery."""
+    cleaned = []
+
+    async def main() -> int:
+        try:
+            bench.press()
+            await trio.sleep_forever()
+        finally:
+            cleaned.append(True)
+        return 0
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_loop(main, bench.interrupts)
+    assert cleaned
 
 
 def test_handlers_are_put_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,28 @@ def test_ctrl_c_gives_the_terminal_back(flow: Path) -> None:
         assert terminal.end() == 4
     assert cursor_is_visible(terminal.seen)
     assert "⊘ shop cancelled" in terminal.text
+
+
+def test_leaving_at_once_gives_the_terminal_back_too(write: Any, tmp_path: Path) -> None:
+    write("flow.toml", 'graft = 1\nname = "stuck"\n[nodes.a]\npython = "stuck:step"\n')
+    write(
+        "stuck.py",
+        """
+        import os, time
+        async def step():
+            time.sleep(0.3)  # a frame has been drawn
+            os.write(2, b"blocking")
+            time.sleep(60)
+        """,
+    )
+    with Terminal("run", "flow.toml", "--id", "mine", cwd=tmp_path) as terminal:
+        terminal.see("blocking")
+        terminal.press("\x03")
+        time.sleep(0.1)  # sooner, it would count as the same Ctrl-C
+        terminal.press("\x03")
+        assert terminal.end() == 130
+    assert cursor_is_visible(terminal.seen)
+    assert terminal.text.endswith("stopped; `graft resume mine` goes on\n")
 
 
 def test_no_color_and_dumb_terminals(flow: Path) -> None:
