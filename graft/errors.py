@@ -123,8 +123,12 @@ class SyncFailed(StorageError):
 
 
 class Rejected(GraftError):
-    """The commit door refused a command. `reason` is a stable word: `overloaded`, `too_large`, `stopping`, …"""
+    """The commit door refused a command. `reason` is a stable word: `overloaded`, `too_large`, `stopping`, …
 
-    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+    `leader`: who may take it, if known.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None, leader: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+        self.leader = leader

@@ -6,12 +6,15 @@ suites (`tests/contracts/`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from attrs import frozen
 
 from graft.engine.effects import Change as Change
+from graft.raft.messages import Message
+from graft.raft.records import SnapshotMeta, StagedSnapshot
 
 # The tables of a store. Keys are big-endian unsigned integers, so they sort by number.
 TABLES: tuple[str, ...] = (
@@ -38,11 +41,27 @@ class Entry:
 
 
 @frozen
+class Switch:
+    """The staged rows become the state, which covers the log up to `index` (whose entry had `term`).
+
+    The log becomes empty behind `index`; with `keep_log` the entries behind `index` stay. What was the state until
+    now becomes the spare rows, to be swept.
+    """
+
+    index: int
+    term: int
+    keep_log: bool = False
+
+
+@frozen
 class Turn:
     """What one transaction writes, all or nothing (ARCHITECTURE §6).
 
-    Order within the turn: truncate, append, hard state, changes, applied, purge. Invariant: `changes` and `applied`
-    cover only entries at or below the commit index that are in this or an earlier turn.
+    Order within the turn: truncate, append, repair, hard state, changes, applied, purge. Invariant: `changes` and
+    `applied` cover only entries at or below the commit index that are in this or an earlier turn.
+
+    Beside the state a store has *spare* rows, which no read shows: those of the state to be (`staging`), or of the one
+    that was. A turn with `switch` has nothing else but a hard state; one with `sweep` stages nothing.
     """
 
     entries: Sequence[Entry] = ()
@@ -51,6 +70,18 @@ class Turn:
     changes: Sequence[Change] = ()
     applied: int | None = None  # the state now covers the log up to here
     purge_to: int | None = None  # entries with index <= this may go; a turn removes a bounded number of them
+    repaired: Sequence[Entry] = ()  # good copies of damaged entries, written in their places
+    staging: Sequence[Change] = ()  # spare rows
+    switch: Switch | None = None
+    sweep: bool = False  # remove a bounded number of spare rows
+
+
+@frozen
+class Dump:
+    """The state of a store at one moment, while its context is open. `rows` are (table, key, value), each once."""
+
+    applied: int
+    rows: Iterator[tuple[str, bytes, bytes]]
 
 
 @frozen
@@ -112,6 +143,18 @@ class Store(Reader, Protocol):
         """
         ...
 
+    def damaged(self, first: int, last: int) -> list[int]:
+        """Indexes with first <= index <= last, within the bounds, whose entry is missing or fails its checksum."""
+        ...
+
+    def spare_rows(self) -> int:
+        """How many rows are staged, or left to sweep."""
+        ...
+
+    def dump(self) -> AbstractContextManager[Dump]:
+        """All state, read at disk speed in one read transaction, which pins old pages: do not hold it long."""
+        ...
+
     def usage(self) -> Usage: ...
 
     def close(self) -> None: ...
@@ -123,6 +166,56 @@ class Usage:
 
     used_bytes: int
     quota_bytes: int
+
+
+class Snapshots(Protocol):
+    """Snapshot files: those exported here for others, and the one that arrives. All calls block; any thread.
+
+    Raises `StorageError`s: `StoreFull` when there is no room, `StoreCorrupt` for a file that is damaged.
+    """
+
+    def export(self, id: str, dump: Dump, poll: Callable[[], None]) -> tuple[int, str]:
+        """Write the dump to a new file: its size in bytes and its checksum. `poll` is called now and then, and may
+        raise to give up, which leaves nothing behind. Older exports beyond the retention count go."""
+        ...
+
+    def read(self, id: str, offset: int, max_bytes: int) -> bytes | None:
+        """A piece of an exported file; None when it is not there."""
+        ...
+
+    def drop(self, id: str) -> None:
+        """Nobody needs this export: it counts against the retention from now on."""
+        ...
+
+    def staged(self) -> StagedSnapshot | None:
+        """What has arrived and is synced, also from before a restart."""
+        ...
+
+    def write(self, meta: SnapshotMeta, offset: int, data: bytes) -> int:
+        """Add a synced piece of the file that arrives; returns the next byte wanted. `offset` 0 begins anew.
+
+        Raises StoreCorrupt when the file is complete and its checksum is wrong: then nothing is staged any more.
+        """
+        ...
+
+    def rows(self, id: str) -> Iterator[list[Change]]:
+        """The rows of the staged file, in pieces of bounded size. Raises StoreCorrupt."""
+        ...
+
+    def discard(self) -> None:
+        """Forget what is staged."""
+        ...
+
+
+class Transport(Protocol):
+    """Messages to other members. What a member is sent reaches it by `receive` of its door, on the Trio thread.
+
+    Messages may be lost, repeated, late and out of order (docs/internals/raft.md).
+    """
+
+    def send(self, message: Message) -> None:
+        """Put `message` on its way to `message.target`. Never blocks; a full queue drops its oldest message."""
+        ...
 
 
 class CommitDoor(Protocol):

@@ -1,4 +1,4 @@
-"""The stored forms of what Raft keeps: its hard state, and entries with their kind."""
+"""The stored forms of what Raft keeps: its hard state with the member's incarnation, and entries with their kind."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from graft import raft
 from graft.errors import StoreCorrupt, StoreFormatUnknown
 from graft.interfaces import Entry
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no incarnation: a member of that time stands in its own configuration."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def encode_hard_state(state: raft.HardState) -> bytes:
-    return _encode((FORMAT, state))
+def encode_hard_state(state: raft.HardState, incarnation: int) -> bytes:
+    return _encode((FORMAT, state, incarnation))
 
 
-def decode_hard_state(data: bytes) -> raft.HardState:
-    """Raises StoreFormatUnknown for a newer format, StoreCorrupt for what is no hard state."""
+def decode_hard_state(data: bytes) -> tuple[raft.HardState, int | None]:
+    """The hard state, and the incarnation if it was stored.
+
+    Raises StoreFormatUnknown for a newer format, StoreCorrupt for what is no hard state.
+    """
     try:
-        version, fields = msgspec.msgpack.decode(data)
+        version, fields, *more = msgspec.msgpack.decode(data)
         if version > FORMAT:
             raise StoreFormatUnknown(
                 f"the store's Raft state has format {version}; this version of Graft reads formats up to {FORMAT}",
                 hint="use the version of Graft that wrote it, or a newer one",
             )
-        return msgspec.convert(fields, raft.HardState)
+        return msgspec.convert(fields, raft.HardState), int(more[0]) if more else None
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise StoreCorrupt(f"the store's Raft state cannot be read: {error}") from error
 

@@ -54,5 +54,9 @@ class Overlay:
     def end_write(self) -> None:
         self._writing = {}
 
+    def clear(self) -> None:
+        """Another state took the place of the one that was changed."""
+        self._next, self._writing = {}, {}
+
     def __bool__(self) -> bool:
         return bool(self._next)

@@ -6,14 +6,17 @@ from graft.storage.check import Report, verify
 from graft.storage.lock import Holder, read_holder
 from graft.storage.memory import MemoryStore
 from graft.storage.reader import LmdbReader, open_reader
+from graft.storage.snapshots import MemorySnapshots, SnapshotDirectory
 from graft.storage.store import LmdbStore, open_store
 
 __all__ = [
     "Holder",
     "LmdbReader",
     "LmdbStore",
+    "MemorySnapshots",
     "MemoryStore",
     "Report",
+    "SnapshotDirectory",
     "open_reader",
     "open_store",
     "read_holder",

@@ -18,7 +18,7 @@ from graft.storage.directory import FORMAT, Layout, sync_directory, write_format
 from graft.storage.failures import corrupt, translate
 from graft.storage.metas import Insane, Meta, Read, read_newest
 from graft.storage.reads import Reads
-from graft.storage.records import ALL_TABLES, EMPTY, HEAD, HEAD_KEY, Head, seal
+from graft.storage.records import ALL_TABLES, EMPTY, HEAD, HEAD_KEY, ODD_TABLES, Head, seal
 from graft.storage.walk import Walk
 
 MAX_READERS = 254
@@ -81,7 +81,7 @@ def _open(directory: Path, map_bytes: int, *, readonly: bool) -> lmdb.Environmen
         return lmdb.Environment(
             os.fspath(directory),
             map_size=map_bytes,
-            max_dbs=len(ALL_TABLES),
+            max_dbs=len(ALL_TABLES) + len(ODD_TABLES),
             max_readers=MAX_READERS,
             max_spare_txns=SPARE_READS,
             readonly=readonly,
@@ -102,11 +102,23 @@ def _prove(environment: lmdb.Environment, root: Path) -> tuple[Reads, Head]:
         except (lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.ReadonlyError) as error:
             raise corrupt(root, f"table {table} is missing") from error
     reads = Reads(environment, tables, root)
+    reads.add(open_odd(environment))
     with environment.begin() as transaction:
         head = reads.head(transaction)
         if head.transaction != transaction.id():
             raise corrupt(root, f"its root is of transaction {transaction.id()}, its head of {head.transaction}")
+    if head.generation & 1 and not reads.has(ODD_TABLES[0]):
+        raise corrupt(root, f"the tables of generation {head.generation} are missing")
+    reads.use(head.generation)
     return reads, head
+
+
+def open_odd(environment: lmdb.Environment) -> dict[str, lmdb._Database]:
+    """The tables of odd generations; none when no snapshot ever arrived. They are made in one transaction."""
+    try:
+        return {name: environment.open_db(name.encode(), create=False) for name in ODD_TABLES}
+    except (lmdb.NotFoundError, lmdb.ReadonlyError):
+        return {}
 
 
 def read_meta(data: Path) -> Meta:

@@ -7,13 +7,14 @@ what was committed; the simulated disk adds faults on top of this.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from graft.errors import StorageError
-from graft.interfaces import TABLES, Change, Entry, LogBounds, Turn, Usage
-from graft.storage.records import EMPTY
-from graft.storage.turns import Quota, bounds_after, check_key, check_turn, is_empty, purge_end
+from graft.interfaces import TABLES, Change, Dump, Entry, LogBounds, Switch, Turn, Usage
+from graft.storage.records import EMPTY, LOG, damaged, pack_index
+from graft.storage.turns import SWEEP_STEP, Quota, bounds_after, check_key, check_turn, is_empty, purge_end
 
 DEFAULT_QUOTA = 1 << 40
 
@@ -27,9 +28,11 @@ class MemoryStore:
         self._lock = Lock()  # over the dictionaries; never held while `staged` runs
         self._log: dict[int, Entry] = {}
         self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
+        self._spare: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self._sorted: dict[str, list[bytes]] = {}  # keys in order, absent after a change of the key set
         self._hard: bytes | None = None
         self._bounds = EMPTY
+        self._rotten: set[int] = set()
         self._used = 0
         self._closed = False
 
@@ -37,7 +40,7 @@ class MemoryStore:
         with self._committing:
             self._check_open()
             check_turn(self._bounds, turn)
-            for table, key, _value in turn.changes:
+            for table, key, _value in (*turn.changes, *turn.staging):
                 self._tables[table]  # an unknown table is a KeyError before anything is written
                 check_key(key)
             if is_empty(self._bounds, turn):
@@ -56,7 +59,7 @@ class MemoryStore:
             old = self._tables[table].get(key)
             total += 0 if value is None else len(key) + len(value)
             total -= 0 if old is None else len(key) + len(old)
-        return total
+        return total + sum(len(key) + len(value or b"") for _table, key, value in turn.staging)
 
     def _write(self, turn: Turn) -> None:
         if turn.truncate_from is not None:
@@ -65,10 +68,20 @@ class MemoryStore:
         for entry in turn.entries:
             self._log[entry.index] = entry
             self._used += len(entry.data)
+        for entry in turn.repaired:
+            self._used += len(entry.data) - len(self._log[entry.index].data)
+            self._log[entry.index] = entry
+            self._rotten.discard(entry.index)
         if turn.hard_state is not None:
             self._hard = turn.hard_state
         for change in turn.changes:
             self._change(change)
+        for change in turn.staging:
+            self._stage(change)
+        if turn.sweep:
+            self._sweep()
+        if turn.switch is not None:
+            self._switch(turn.switch)
         purged_to = purge_end(self._bounds, turn)
         purged_term = self._log[purged_to].term if purged_to >= self._bounds.first else self._bounds.purged_term
         for index in range(self._bounds.first, purged_to + 1):
@@ -77,6 +90,7 @@ class MemoryStore:
 
     def _drop_entry(self, index: int) -> None:
         self._used -= len(self._log.pop(index).data)
+        self._rotten.discard(index)
 
     def _change(self, change: Change) -> None:
         table, key, value = change
@@ -92,6 +106,30 @@ class MemoryStore:
         if (old is None) != (value is None):
             self._sorted.pop(table, None)
 
+    def _stage(self, change: Change) -> None:
+        table, key, value = change
+        self._used -= len(key) + len(self._spare[table].get(key, b"")) if key in self._spare[table] else 0
+        if value is None:
+            self._spare[table].pop(key, None)
+        else:
+            self._spare[table][key] = value
+            self._used += len(key) + len(value)
+
+    def _sweep(self) -> None:
+        left = SWEEP_STEP
+        for rows in self._spare.values():
+            while rows and left:
+                key, value = rows.popitem()
+                self._used -= len(key) + len(value)
+                left -= 1
+
+    def _switch(self, switch: Switch) -> None:
+        self._tables, self._spare = self._spare, self._tables
+        self._sorted.clear()
+        for index in range(self._bounds.first, self._bounds.last + 1):
+            if index <= switch.index or not switch.keep_log:
+                self._drop_entry(index)
+
     def bounds(self) -> LogBounds:
         self._check_open()
         return self._bounds
@@ -106,6 +144,8 @@ class MemoryStore:
             found: list[Entry] = []
             size = 0
             for index in range(max(first, self._bounds.first), min(last, self._bounds.last) + 1):
+                if index in self._rotten:
+                    raise damaged(LOG, pack_index(index))
                 entry = self._log[index]
                 size += len(entry.data)
                 if found and size > max_bytes:
@@ -138,6 +178,26 @@ class MemoryStore:
                 chosen.reverse()
             return [(key, rows[key]) for key in (chosen if limit is None else chosen[:limit])]
 
+    def damaged(self, first: int, last: int) -> list[int]:
+        self._check_open()
+        return sorted(index for index in self._rotten if first <= index <= last)
+
+    def rot(self, index: int) -> None:
+        """From now on the entry at `index` fails its checksum."""
+        assert index in self._log
+        self._rotten.add(index)
+
+    def spare_rows(self) -> int:
+        return sum(map(len, self._spare.values()))
+
+    @contextmanager
+    def dump(self) -> Iterator[Dump]:
+        with self._lock:
+            self._check_open()
+            tables = {table: dict(rows) for table, rows in self._tables.items()}
+            applied = self._bounds.applied
+        yield Dump(applied, ((table, key, rows[key]) for table, rows in tables.items() for key in sorted(rows)))
+
     def usage(self) -> Usage:
         return Usage(self._used, self._quota.quota_bytes)
 
@@ -150,6 +210,8 @@ class MemoryStore:
             survivor = MemoryStore(quota_bytes=self._quota.quota_bytes)
             survivor._log = dict(self._log)
             survivor._tables = {table: dict(rows) for table, rows in self._tables.items()}
+            survivor._spare = {table: dict(rows) for table, rows in self._spare.items()}
+            survivor._rotten = set(self._rotten)
             survivor._hard, survivor._bounds, survivor._used = self._hard, self._bounds, self._used
             self._closed = True
             return survivor

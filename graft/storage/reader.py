@@ -6,15 +6,20 @@ LMDB's table of readers; the writer clears it within READER_CHECK_TURNS turns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import lmdb
 
 from graft.interfaces import Entry, LogBounds, Usage
 from graft.storage.directory import existing
-from graft.storage.environment import open_environment
+from graft.storage.environment import open_environment, open_odd
 from graft.storage.lock import Holder, read_holder
 from graft.storage.reads import Reads
+from graft.storage.records import ODD_TABLES
+
+T = TypeVar("T")
 
 MAP_BYTES = 1 << 30
 """LMDB takes the larger one of this and what the writer reserved."""
@@ -27,17 +32,36 @@ def open_reader(path: Path | str) -> LmdbReader:
     there is no Graft data or this process has it open already, StoreFormatUnknown, StoreCorrupt.
     """
     layout = existing(Path(path))
-    environment, reads, _head = open_environment(layout, MAP_BYTES, readonly=True)
-    return LmdbReader(environment, reads, read_holder(layout.lock))
+    environment, reads, head = open_environment(layout, MAP_BYTES, readonly=True)
+    return LmdbReader(environment, reads, head.generation, read_holder(layout.lock))
 
 
 class LmdbReader:
     """The reading half of `graft.interfaces.Store`. `holder` is who had the directory last, it may be gone."""
 
-    def __init__(self, environment: lmdb.Environment, reads: Reads, holder: Holder | None) -> None:
+    def __init__(self, environment: lmdb.Environment, reads: Reads, generation: int, holder: Holder | None) -> None:
         self._environment = environment
         self._reads = reads
+        self._generation = generation
         self.holder = holder
+
+    def _steadily(self, read: Callable[[], T]) -> T:
+        """The holder may install a snapshot: read again until the generation was the same before and after."""
+        while True:
+            self._follow()
+            before = self._generation
+            found = read()
+            self._follow()
+            if self._generation == before:
+                return found
+
+    def _follow(self) -> None:
+        generation = self._reads.generation()
+        if generation != self._generation:
+            if not self._reads.has(ODD_TABLES[0]):
+                self._reads.add(open_odd(self._environment))
+            self._reads.use(generation)
+            self._generation = generation
 
     def bounds(self) -> LogBounds:
         return self._reads.bounds()
@@ -49,7 +73,7 @@ class LmdbReader:
         return self._reads.entries(first, last, max_bytes)
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        return self._reads.get(table, key)
+        return self._steadily(lambda: self._reads.get(table, key))
 
     def scan(
         self,
@@ -60,7 +84,7 @@ class LmdbReader:
         reverse: bool = False,
         limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
-        return self._reads.scan(table, start, stop, reverse, limit)
+        return self._steadily(lambda: self._reads.scan(table, start, stop, reverse, limit))
 
     def usage(self) -> Usage:
         """The quota belongs to the writer: 0 here."""

@@ -4,19 +4,23 @@ A read transaction lives for one call. It pins the pages of its snapshot, so a l
 
 A key that is not found may be a key whose bytes were flipped, or a search that a flipped separator sent astray. In
 both cases the records next to where the search ended betray it: a wrong checksum, or a wrong order.
+
+Reads see one generation of the state (`generations.py`). `use` is called right after the commit of a switch and before
+the next commit, so a transaction that begins while `_rooms` does not change sees that generation as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 import lmdb
 
-from graft.errors import GraftError, StorageError
-from graft.interfaces import TABLES, Entry, LogBounds
+from graft.errors import GraftError, StorageError, StoreCorrupt
+from graft.interfaces import TABLES, Dump, Entry, LogBounds
 from graft.storage.failures import translate
 from graft.storage.records import (
     CHECKSUM_BYTES,
@@ -26,6 +30,7 @@ from graft.storage.records import (
     LOG,
     Head,
     damaged,
+    database_name,
     pack_checksum,
     pack_index,
     seed,
@@ -42,17 +47,31 @@ class Reads:
 
     def __init__(self, environment: lmdb.Environment, tables: Mapping[str, lmdb._Database], directory: Path) -> None:
         self._begin = environment.begin
-        self._rooms = {table: (tables[table], seed(table)) for table in TABLES}
-        self._databases = tables
+        self._databases = dict(tables)
+        self.use(0)
         self._log, self._head = tables[LOG], tables[HEAD]
         self._directory = directory
         self.page_bytes: int = environment.stat()["psize"]
         self.is_closed = False
 
+    def use(self, generation: int) -> None:
+        """From now on read the rows of `generation`."""
+        self._rooms = {table: (self._databases[database_name(table, generation)], seed(table)) for table in TABLES}
+
+    def add(self, tables: Mapping[str, lmdb._Database]) -> None:
+        """More databases were made."""
+        self._databases = {**self._databases, **tables}
+
+    def has(self, name: str) -> bool:
+        return name in self._databases
+
     def get(self, table: str, key: bytes) -> bytes | None:
-        database, start = self._rooms[table]
+        rooms = self._rooms
+        database, start = rooms[table]
         try:
             with self._begin() as transaction:
+                if rooms is not self._rooms:
+                    return self.get(table, key)  # a switch came between: the transaction may see half a sweep
                 stored = transaction.get(key, None, database)
                 if stored is None:
                     self._check_absent(transaction, table, key, database)
@@ -87,8 +106,11 @@ class Reads:
         if count == 0:
             return found
         try:
+            rooms = self._rooms
             with self._begin() as transaction:
-                cursor = transaction.cursor(self._rooms[table][0])
+                if rooms is not self._rooms:
+                    return self.scan(table, start, stop, reverse, limit)
+                cursor = transaction.cursor(rooms[table][0])
                 if not _seek(cursor, start, stop, reverse):
                     return found
                 previous: bytes | None = None
@@ -111,6 +133,13 @@ class Reads:
         if stored is None:
             raise damaged(HEAD, HEAD_KEY, "it is missing")
         return Head.unpack(unseal(HEAD, HEAD_KEY, stored))
+
+    def generation(self) -> int:
+        try:
+            with self._begin() as transaction:
+                return self.head(transaction).generation
+        except lmdb.Error as error:
+            raise self._error(error) from error
 
     def bounds(self) -> LogBounds:
         try:
@@ -158,13 +187,45 @@ class Reads:
             due += 1
         raise damaged(LOG, pack_index(due), "it is missing")
 
+    def damaged(self, first: int, last: int) -> list[int]:
+        found: list[int] = []
+        try:
+            with self._begin() as transaction:
+                bounds = self.head(transaction).bounds
+                cursor = transaction.cursor(self._log)
+                for index in range(max(first, bounds.first), min(last, bounds.last) + 1):
+                    try:
+                        stored = cursor.get(pack_index(index))
+                        if stored is None:
+                            raise damaged(LOG, pack_index(index), "it is missing")
+                        unseal_entry(index, pack_index(index), stored, seed(LOG))
+                    except StoreCorrupt:
+                        found.append(index)
+        except lmdb.Error as error:
+            raise self._error(error) from error
+        return found
+
+    @contextmanager
+    def dump(self) -> Iterator[Dump]:
+        try:
+            with self._begin() as transaction:
+                head = self.head(transaction)
+                yield Dump(head.bounds.applied, self._all_rows(transaction, head.generation))
+        except lmdb.Error as error:
+            raise self._error(error) from error
+
+    def _all_rows(self, transaction: Transaction, generation: int) -> Iterator[tuple[str, bytes, bytes]]:
+        for table in TABLES:
+            for key, stored in transaction.cursor(self._databases[database_name(table, generation)]).iternext():
+                yield table, key, unseal(table, key, stored)
+
     def term(self, transaction: Transaction, index: int) -> int:
         """The term of an entry that must be there."""
         return self._entries(transaction, index, index, 0)[0].term
 
-    def database(self, table: str) -> lmdb._Database:
-        """LOG, HEAD or one of TABLES."""
-        return self._databases[table]
+    def database(self, name: str) -> lmdb._Database:
+        """LOG, HEAD, or what `database_name` says."""
+        return self._databases[name]
 
     def pages(self, transaction: Transaction, tables: Iterable[str]) -> dict[str, int]:
         """Pages in use by each of `tables`. Freed pages do not count: they are used again before the file grows."""

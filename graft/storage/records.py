@@ -20,6 +20,10 @@ LOG = "log"  # index (u64) -> term (u64) + data
 HEAD = "head"  # b"head" -> Head, b"hard" -> hard state
 ALL_TABLES: tuple[str, ...] = (LOG, HEAD, *TABLES)
 
+ODD = ".odd"
+ODD_TABLES: tuple[str, ...] = tuple(table + ODD for table in TABLES)
+"""The rows of odd generations. They are made when the first snapshot arrives."""
+
 HEAD_KEY = b"head"
 HARD_KEY = b"hard"
 CHECKSUM_BYTES = 4
@@ -28,9 +32,15 @@ _seeds = {table: crc32(table.encode() + b"\0") for table in ALL_TABLES}
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
 _ENTRY = Struct(">IQ")  # checksum, term
-_HEAD = Struct(">QQQQQ")
+_HEAD = Struct(">QQQQQ")  # generation 0
+_HEAD_LATER = Struct(">QQQQQQ")
 pack_checksum = _U32.pack
 pack_index = _U64.pack
+
+
+def database_name(table: str, generation: int) -> str:
+    """Where the rows of a table lie. The generation grows with every snapshot that is installed."""
+    return table + ODD if generation & 1 else table
 
 
 def seed(table: str) -> int:
@@ -78,7 +88,8 @@ def unseal_entry(index: int, key: bytes, stored: bytes, start: int) -> Entry:
 
 @frozen
 class Head:
-    """What every turn rewrites. `transaction` is LMDB's own number of the transaction that wrote it.
+    """What every turn rewrites. `transaction` is LMDB's own number of the transaction that wrote it; `generation` says
+    which rows are the state.
 
     A meta page of LMDB has no checksum: a flipped bit there can make an older root look like the newest. Then the
     head that this root leads to names another transaction, and opening refuses.
@@ -86,18 +97,25 @@ class Head:
 
     bounds: LogBounds
     transaction: int
+    generation: int = 0
 
     def pack(self) -> bytes:
         b = self.bounds
+        if self.generation:
+            return _HEAD_LATER.pack(b.first, b.last, b.applied, b.purged_term, self.transaction, self.generation)
         return _HEAD.pack(b.first, b.last, b.applied, b.purged_term, self.transaction)
 
     @staticmethod
     def unpack(payload: bytes) -> Head:
         try:
-            first, last, applied, purged_term, transaction = _HEAD.unpack(payload)
+            if len(payload) == _HEAD.size:
+                first, last, applied, purged_term, transaction = _HEAD.unpack(payload)
+                generation = 0
+            else:
+                first, last, applied, purged_term, transaction, generation = _HEAD_LATER.unpack(payload)
         except error as problem:
             raise damaged(HEAD, HEAD_KEY, "it has a wrong length") from problem
-        return Head(LogBounds(first, last, applied, purged_term), transaction)
+        return Head(LogBounds(first, last, applied, purged_term), transaction, generation)
 
 
 EMPTY = LogBounds(first=1, last=0, applied=0)

@@ -11,37 +11,26 @@ its modes without sync (a commit would be a promise that a power cut breaks); on
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from struct import Struct
 from threading import Lock
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import lmdb
 
 from graft.errors import StorageError, StoreCorrupt, StoreFull, SyncFailed
-from graft.interfaces import TABLES, Change, Entry, LogBounds, Turn, Usage
+from graft.interfaces import Dump, Entry, LogBounds, Switch, Turn, Usage
+from graft.storage import log
 from graft.storage.check import INLINE_BYTES, BackgroundCheck, walk_file
 from graft.storage.directory import Layout, bring_up_to_date, prepare
 from graft.storage.environment import create_store, open_environment, read_meta
 from graft.storage.failures import translate, translate_commit
+from graft.storage.generations import count_rows, sweep, write_rows
 from graft.storage.lock import DirectoryLock
 from graft.storage.reads import Reads
-from graft.storage.records import (
-    HARD_KEY,
-    HEAD,
-    HEAD_KEY,
-    LOG,
-    Head,
-    damaged,
-    pack_checksum,
-    pack_index,
-    seal,
-    seed,
-)
-from graft.storage.turns import Quota, bounds_after, check_key, check_turn, is_empty, purge_end
+from graft.storage.records import HARD_KEY, HEAD, HEAD_KEY, LOG, ODD_TABLES, Head, seal
+from graft.storage.turns import Quota, bounds_after, check_turn, is_empty, purge_end
 
 if TYPE_CHECKING:
     from graft.storage.reads import Transaction
@@ -50,8 +39,6 @@ DEFAULT_QUOTA = 16 << 30
 DEFAULT_MAP = 64 << 30
 READER_CHECK_TURNS = 512
 """Every so many turns the slots of readers that died are cleared; until then they pin old pages."""
-
-_INDEX_TERM = Struct(">QQ").pack
 
 
 def open_store(
@@ -128,6 +115,7 @@ class LmdbStore:
         self._environment = environment
         self._reads = reads
         self._bounds = head.bounds
+        self._generation = head.generation
         self._pages = reads.all_pages()
         self._quota = quota
         self.check = check  # None when no walk was due, or it was done at once
@@ -158,9 +146,15 @@ class LmdbStore:
                 raise
 
     def _commit(self, turn: Turn, staged: Callable[[], None] | None) -> None:
+        if turn.staging or turn.switch is not None:
+            self._make_spare()
         transaction = self._environment.begin(write=True)
         try:
-            changed = self._change(transaction, turn.changes)
+            changed = [*write_rows(transaction, self._reads, self._generation, turn.changes)]
+            if turn.staging:
+                changed += write_rows(transaction, self._reads, self._generation + 1, turn.staging)
+            if turn.sweep:
+                changed += sweep(transaction, self._reads, self._generation + 1)
             after = self._write_log(transaction, turn)
             pages = self._pages | self._reads.pages(transaction, (LOG, HEAD, *changed))
             self._check_quota(pages, turn)
@@ -171,65 +165,51 @@ class LmdbStore:
             raise
         transaction.commit()
         self._bounds, self._pages = after, pages
+        if turn.switch is not None:
+            self._generation += 1
+            self._reads.use(self._generation)
 
     def _write_log(self, transaction: Transaction, turn: Turn) -> LogBounds:
-        bounds = self._bounds
+        bounds, database = self._bounds, self._reads.database(LOG)
         if turn.truncate_from is not None:
-            self._delete_entries(transaction, turn.truncate_from, bounds.last)
+            log.delete(transaction, database, turn.truncate_from, bounds.last, strict=False)
         if turn.entries:
-            self._append(transaction, turn.entries)
+            log.append(transaction, database, turn.entries)
+        if turn.repaired:
+            log.repair(transaction, database, turn.repaired)
         if turn.hard_state is not None:
             transaction.put(HARD_KEY, seal(HEAD, HARD_KEY, turn.hard_state), db=self._reads.database(HEAD))
+        if turn.switch is not None:
+            self._switch(transaction, turn.switch)
         purged_to = purge_end(bounds, turn)
         purged_term = bounds.purged_term
         if purged_to >= bounds.first:
             purged_term = self._reads.term(transaction, purged_to)
-            self._delete_entries(transaction, bounds.first, purged_to)
+            log.delete(transaction, database, bounds.first, purged_to)
         after = bounds_after(bounds, turn, purged_to, purged_term)
-        head = Head(after, transaction.id()).pack()
-        transaction.put(HEAD_KEY, seal(HEAD, HEAD_KEY, head), db=self._reads.database(HEAD))
+        self._write_head(transaction, after, self._generation + (turn.switch is not None))
         return after
 
-    def _append(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
-        start = seed(LOG)
-        rows: list[tuple[bytes, bytes]] = []
-        add = rows.append
-        for entry in entries:
-            record = _INDEX_TERM(entry.index, entry.term) + entry.data
-            add((record[:8], pack_checksum(crc32(record, start)) + record[8:]))
-        _consumed, added = transaction.cursor(self._reads.database(LOG)).putmulti(rows, append=True)
-        if added != len(rows):
-            raise damaged(LOG, rows[added][0], "an entry beyond the end of the log is in its way")
+    def _write_head(self, transaction: Transaction, bounds: LogBounds, generation: int) -> None:
+        head = Head(bounds, transaction.id(), generation).pack()
+        transaction.put(HEAD_KEY, seal(HEAD, HEAD_KEY, head), db=self._reads.database(HEAD))
 
-    def _delete_entries(self, transaction: Transaction, first: int, last: int) -> None:
-        if first > last:
+    def _switch(self, transaction: Transaction, switch: Switch) -> None:
+        """The next generation is the state from now on. The spare rows, all of them, must be staged."""
+        bounds, database = self._bounds, self._reads.database(LOG)
+        if switch.keep_log:
+            log.delete(transaction, database, bounds.first, min(switch.index, bounds.last), strict=False)
+        else:
+            transaction.drop(database, delete=False)
+
+    def _make_spare(self) -> None:
+        """The tables of odd generations, for the first snapshot that arrives."""
+        if self._reads.has(ODD_TABLES[0]):
             return
-        cursor = transaction.cursor(self._reads.database(LOG))
-        cursor.set_range(pack_index(first))
-        for index in range(first, last + 1):
-            if cursor.key() != pack_index(index):
-                raise damaged(LOG, pack_index(index), "it is missing")
-            cursor.delete()
-
-    def _change(self, transaction: Transaction, changes: Sequence[Change]) -> Iterable[str]:
-        """The tables that changed. Only the last change of a key is written, in key order: LMDB stays on a page."""
-        tables: defaultdict[str, dict[bytes, bytes | None]] = defaultdict(dict)
-        for table, key, value in changes:
-            tables[table][key] = value
-        for table, group in tables.items():
-            if table not in TABLES:
-                raise KeyError(table)
-            database, start = self._reads.database(table), seed(table)
-            rows: list[tuple[bytes, bytes]] = []
-            for key in sorted(group):
-                value = group[key]
-                if value is None:
-                    check_key(key)  # LMDB only looks at keys that it stores
-                    transaction.delete(key, db=database)
-                else:
-                    rows.append((key, pack_checksum(crc32(key + value, start)) + value))
-            transaction.cursor(database).putmulti(rows)
-        return tables.keys()
+        with self._environment.begin(write=True) as transaction:
+            made = {name: self._environment.open_db(name.encode(), txn=transaction) for name in ODD_TABLES}
+            self._write_head(transaction, self._bounds, self._generation)
+        self._reads.add(made)
 
     def forget_dead_readers(self) -> None:
         """Clear the slots of readers in other processes that were killed in the middle of a read."""
@@ -286,6 +266,16 @@ class LmdbStore:
         limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         return self._reads.scan(table, start, stop, reverse, limit)
+
+    def damaged(self, first: int, last: int) -> list[int]:
+        return self._reads.damaged(first, last)
+
+    def spare_rows(self) -> int:
+        with self._environment.begin() as transaction:
+            return count_rows(transaction, self._reads, self._generation + 1)
+
+    def dump(self) -> AbstractContextManager[Dump]:
+        return self._reads.dump()
 
     def usage(self) -> Usage:
         return Usage(sum(self._pages.values()) * self._reads.page_bytes, self._quota.quota_bytes)

@@ -10,6 +10,9 @@ from graft.interfaces import LogBounds, Turn
 PURGE_STEP = 2000
 """Entries that one turn removes at most, so that a purge never holds up the log for long."""
 
+SWEEP_STEP = 2000
+"""Spare rows that one turn removes at most."""
+
 MAX_KEY_BYTES = 511
 
 
@@ -24,8 +27,25 @@ def check_turn(bounds: LogBounds, turn: Turn) -> None:
         if entry.index != expected:
             raise ValueError(f"entry {entry.index} where {expected} is due: {bounds}")
     last += len(turn.entries)
+    for entry in turn.repaired:
+        if not bounds.first <= entry.index <= last:
+            raise ValueError(f"cannot repair entry {entry.index}: {bounds}")
+    check_spare(bounds, turn)
     if turn.applied is not None and not bounds.applied <= turn.applied <= last:
         raise ValueError(f"cannot have applied {turn.applied} of {last}: {bounds}")
+
+
+def check_spare(bounds: LogBounds, turn: Turn) -> None:
+    """The rules of `staging`, `switch` and `sweep`."""
+    if turn.staging and turn.sweep:
+        raise ValueError("cannot stage rows and sweep them in one turn")
+    if turn.switch is None:
+        return
+    if turn != Turn(hard_state=turn.hard_state, switch=turn.switch):
+        raise ValueError("a switch comes with a hard state at most")
+    index = turn.switch.index
+    if index < bounds.applied or (turn.switch.keep_log and not bounds.first - 1 <= index <= bounds.last):
+        raise ValueError(f"cannot switch to {index}: {bounds}")
 
 
 def check_key(key: bytes) -> None:
@@ -37,6 +57,10 @@ def is_empty(bounds: LogBounds, turn: Turn) -> bool:
     """Whether there is nothing to write, so that no transaction and no fsync is due."""
     return not (
         turn.entries
+        or turn.repaired
+        or turn.staging
+        or turn.switch is not None
+        or turn.sweep
         or turn.changes
         or turn.hard_state is not None
         or turn.applied not in (None, bounds.applied)
@@ -55,6 +79,10 @@ def purge_end(bounds: LogBounds, turn: Turn) -> int:
 
 def bounds_after(bounds: LogBounds, turn: Turn, purged_to: int, purged_term: int) -> LogBounds:
     """The bounds when `turn`, already checked, is done. `purged_term` is the term of entry `purged_to`."""
+    if turn.switch is not None:
+        index = turn.switch.index
+        last = max(index, bounds.last) if turn.switch.keep_log else index
+        return LogBounds(index + 1, last, index, turn.switch.term)
     last = bounds.last if turn.truncate_from is None else turn.truncate_from - 1
     return evolve(
         bounds,
@@ -70,7 +98,7 @@ class Quota:
     """How much a store may hold. Three kinds of turns, three limits:
 
     * new entries stop at `quota_bytes - reserve_bytes`: nothing new is taken in;
-    * state changes of entries that are committed already may use the reserve as well;
+    * state changes of entries that are committed already, and staged rows, may use the reserve as well;
     * turns that only delete, truncate, purge or vote are never refused, so that a full store can shrink.
     """
 
@@ -84,7 +112,9 @@ class Quota:
         """Bytes that may be used after `turn`, None for no limit."""
         if turn.entries:
             return self.quota_bytes - self.reserve_bytes
-        return self.quota_bytes if any(value is not None for _table, _key, value in turn.changes) else None
+        if turn.staging or any(value is not None for _table, _key, value in turn.changes):
+            return self.quota_bytes
+        return None
 
     def full(self, used_bytes: int) -> StoreFull:
         return StoreFull(

@@ -30,6 +30,8 @@ from graft.storage.records import (
     HEAD,
     HEAD_KEY,
     LOG,
+    ODD,
+    ODD_TABLES,
     Head,
     describe,
     pack_checksum,
@@ -116,7 +118,7 @@ class Walk:
     def _walk_all(self, meta: Meta) -> None:
         self._walk_free(meta)
         tables = self._walk_main(meta)
-        for table in ALL_TABLES:
+        for table in (*ALL_TABLES, *ODD_TABLES):
             if table in tables:
                 self._walk_table(table, tables[table], meta.transaction)
         self._check_cover()
@@ -160,7 +162,7 @@ class Walk:
         tables: dict[str, Tree] = {}
         for key, flags, value in self._nodes("structure", meta.main, _as_is):
             name = key.decode("ascii", "replace")
-            if name not in ALL_TABLES or flags != SUBTREE or len(value) != Tree.SIZE:
+            if name not in (*ALL_TABLES, *ODD_TABLES) or flags != SUBTREE or len(value) != Tree.SIZE:
                 self._note("structure", f"there is no table {name!r}")
                 continue
             tree = Tree.unpack(value)
@@ -168,13 +170,14 @@ class Walk:
                 self._note(f"table {name}", "it has impossible flags")
             else:
                 tables[name] = tree
-        for name in ALL_TABLES:
+        due = ALL_TABLES if tables.keys().isdisjoint(ODD_TABLES) else (*ALL_TABLES, *ODD_TABLES)
+        for name in due:
             if name not in tables:
                 self._note(f"table {name}", "it is missing")
         return tables
 
     def _walk_table(self, table: str, tree: Tree, transaction: int) -> None:
-        start = seed(table)
+        start = seed(table.removesuffix(ODD))
         keys: list[bytes] | None = [] if table == LOG else None
         head: bytes | None = None
         for key, flags, value in self._nodes(f"table {table}", tree, _as_is):

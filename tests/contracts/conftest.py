@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from graft.interfaces import Store
-from graft.storage import MemoryStore, open_store
+from graft.storage import LmdbStore, MemoryStore, open_store
+from graft.storage.records import HEAD, HEAD_KEY, LOG, Head, pack_index, seal
 
 
 class Stand:
@@ -17,6 +18,10 @@ class Stand:
     store: Store
 
     def restart(self) -> Store:
+        raise NotImplementedError
+
+    def damage(self, index: int) -> None:
+        """Flip a bit in the stored entry at `index`."""
         raise NotImplementedError
 
     def before_and_after_a_restart(self) -> Iterator[Store]:
@@ -37,6 +42,16 @@ class LmdbStand(Stand):
         self.store = self._open()
         return self.store
 
+    def damage(self, index: int) -> None:
+        assert isinstance(self.store, LmdbStore)
+        reads = self.store._reads
+        with self.store._environment.begin(write=True) as transaction:
+            database = reads.database(LOG)
+            stored = transaction.get(pack_index(index), None, database)
+            transaction.put(pack_index(index), stored[:-1] + bytes([stored[-1] ^ 1]), db=database)
+            head = Head(self.store.bounds(), transaction.id(), reads.head(transaction).generation).pack()
+            transaction.put(HEAD_KEY, seal(HEAD, HEAD_KEY, head), db=reads.database(HEAD))
+
 
 class MemoryStand(Stand):
     def __init__(self, directory: Path, quota_bytes: int) -> None:
@@ -45,6 +60,9 @@ class MemoryStand(Stand):
     def restart(self) -> Store:
         self._memory = self.store = self._memory.crash()
         return self._memory
+
+    def damage(self, index: int) -> None:
+        self._memory.rot(index)
 
 
 STANDS: dict[str, Callable[[Path, int], Stand]] = {"lmdb": LmdbStand, "memory": MemoryStand}

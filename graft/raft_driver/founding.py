@@ -1,0 +1,78 @@
+"""Who this member is and what its disk holds, when a process starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from graft import raft
+from graft.interfaces import Entropy, LogBounds, Snapshots, Store, Turn
+from graft.raft.view import View
+from graft.raft_driver.hard_state import decode_hard_state, encode_hard_state
+
+
+@frozen
+class Identity:
+    """`sole`: this member is the only voter, so all that its log holds is committed."""
+
+    member: str
+    incarnation: int
+    sole: bool
+
+
+def open_member(
+    store: Store,
+    member: str,
+    entropy: Entropy,
+    founders: Sequence[raft.Member] | None,
+    snapshots: Snapshots | None,
+) -> tuple[Identity, raft.Recovered]:
+    """What the core is told at a start; an empty store becomes a member first.
+
+    `founders` are the first members of the cluster, the same on each of them; None: this one alone; empty: it joins a
+    cluster that adds it.
+    """
+    stored = store.hard_state()
+    if stored is None:
+        hard, incarnation = found(store, member, entropy, founders)
+    else:
+        hard, known = decode_hard_state(stored)
+        members = hard.configurations[-1][1].members
+        incarnation = next(each.incarnation for each in members if each.id == member) if known is None else known
+    bounds = store.bounds()
+    view = View(*hard.configurations[-1], member, incarnation)
+    identity = Identity(member, incarnation, view.sole)
+    return identity, raft.Recovered(
+        hard,
+        bounds.first,
+        bounds.last,
+        bounds.applied,
+        # Alone there is nobody to mend it: `replay` reads the same entries and names the damage.
+        corrupt=() if view.sole else tuple(store.damaged(bounds.applied + 1, bounds.last)),
+        staged=still_useful(snapshots, bounds),
+        restarted=stored is not None,
+    )
+
+
+def found(
+    store: Store, member: str, entropy: Entropy, founders: Sequence[raft.Member] | None
+) -> tuple[raft.HardState, int]:
+    """Make a member of an empty store."""
+    if founders is None:
+        founders = (raft.Member(member, entropy.u64() >> 1, "voter"),)
+    named = next((each.incarnation for each in founders if each.id == member), None)
+    incarnation = entropy.u64() >> 1 if named is None else named
+    members = tuple(sorted(founders, key=lambda each: each.id))
+    state = raft.HardState(configurations=((0, raft.Configuration(members)),))
+    store.commit(Turn(hard_state=encode_hard_state(state, incarnation)))
+    return state, incarnation
+
+
+def still_useful(snapshots: Snapshots | None, bounds: LogBounds) -> raft.StagedSnapshot | None:
+    """What has arrived of a snapshot that is newer than the state."""
+    staged = None if snapshots is None else snapshots.staged()
+    if snapshots is not None and staged is not None and staged.meta.index <= bounds.applied:
+        snapshots.discard()  # it was installed, and a crash came before it was thrown away
+        return None
+    return staged

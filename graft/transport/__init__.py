@@ -1,0 +1,5 @@
+"""Messages between members: the in-memory fake."""
+
+from graft.transport.memory import MemoryNetwork, MemoryTransport
+
+__all__ = ["MemoryNetwork", "MemoryTransport"]
