@@ -78,7 +78,7 @@ def check_size(size: int, max_bytes: int) -> None:
         raise StepFailure(
             "too_large",
             f"the result has {size} bytes; the limit is {max_bytes}",
-            "write it to a file and return its path; of a command, `output = \"file\"` does that",
+            'write it to a file and return its path; of a command, `output = "file"` does that',
         )
 
 
