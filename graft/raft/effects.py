@@ -179,7 +179,8 @@ class AnswerRequest:
     """A membership change, transfer, version or recovery ended. `reason` is empty when it was done, else a word:
     `not_leader`, `busy` (another change is under way), `damaged` (an entry must be mended first), `too_early` (nothing
     committed in this term yet), `invalid`, `unknown_member`, `incarnation_in_use`, `not_caught_up`, `no_change`,
-    `no_voter`, `transferring`, `timed_out`, `deposed`, `unsupported`, `leader_alive`, `stopped`."""
+    `no_voter`, `quorum_unreachable` (of the voters-to-be), `transferring`, `timed_out`, `deposed`, `unsupported`,
+    `leader_alive`, `stopped`."""
 
     request: int
     reason: str = ""

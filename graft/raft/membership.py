@@ -14,7 +14,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import recovery, repair, replication, transfer
+from . import quorum, recovery, repair, replication, transfer
 from .effects import AnswerRequest, ReportMembership
 from .events import Change, MembershipChangeRequested
 from .messages import Heartbeat
@@ -198,9 +198,11 @@ def change_requested(s: State, event: MembershipChangeRequested) -> None:
         except Impossible as impossible:
             reason = str(impossible.args[0])
         else:
-            s.change_request = event.request
-            propose(s, new)
-            return
+            reason = "" if is_reachable(s, new) else "quorum_unreachable"
+    if not reason:
+        s.change_request = event.request
+        propose(s, new)
+        return
     s.emit(AnswerRequest(event.request, reason, s.leader))
 
 
@@ -215,6 +217,13 @@ def may_change(s: State) -> str:
     if repair.is_crippled(s):
         return "damaged"  # it may depend on a member that would be removed
     return "" if committed_in_term(s) else "too_early"
+
+
+def is_reachable(s: State, new: Configuration) -> bool:
+    """A majority of the voters-to-be answered lately. Otherwise the change could be neither finished nor taken back
+    (etcd's strict reconfiguration check): remove who is dead, not who lives."""
+    alive = {id for id, p in s.progress.items() if s.now - p.heard_at < s.config.election_timeout_seconds}
+    return quorum.reached((tuple(m.id for m in _voters(new.members)), ()), alive | {s.id})
 
 
 def committed_in_term(s: State) -> bool:
@@ -261,7 +270,9 @@ def promote_learners(s: State) -> None:
         if m.role == "learner" and m.id in s.progress and s.progress[m.id].caught_up
     ]
     if ready:
-        propose(s, plan(s.view.configuration, ready, caught_up(s)))
+        new = plan(s.view.configuration, ready, caught_up(s))
+        if is_reachable(s, new):
+            propose(s, new)
 
 
 def is_unsettled(s: State) -> bool:

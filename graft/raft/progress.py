@@ -46,6 +46,7 @@ class Progress:
         "chunk_rewound",
         "chunks",
         "commit_told",
+        "heard_at",
         "id",
         "inflight",
         "inflight_bytes",
@@ -68,6 +69,7 @@ class Progress:
         self.state: State = "probe"
         self.match = 0  # newest entry known to be synced there; never goes back within a term
         self.next = next_index  # what to send next
+        self.heard_at = float("-inf")  # its last answer
         self.commit_told = 0  # commit index of the last message
         self.probed = False  # probe: one is on its way
         self.inflight: deque[tuple[int, int]] = deque()  # replicate: (last index, bytes) of unanswered messages

@@ -130,6 +130,7 @@ def heartbeat_replied(s: State, m: HeartbeatReply) -> None:
     p = s.progress.get(m.source)
     if s.role != "leader" or p is None:
         return
+    p.heard_at = s.now
     p.max_version = m.max_version
     if m.lease and m.round > p.lease_round:
         p.lease_round = m.round

@@ -234,6 +234,7 @@ def append_replied(s: State, m: AppendReply) -> None:
     p = s.progress.get(m.source)
     if p is None:
         return
+    p.heard_at = s.now
     p.max_version = m.max_version
     if m.round > p.round:
         reads.acknowledged(s, p, m.round)

@@ -146,6 +146,7 @@ def snapshot_replied(s: State, m: SnapshotReply) -> None:
     p = s.progress.get(m.source)
     if s.role != "leader" or p is None:
         return
+    p.heard_at = s.now
     p.max_version = m.max_version
     meta = p.snapshot
     if m.installed:
