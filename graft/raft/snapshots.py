@@ -202,7 +202,8 @@ def install_snapshot(s: State, m: InstallSnapshot) -> None:
     if is_held(s, meta):
         if meta.index > s.commit:
             replication.set_commit(s, meta.index)
-        s.arrival = None
+        if s.arrival is not None and is_held(s, s.arrival.meta):  # a late chunk of an old one stops no newer one
+            s.arrival = None
         _reply(s, meta.id, m.source, installed=True)
         return
     if s.switching > s.synced:
@@ -235,10 +236,11 @@ def is_held(s: State, meta: SnapshotMeta) -> bool:
 
 def chunk_written(s: State, event: ChunkWritten) -> None:
     arrival = s.arrival
-    if arrival is None or arrival.meta.id != event.id or event.next_offset <= arrival.written:
+    if arrival is None or arrival.meta.id != event.id:
         return
+    if not arrival.written < event.next_offset <= arrival.received:
+        return  # more than was ordered since it began anew: told of what was staged before, and is overwritten now
     arrival.written = event.next_offset
-    arrival.received = max(arrival.received, arrival.written)
     meta = arrival.meta
     installed = False
     if arrival.written == meta.size:

@@ -18,7 +18,7 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from graft.sim.faults import Plan, draw
 from graft.sim.world import Result, run
@@ -35,7 +35,7 @@ class Edit:
 
 @frozen
 class Bug:
-    """`plan`: fields of every plan that the bug needs to be itself (say, no pre-vote)."""
+    """`plan`: fields of every plan that the bug needs to be itself (say, lease reads)."""
 
     name: str
     title: str
@@ -43,8 +43,8 @@ class Bug:
     edits: tuple[Edit, ...]
     plan: tuple[tuple[str, Any], ...] = ()
 
-    def adapt(self, plan: Plan) -> Plan:
-        return evolve(plan, **dict(self.plan)) if self.plan else plan
+    def draw(self, seed: int) -> Plan:
+        return draw(seed, **dict(self.plan))
 
 
 def _edit(target: str, old: str, new: str) -> Edit:
@@ -91,6 +91,7 @@ BUGS: tuple[Bug, ...] = (
         "hashicorp/raft verify-leader",
         (
             _edit("raft.reads:heartbeat_replied", "if m.round > p.round:", "if m.round:"),
+            _edit("raft.replication:append_replied", "if m.round > p.round:", "if m.round:"),
             _edit("raft.reads:acknowledged", "p.round = round", "p.round = s.round"),
         ),
     ),
@@ -303,7 +304,7 @@ def hunt(bug: Bug, first: int, limit: int) -> Result | None:
     """The first run among the seeds `first` to `first + limit - 1` in which the bug shows; None if there is none."""
     with planted(bug):
         for seed in range(first, first + limit):
-            result = run(bug.adapt(draw(seed)))
+            result = run(bug.draw(seed))
             if not result.ok:
                 return result
     return None

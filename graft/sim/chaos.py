@@ -281,8 +281,43 @@ def _all_at_once(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     return None
 
 
+def _bridge_crash(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The leader is left with a bare majority, the others stand for election all the time; then one of the majority
+    crashes and is back at once, on the other side, with no memory of what it promised to the leader."""
+    leader = world.leader()
+    if leader is None:
+        return None
+    voters = [m.id for m in leader.watch.configuration.members if m.role == "voter" and m.id != leader.id]
+    with_leader = dice.sample(voters, (len(voters) + 1) // 2)
+    others = [id for id in sorted(world.members) if id != leader.id and id not in with_leader]
+    pairs = both_ways([leader.id], others)
+    world.network.cut(pairs)
+    timeout = int(world.plan.election_seconds * 1_000_000)
+
+    def crash() -> None:
+        if world.healing or not with_leader:
+            return
+        bridge = world.members[dice.choice(with_leader)]
+        if bridge.alive:
+            world.fired["process.bridge_crash"] += 1
+            bridge.crash()
+            bridge.restart_after(fault.for_us)
+            change_sides = both_ways([leader.id], [bridge.id])
+            world.network.cut(change_sides)
+            pairs.extend(change_sides)
+        world.heap.after(dice.between(timeout // 2, 3 * timeout), over)
+
+    def over() -> None:
+        if not world.healing:
+            world.network.heal(pairs)
+
+    world.heap.after(dice.between(timeout, 3 * timeout), crash)
+    return None
+
+
 def _pause(world: World, fault: Fault, dice: Entropy) -> Undo | None:
-    victim = _victim(world, dice)
+    victim = world.leader() if dice.chance(500) else None
+    victim = victim or _victim(world, dice)
     if victim is None:
         return None
     world.fired["process.pause"] += 1
@@ -456,6 +491,7 @@ STRIKES: dict[str, Strike] = {
     "process.crash_in_recovery": _crash_in_recovery,
     "process.all_at_once": _all_at_once,
     "process.pause": _pause,
+    "process.bridge_crash": _bridge_crash,
     "process.wipe": _wipe,
     "membership.grow": _grow,
     "membership.shrink": _shrink,

@@ -30,7 +30,6 @@ MAX_PENDING_A_KEY = 5
 class _Question:
     operation: Operation
     command: bytes | None  # None: a read
-    needed: int = 0
     attempts: int = 0
     open: int = 0  # attempts that have neither been refused nor answered
     over: bool = False
@@ -78,7 +77,7 @@ class Client:
         id, key = f"c{self.number}.{self._serial}", f"k{dice.below(world.plan.keys)}"
         kind = dice.below(100)
         if kind < 40 or world.pending.get(key, 0) >= MAX_PENDING_A_KEY:
-            return _Question(Operation(id, self.number, key, "read", world.now()), None, world.ledger.acknowledged)
+            return _Question(Operation(id, self.number, key, "read", world.now()), None)
         value = self.number * 100_000 + self._serial
         if kind < 70:
             operation = Operation(id, self.number, key, "write", world.now(), value=value)
@@ -109,13 +108,14 @@ class Client:
 
     def _send(self, question: _Question, target: Member) -> None:
         question.open += 1
-        self.world.heap.after(100 + self.dice.exponential(1_000), self._arrive, question, target)
+        needed = self.world.ledger.acknowledged  # every attempt at a read must see what was acknowledged before it
+        self.world.heap.after(100 + self.dice.exponential(1_000), self._arrive, question, target, needed)
 
-    def _arrive(self, question: _Question, target: Member) -> None:
+    def _arrive(self, question: _Question, target: Member, needed: int) -> None:
         if target.alive:
-            target.later(0, self._served, question, target)
+            target.later(0, self._served, question, target, needed)
 
-    def _served(self, question: _Question, target: Member) -> None:
+    def _served(self, question: _Question, target: Member, needed: int) -> None:
         def reply(answer: Answer) -> None:
             if self.dice.chance(self.world.plan.lost_replies):
                 self.world.fired["client.lost_reply"] += 1
@@ -124,7 +124,7 @@ class Client:
 
         if question.command is None:
             lease = self.world.plan.lease_reads and self.dice.chance(700)
-            target.desk.read(question.operation.key, question.needed, lease, reply)
+            target.desk.read(question.operation.key, needed, lease, reply)
         else:
             target.desk.write(question.command, reply)
 

@@ -127,6 +127,10 @@ class Desk:
         if valid_until is not None and member.local_now() > valid_until:
             member.later(0, self._ask, read)
             return
+        if valid_until is not None:
+            member.fired["reached.lease_read"] += 1
+        if max(member.ledger.leaders) > member.watch.term:
+            member.fired["reached.read_in_old_term"] += 1
         member.ledger.saw_read(member.applied, read.needed, member.identity)
         read.reply(Answer("done", value, member.applied))
 

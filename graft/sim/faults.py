@@ -130,7 +130,8 @@ KINDS: dict[str, dict[str, tuple[int, int]]] = {
         "crash_at_effect": (20, 400),
         "crash_in_recovery": (20, 400),
         "all_at_once": (20, 300),
-        "pause": (50, 1_500),
+        "pause": (50, 4_000),
+        "bridge_crash": (10, 120),
         "wipe": (0, 0),
     },
     "membership": {
@@ -149,13 +150,10 @@ KINDS: dict[str, dict[str, tuple[int, int]]] = {
 }
 
 
-def draw(seed: int) -> Plan:
-    """The plan of a seed."""
+def draw(seed: int, **fixed: Any) -> Plan:
+    """The plan of a seed. `fixed`: fields of it that are not left to the dice."""
     dice = stream(seed, "plan")
-    on = _swarm(dice)
-    lease = dice.chance(250)
-    if lease:  # lease reads are promised only while clocks keep their declared drift and do not step
-        on["clock"] = [kind for kind in on["clock"] if kind != "jump"]
+    kinds = _swarm(dice)
     rates = _rates(dice)
     election = 0.3 if rates.delay_us <= 5_000 or dice.chance(100) else rates.delay_us * 12 / 1_000_000
     plan = Plan(
@@ -163,7 +161,7 @@ def draw(seed: int) -> Plan:
         election_seconds=election,
         heartbeat_seconds=election / dice.choice((5, 5, 2)),
         pre_vote=not dice.chance(80),
-        check_quorum=lease or not dice.chance(80),
+        check_quorum=not dice.chance(80),
         patience_us=int(election * 3_000_000),
         voters=dice.choice((3, 3, 3, 5, 5, 4, 7)),
         learners=int(dice.chance(200)),
@@ -178,23 +176,42 @@ def draw(seed: int) -> Plan:
         think_us=dice.choice((10_000, 40_000, 150_000)),
         lost_replies=dice.choice((0, 0, 100)),
         duplicated=dice.choice((0, 0, 150)),
-        lease_reads=lease,
+        lease_reads=dice.chance(250),
         retain=dice.choice((10_000, 20, 2)),
         append_entries=dice.choice((1024, 3, 1)),
         inflight=dice.choice((64, 4, 1)),
         chunk_bytes=dice.choice((256 * 1024, 300, 60)),
         window_bytes=dice.choice((8 * 1024 * 1024, 400)),
     )
-    return evolve(plan, faults=_schedule(plan, on, dice))
+    plan = evolve(plan, **fixed)
+    if plan.lease_reads:
+        plan = evolve(plan, check_quorum=True)  # leases rest on it
+        kinds = _for_leases(kinds, dice)
+    return evolve(plan, faults=_schedule(plan, kinds, dice))
 
 
-def _swarm(dice: Entropy) -> dict[str, list[str]]:
-    """Which kinds may strike: each class in half of the runs, within it each kind in half."""
-    on: dict[str, list[str]] = {}
-    for group, kinds in KINDS.items():
-        chosen = [kind for kind in kinds if dice.chance(500)]
-        on[group] = chosen if dice.chance(600) else []
-    return on
+def _for_leases(kinds: list[tuple[str, str]], dice: Entropy) -> list[tuple[str, str]]:
+    """Lease reads are promised only while clocks keep their declared drift and do not step. What they must survive is
+    a pause longer than the lease, and a follower that forgets its promise."""
+    kept = [kind for kind in kinds if kind != ("clock", "jump")]
+    for kind in ("pause", "bridge_crash"):
+        if dice.chance(500):
+            kept.append(("process", kind))
+    return kept
+
+
+def _swarm(dice: Entropy) -> list[tuple[str, str]]:
+    """Which kinds may strike, as (class, kind). Half of the runs take each class in three of five cases and each kind
+    of it in half; the other half take one to three kinds from anywhere, which then strike again and again."""
+    if dice.chance(500):
+        groups = sorted(KINDS)
+        chosen = [dice.choice(groups) for _ in range(dice.between(1, 3))]
+        return [(group, dice.choice(sorted(KINDS[group]))) for group in chosen]
+    kinds = []
+    for group in sorted(KINDS):
+        on = dice.chance(600)
+        kinds += [(group, kind) for kind in sorted(KINDS[group]) if dice.chance(500) and on]
+    return kinds
 
 
 def _rates(dice: Entropy) -> Rates:
@@ -206,12 +223,9 @@ def _rates(dice: Entropy) -> Rates:
     )
 
 
-def _schedule(plan: Plan, on: dict[str, list[str]], dice: Entropy) -> tuple[Fault, ...]:
-    kinds = [(group, kind) for group, chosen in on.items() for kind in chosen]
-    if not kinds:
-        return ()
+def _schedule(plan: Plan, kinds: list[tuple[str, str]], dice: Entropy) -> tuple[Fault, ...]:
     faults = []
-    for _ in range(dice.between(4, 24)):
+    for _ in range(dice.between(6, 30) if kinds else 0):
         group, kind = dice.choice(kinds)
         low, high = KINDS[group][kind]
         at = dice.between(300_000, plan.safety_us)

@@ -166,11 +166,15 @@ class Member:
         return resume
 
     def _catch_up(self) -> None:
-        """What came meanwhile came by many sockets: who knows which is read first."""
-        waiting, self._backlog = list(self._backlog), deque()
-        self.dice.shuffle(waiting)
-        for call, arguments in waiting:
-            self.later(0, call, *arguments)
+        """What came meanwhile came by many sockets: each in its order, but who knows which one is read first."""
+        sockets: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
+        for call, arguments in self._backlog:
+            source = arguments[0].source if call == self.receive else call.__qualname__
+            sockets.setdefault(source, []).append((call, arguments))
+        self._backlog.clear()
+        for source in self.dice.sample(sorted(sockets), len(sockets)):
+            for call, arguments in sockets[source]:
+                self.later(0, call, *arguments)
 
     def heal(self) -> None:
         """All is well with this machine from now on."""

@@ -215,7 +215,9 @@ class World:
         """The core has a majority of every set of voters, and a good copy of all that is damaged in it."""
         whole = {self.members[id].identity for id in core} - self.ledger.lost
         for configuration in self.configurations():
-            for voters in voter_sets(configuration):
+            learners = [(m.id, m.incarnation) for m in configuration.members if m.role == "learner"]
+            sets = voter_sets(configuration)
+            for voters in (*sets, sets[0] + learners):  # a leader promotes learners without being asked
                 if 2 * sum(identity in whole for identity in voters) <= len(voters):
                     return False
         damaged = {index for id in core for index in self.members[id].image.corrupt}

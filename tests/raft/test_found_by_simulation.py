@@ -1,0 +1,117 @@
+"""What the simulator found in the core, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+import zlib
+
+from graft.raft import Config, Configuration, HardState, Member, Raft, Recovered, SnapshotMeta
+from graft.raft import effects as fx
+from graft.raft import events as ev
+from graft.raft import messages as ms
+
+THREE = Configuration((Member("a", 1), Member("b", 1), Member("c", 1)))
+
+
+def _raft(configuration: Configuration = THREE) -> Raft:
+    hard = HardState(configurations=((0, configuration),))
+    return Raft(Config("a"), Recovered(hard, restarted=False), entropy=lambda: 1 << 62, now=0.0)
+
+
+def _sync(raft: Raft, effects: list[fx.Effect], now: float) -> list[fx.Effect]:
+    tickets = [e.ticket for e in effects if isinstance(e, fx.Persist)]
+    return raft.handle(ev.Persisted(max(tickets)), now)
+
+
+def _heard(raft: Raft, message: ms.Message, now: float) -> list[fx.Effect]:
+    return raft.handle(ev.MessageReceived(message), now)
+
+
+def _elect(raft: Raft, now: float) -> float:
+    """Let the member become leader by the vote of b. Returns the time."""
+    now = max(now, raft.next_deadline() or 0.0)
+    raft.handle(ev.DeadlinePassed(), now)
+    term = raft.state.term + 1
+    effects = _heard(raft, ms.VoteReply("b", "a", 1, term, True, True), now)
+    _sync(raft, effects, now)
+    _heard(raft, ms.VoteReply("b", "a", 1, term, True), now)
+    assert raft.state.role == "leader"
+    return now
+
+
+def test_a_read_that_was_asked_of_another_leader_is_refused_in_time_by_a_leader() -> None:
+    """Seed 9: the deadline of the read stayed in the past, and nothing was done about it: a busy loop."""
+    raft = _raft()
+    _heard(raft, ms.Heartbeat("b", "a", 1, 1, 0, 1), 0.0)
+    raft.handle(ev.ReadRequested(7), 0.01)
+    _elect(raft, 0.02)
+    refused = []
+    for _ in range(200):
+        now = raft.next_deadline()
+        assert now is not None
+        _heard(raft, ms.HeartbeatReply("b", "a", 1, raft.state.term, raft.state.round), now)
+        refused += [e for e in raft.handle(ev.DeadlinePassed(), now) if isinstance(e, fx.RefuseRead)]
+    assert [e.requests for e in refused] == [(7,)]
+    assert (raft.next_deadline() or 0.0) > raft.state.now
+
+
+def test_a_deadline_that_is_named_is_acted_upon() -> None:
+    """Seed 74: `now - sent >= timeout` and `now >= sent + timeout` differ by a rounding."""
+    for step in range(2_000):
+        raft = _raft()
+        sent = 7.5 + step / 1_000_000
+        _heard(raft, ms.Heartbeat("b", "a", 1, 1, 0, 1), sent)
+        raft.handle(ev.ReadRequested(1), sent)
+        due = sent + raft.state.config.rpc_timeout_seconds
+        _heard(raft, ms.Heartbeat("b", "a", 1, 1, 0, 2), due - 0.001)
+        assert raft.next_deadline() == due
+        effects = raft.handle(ev.DeadlinePassed(), due)
+        assert any(isinstance(e, fx.RefuseRead) for e in effects), sent
+
+
+def test_a_transfer_is_answered_though_the_former_leader_leads_again() -> None:
+    """Seed 238: winning the next election dropped the question who would lead."""
+    raft = _raft()
+    now = _elect(raft, 0.0)
+    effects = raft.handle(ev.TransferRequested(5, "b"), now)
+    effects += _sync(raft, [fx.Persist(raft.state.ticket)], now)
+    effects += _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 1), now)
+    assert any(isinstance(e, fx.Send) and isinstance(e.message, ms.TimeoutNow) for e in effects)
+    _heard(raft, ms.StaleTerm("c", "a", 1, 2), now)
+    assert raft.state.role == "follower"
+    effects = []
+    raft.handle(ev.DeadlinePassed(), now := raft.state.election_deadline)
+    assert raft.state.role == "pre_candidate"
+    term = raft.state.term + 1
+    effects += _heard(raft, ms.VoteReply("b", "a", 1, term, True, True), now)
+    effects += _sync(raft, effects, now)
+    effects += _heard(raft, ms.VoteReply("b", "a", 1, term, True), now)
+    assert raft.state.role == "leader"
+    answered = [e for e in effects if isinstance(e, fx.AnswerRequest)]
+    assert [(e.request, e.reason) for e in answered] == [(5, "deposed")]
+
+
+def _chunk(meta: SnapshotMeta, offset: int, data: bytes) -> ms.InstallSnapshot:
+    return ms.InstallSnapshot("b", "a", 1, 1, meta, offset, data, zlib.crc32(data))
+
+
+def test_a_late_chunk_of_an_old_snapshot_does_not_begin_the_new_one_anew() -> None:
+    """Seed 170 of bridge crashes: the switch was ordered behind a write that emptied the staging area again."""
+    raft = _raft()
+    new = SnapshotMeta("b-2", 9, 1, THREE, 0, 4)
+    old = SnapshotMeta("b-1", 0, 0, THREE, 0, 2)
+    effects = _heard(raft, _chunk(new, 0, b"ab"), 0.0) + _heard(raft, _chunk(new, 2, b"cd"), 0.0)
+    assert [e.offset for e in effects if isinstance(e, fx.WriteChunk)] == [0, 2]
+    effects = _heard(raft, _chunk(old, 0, b"xy"), 0.0) + _heard(raft, _chunk(new, 0, b"ab"), 0.0)
+    assert not [e for e in effects if isinstance(e, fx.WriteChunk)]
+    effects = raft.handle(ev.ChunkWritten("b-2", 4), 0.0)
+    assert [e.meta.id for e in effects if isinstance(e, fx.SwitchToSnapshot)] == ["b-2"]
+
+
+def test_an_acknowledgement_of_what_was_staged_before_counts_for_nothing() -> None:
+    """The same, by way of a third snapshot: what was ordered anew is not there yet."""
+    raft = _raft()
+    new, other = SnapshotMeta("b-2", 9, 1, THREE, 0, 4), SnapshotMeta("b-3", 10, 1, THREE, 0, 4)
+    for chunk in (_chunk(new, 0, b"ab"), _chunk(new, 2, b"cd"), _chunk(other, 0, b"zz"), _chunk(new, 0, b"ab")):
+        _heard(raft, chunk, 0.0)
+    effects = raft.handle(ev.ChunkWritten("b-2", 4), 0.0)
+    assert not [e for e in effects if isinstance(e, fx.SwitchToSnapshot)]
