@@ -18,7 +18,7 @@ from graft.cli.looks import FINAL
 from graft.errors import GraftError, UnknownRun, UsageError
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Readable
+    from graft.cluster.history import Readable
     from graft.cluster.views import RunSummary, RunView
     from graft.worker.logs import LogStore
 
@@ -69,13 +69,13 @@ def must_exist(data: str) -> Path:
 
 def open_runs(data: str) -> AbstractContextManager[Readable]:
     """The runs of a data directory, read-only; also while another process holds it."""
-    from graft.cluster.embedded import open_history
+    from graft.cluster.history import open_history
 
     return open_history(must_exist(data))
 
 
 def open_logs(data: str) -> LogStore:
-    from graft.cluster.embedded import LOGS
+    from graft.cluster.history import LOGS
     from graft.worker.logs import LogStore
 
     return LogStore(Path(data) / LOGS)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -20,8 +20,6 @@ from graft.cli.terminal import Paint, is_terminal, let_go_of_broken_pipes, note,
 from graft.errors import RunConflict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from graft.cluster.embedded import Embedded
     from graft.cluster.views import EventView, RunView
 
@@ -153,8 +151,7 @@ class _Follower:
         return self._stop.cancelled_caught
 
     async def _watch(self, after: int) -> None:
-        watch = cast("AsyncGenerator[EventView, None]", self._engine.watch(self._run_id, after))
-        async with aclosing(watch) as events:
+        async with aclosing(self._engine.watch(self._run_id, after)) as events:
             async for event in events:
                 self._take(event)
         self._over.cancel()

@@ -18,7 +18,7 @@ from graft.errors import UsageError
 from graft.plan import Block, Node, Plan
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Readable
+    from graft.cluster.history import Readable
     from graft.cluster.views import RunView
 
 MAX_LOOKED_AT = 100

@@ -1,43 +1,40 @@
 """A cluster of one in this process: what `graft run` is made of (ARCHITECTURE §1: one artefact).
 
 ``open_embedded`` holds a data directory, brings its state up, registers this process as the member `local`, and runs
-attempts until the block is left. `open_history` only reads, also while another process holds the directory.
+attempts until the block is left.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import trio
 
+from graft.cluster.history import LOGS, Readable
 from graft.cluster.host import MAX_RESULT_BYTES, Host
-from graft.cluster.paths import Paths
-from graft.cluster.state_view import StateView
-from graft.cluster.values import Values
-from graft.cluster.views import SEQUENCE_BITS, EventView, RunSummary, RunView, event_views, run_view, summary
+from graft.cluster.views import EventView, RunView
 from graft.engine.commands import CancelRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
 from graft.engine.engine import request_digest
 from graft.engine.graph import plan_graph
 from graft.engine.lifecycle import FINAL
 from graft.engine.records import NONE, Run
-from graft.engine.state import State
-from graft.errors import AbsentValue, RunConflict, StorageError, UnknownRun
+from graft.errors import RunConflict, StorageError, UnknownRun
 from graft.interfaces import Store
 from graft.plan import Plan, encode, plan_hash
-from graft.storage import MemoryStore, open_reader, open_store
+from graft.storage import MemoryStore, open_store
 from graft.worker import WorkerSettings, open_worker
 
 MEMBER: Final = "local"
 # Attempts at once: all kinds together, shell commands and programs (processes are dear), requests.
 SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
 LOOK_SECONDS: Final = 0.25  # how often a wait looks whether the run waits for a person
-LOGS: Final = "logs"
+
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no letters that look like digits
 
@@ -67,73 +64,6 @@ def new_run_id(name: str, wall_ms: int, entropy: int) -> str:
 
 def _absolute(path: Path) -> str:
     return str(path.absolute())
-
-
-class Readable:
-    """Everything that can be asked about runs without changing them."""
-
-    def __init__(self, view: StateView, values: Values, paths: Paths) -> None:
-        self._view, self._values, self._paths = view, values, paths
-
-    def runs(self, limit: int | None = None) -> list[RunSummary]:
-        """Newest first."""
-        return [summary(run) for run in self._view.runs()[:limit]]
-
-    def run_ids(self) -> list[str]:
-        """Newest first."""
-        return [run.id for run in self._view.runs()]
-
-    def run_view(self, run_id: str) -> RunView:
-        run = self._run(run_id)
-        self._prepare(run)
-        return run_view(self._view, self._values, self._paths, run)
-
-    def status(self, run_id: str) -> str:
-        return self._run(run_id).status
-
-    def events(self, run_id: str, after: int = 0) -> Iterator[EventView]:
-        """History beyond the event `after`, oldest first."""
-        run = self._run(run_id)
-        self._prepare(run)
-        for happened in self._view.history(run, (after >> SEQUENCE_BITS) - 1 if after else 0):
-            for event in event_views(happened, self._paths):
-                if event.seq > after:
-                    yield event
-
-    def output(self, run_id: str, path: str) -> Any:
-        """Result of a step. Raises AbsentValue when it has none, UnknownRun when there is no such step."""
-        run = self._run(run_id)
-        self._prepare(run)
-        key = self._paths.find(run.no, path)
-        if key is None:
-            raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
-        return self._values.out(*key)
-
-    def map_total(self, run_id: str, path: str) -> int | None:
-        """How many items a mapped step has; None while that is not known, and for what is no map. Costs O(depth)."""
-        run = self._run(run_id)
-        self._prepare(run)
-        key = self._paths.find(run.no, path)
-        step = None if key is None else self._values.step(*key)
-        if step is None or step.child == NONE:
-            return None
-        scope = self._values.scope(run.no, step.child)
-        return scope.total if scope.kind == "map" else None
-
-    def _run(self, run_id: str) -> Run:
-        no = self._view.run_no(run_id)
-        run = None if no is None else self._view.run(no)
-        if run is None:
-            raise UnknownRun(f"there is no run {run_id}", hint="see `graft runs`")
-        return run
-
-    def _prepare(self, run: Run) -> None:
-        """Have the run's plan at hand."""
-        plans = self._values.plans
-        if run.plan not in plans:
-            plan = self._view.plan(run.plan)
-            assert plan is not None, f"the plan of run {run.id} is not in the store"
-            plans[run.plan] = plan_graph(plan, run.plan)
 
 
 class Embedded(Readable):
@@ -188,7 +118,7 @@ class Embedded(Readable):
                 hint=f"choose another --id, or see it with `graft show {command.run_id}`",
             )
 
-    async def watch(self, run_id: str, after: int = 0) -> AsyncIterator[EventView]:
+    async def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
         """Events of a run as they happen, from the cursor `after` on; ends when the run has ended."""
         run = self._run(run_id)
         while True:
@@ -283,7 +213,7 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
             async with trio.open_nursery() as nursery:
                 await nursery.start(host.door.run)
                 async with open_worker(WorkerSettings(log_dir=logs)) as worker:
-                    host.serve(worker)
+                    await host.serve(worker)
                     nursery.start_soon(host.run_timers)
                     try:
                         yield Embedded(host, logs)
@@ -307,17 +237,4 @@ def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return leaf
 
 
-@contextmanager
-def open_history(data: Path) -> Iterator[Readable]:
-    """Read runs of a data directory, whoever holds it. Shows what has reached the store."""
-    store = open_reader(data)
-    try:
-        state = State()
-        view = StateView(store)
-        values = Values(state, view)
-        yield Readable(view, values, Paths(values))
-    finally:
-        store.close()
-
-
-__all__ = ["AbsentValue", "Embedded", "Readable", "new_run_id", "open_embedded", "open_history"]
+__all__ = ["Embedded", "new_run_id", "open_embedded"]

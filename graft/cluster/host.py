@@ -132,16 +132,16 @@ class Host:
                 )
             self.engine.load_plan(plan_hash, plan)
 
-    def serve(self, worker: Attempts) -> None:
+    async def serve(self, worker: Attempts) -> None:
         """Run attempts from now on. Runs that an earlier process left unfinished are held until they are resumed.
 
-        The registration goes through the log, and settles what earlier incarnations had as lost.
+        The registration goes through the log, and settles what earlier incarnations had as lost; returns after it.
         """
         self._worker = worker
         for run in self.engine.state.live_runs():
             if not run.paused:
                 self.door.propose(PauseRun(run.no, "interrupted", **self.stamp()))
-        self.door.propose(RegisterMember(self._member, self._incarnation, self._slots, **self.stamp()))
+        await self.request(RegisterMember(self._member, self._incarnation, self._slots, **self.stamp()))
 
     def stop_serving(self) -> None:
         """From now on what the worker settles is not recorded: it stops its attempts because the process stops.

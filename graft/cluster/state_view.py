@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,7 +26,9 @@ from graft.engine.records import (
 )
 from graft.interfaces import Reader
 from graft.plan import Plan, decode
-from graft.raft_driver import Overlay
+
+if TYPE_CHECKING:
+    from graft.raft_driver import Overlay  # reading history alone needs no Trio
 
 _decode = msgspec.msgpack.Decoder().decode
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from graft.cluster.embedded import Embedded, open_embedded, open_history
+from graft.cluster.embedded import Embedded, open_embedded
+from graft.cluster.history import open_history
 from graft.cluster.views import RunView, StepView
 from graft.errors import AbsentValue, RunConflict, StorageError, UnknownRun
 from graft_dsl import compile_text

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.cluster.embedded import open_history
+from graft.cluster.history import open_history
 from graft.errors import StorageError, UnknownRun
 
 KILLS = int(os.environ.get("GRAFT_KILLS", "12"))

@@ -14,7 +14,7 @@ from graft.cli.records import every_step, log_record
 from graft.cli.terminal import Paint, note, out_json
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Readable
+    from graft.cluster.history import Readable
     from graft.cluster.views import RunView
     from graft.worker.logs import LogLine, LogStore
 

@@ -16,7 +16,7 @@ from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Readable
+    from graft.cluster.history import Readable
     from graft.cluster.views import RunView
 
 NAMES = 6
@@ -81,7 +81,7 @@ def intention(view: RunView) -> list[str]:
     """What going on with the run will do."""
     steps = [step for step in every_step(view.steps) if not step.children]
     done = sum(step.status in FINAL for step in steps)
-    anew = [step.path for step in steps if step.status in ("running", "cancelling")]
+    anew = [step.path for step in steps if step.status in ("running", "queued", "cancelling")]
     lines = [f"resume {view.run_id} ({view.name}): {done} of {len(steps)} steps have ended and stay as they are"]
     if anew:
         lines.append(f"  starts anew: {listed(anew)}")

@@ -17,7 +17,8 @@ from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Embedded, Readable
+    from graft.cluster.embedded import Embedded
+    from graft.cluster.history import Readable
     from graft.cluster.views import RunView
 
 

@@ -1,0 +1,100 @@
+"""Reading runs: what has happened, and how things stand. `open_history` needs nobody's leave, nor Trio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graft.cluster.paths import Paths
+from graft.cluster.state_view import StateView
+from graft.cluster.values import Values
+from graft.cluster.views import SEQUENCE_BITS, EventView, RunSummary, RunView, event_views, run_view, summary
+from graft.engine.graph import plan_graph
+from graft.engine.records import NONE, Run
+from graft.engine.state import State
+from graft.errors import UnknownRun
+from graft.storage import open_reader
+
+LOGS = "logs"  # the directory of the steps' logs, in the data directory
+
+
+class Readable:
+    """Everything that can be asked about runs without changing them."""
+
+    def __init__(self, view: StateView, values: Values, paths: Paths) -> None:
+        self._view, self._values, self._paths = view, values, paths
+
+    def runs(self, limit: int | None = None) -> list[RunSummary]:
+        """Newest first."""
+        return [summary(run) for run in self._view.runs()[:limit]]
+
+    def run_ids(self) -> list[str]:
+        """Newest first."""
+        return [run.id for run in self._view.runs()]
+
+    def run_view(self, run_id: str) -> RunView:
+        run = self._run(run_id)
+        self._prepare(run)
+        return run_view(self._view, self._values, self._paths, run)
+
+    def status(self, run_id: str) -> str:
+        return self._run(run_id).status
+
+    def events(self, run_id: str, after: int = 0) -> Iterator[EventView]:
+        """History beyond the event `after`, oldest first."""
+        run = self._run(run_id)
+        self._prepare(run)
+        for happened in self._view.history(run, (after >> SEQUENCE_BITS) - 1 if after else 0):
+            for event in event_views(happened, self._paths):
+                if event.seq > after:
+                    yield event
+
+    def output(self, run_id: str, path: str) -> Any:
+        """Result of a step. Raises AbsentValue when it has none, UnknownRun when there is no such step."""
+        run = self._run(run_id)
+        self._prepare(run)
+        key = self._paths.find(run.no, path)
+        if key is None:
+            raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
+        return self._values.out(*key)
+
+    def map_total(self, run_id: str, path: str) -> int | None:
+        """How many items a mapped step has; None while that is not known, and for what is no map. Costs O(depth)."""
+        run = self._run(run_id)
+        self._prepare(run)
+        key = self._paths.find(run.no, path)
+        step = None if key is None else self._values.step(*key)
+        if step is None or step.child == NONE:
+            return None
+        scope = self._values.scope(run.no, step.child)
+        return scope.total if scope.kind == "map" else None
+
+    def _run(self, run_id: str) -> Run:
+        no = self._view.run_no(run_id)
+        run = None if no is None else self._view.run(no)
+        if run is None:
+            raise UnknownRun(f"there is no run {run_id}", hint="see `graft runs`")
+        return run
+
+    def _prepare(self, run: Run) -> None:
+        """Have the run's plan at hand."""
+        plans = self._values.plans
+        if run.plan not in plans:
+            plan = self._view.plan(run.plan)
+            assert plan is not None, f"the plan of run {run.id} is not in the store"
+            plans[run.plan] = plan_graph(plan, run.plan)
+
+
+@contextmanager
+def open_history(data: Path) -> Iterator[Readable]:
+    """Read runs of a data directory, whoever holds it. Shows what has reached the store."""
+    store = open_reader(data)
+    try:
+        state = State()
+        view = StateView(store)
+        values = Values(state, view)
+        yield Readable(view, values, Paths(values))
+    finally:
+        store.close()
