@@ -56,7 +56,7 @@ async def many(graft: Embedded, base: Path) -> float:
 
 
 async def measure(commit: float, spawn: float) -> None:
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
         (base / "benchsteps.py").write_text(MODULE)
         sys.path.insert(0, directory)
@@ -91,7 +91,7 @@ async def measure(commit: float, spawn: float) -> None:
 
 
 def main() -> None:
-    trio.run(measure, commit_seconds(Path(".")), trio_task_seconds())
+    trio.run(measure, commit_seconds(), trio_task_seconds())
 
 
 if __name__ == "__main__":

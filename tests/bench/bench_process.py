@@ -64,7 +64,7 @@ def main() -> None:
     floor = python_seconds()
     measure("graft --help", "0.150 s", floor, "--help")
     measure("graft run examples/hello/flow.toml", "0.6 s, 80 MiB", floor, "run", str(HELLO))
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "data"
         fill(path)
         seconds = statistics.median(trio.run(open_once, path) for _ in range(REPEATS))
