@@ -25,7 +25,7 @@ from attrs import frozen
 
 from graft import __version__
 from graft.errors import StorageError, StoreCorrupt, StoreFormatUnknown
-from graft.storage.failures import WAY_OUT, translate
+from graft.storage.failures import WAY_OUT, corrupt, translate
 
 FORMAT = 1
 
@@ -53,6 +53,11 @@ class Layout:
         return self.root / "store"
 
     @property
+    def new_store(self) -> Path:
+        """Where the environment of a new directory is made."""
+        return self.root / "store.new"
+
+    @property
     def data(self) -> Path:
         return self.root / "store" / "data.mdb"
 
@@ -76,16 +81,23 @@ def prepare(root: Path) -> Layout:
         raise StorageError(f"{file} is a file, not a directory", hint=NAME_ANOTHER) from error
     except OSError as error:
         raise translate(error, root) from error
-    if "format" not in names and names - OURS_BEFORE_FORMAT - {"store"}:
+    if "format" not in names and names - OURS_BEFORE_FORMAT - {"store"} and not layout.data.exists():
         raise StorageError(f"{root} is not empty and holds no Graft data", hint=NAME_ANOTHER)
     read_format(layout)
     return layout
 
 
 def existing(root: Path) -> Layout:
-    """The layout of `root` for a reader. Raises StorageError when there is no Graft data, StoreFormatUnknown."""
+    """The layout of `root` for a reader. Raises StorageError when there is no Graft data, StoreFormatUnknown, and
+    StoreCorrupt when only a part of it is there."""
     layout = Layout(root)
-    if read_format(layout) is None or not layout.data.exists():
+    being_made = layout.new_store.exists()  # asked first: it is what gets the name of the store
+    formed, stored = read_format(layout) is not None, layout.data.exists()
+    if stored and not formed:
+        raise corrupt(root, f"{layout.format} is missing")
+    if formed and not stored and not being_made:
+        raise corrupt(root, f"{layout.data} is missing")
+    if not formed or not stored:
         raise StorageError(f"there is no Graft data in {root}", hint="start a run first, or name it with --data")
     return layout
 

@@ -31,7 +31,7 @@ def create_store(layout: Layout, map_bytes: int) -> bool:
 
     A crash in between leaves a directory that the next start finishes: the environment gets its name last.
     """
-    formed, unfinished = layout.format.exists(), layout.root / "store.new"
+    formed, unfinished = layout.format.exists(), layout.new_store
     if layout.store.exists():
         if not formed:
             raise corrupt(layout.root, f"{layout.format} is missing")

@@ -37,7 +37,7 @@ def translate(error: lmdb.Error | OSError, directory: Path) -> StorageError:
             f"cannot use {directory}: {os.strerror(code) if code else reason}",
             hint="give yourself the right to write there, or name another directory with --data",
         )
-    if isinstance(error, DAMAGE):
+    if isinstance(error, (*DAMAGE, lmdb.BadTxnError)):  # LMDB spoils a transaction that met a page which is none
         return corrupt(directory, f"LMDB says: {reason}")
     if isinstance(error, lmdb.ReadersFullError):
         return StorageError(f"too many processes read {directory} at once", hint="close some of them and try again")
