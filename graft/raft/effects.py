@@ -112,7 +112,8 @@ class WriteChunk:
 class SwitchToSnapshot:
     """In one transaction: state := the staged snapshot, log := empty (its first entry will be `meta.index` + 1), hard
     state := `hard_state`. With `keep_log` only entries <= `meta.index` go and those behind stay: the log agrees with
-    the snapshot and was damaged before it (section 7: "retain log entries following it"). -> `Persisted`
+    the snapshot and was damaged before it (section 7: "retain log entries following it"). A snapshot of no bytes was
+    never staged, whatever else is. -> `Persisted`
 
     Numbered and ordered as the `Persist`s are, and never merged with them. What was to be applied before and is not
     yet may be dropped; what comes to be applied later waits.

@@ -220,9 +220,13 @@ def may_change(s: State) -> str:
 
 
 def is_reachable(s: State, new: Configuration) -> bool:
-    """A majority of the voters-to-be answered lately. Otherwise the change could be neither finished nor taken back
-    (etcd's strict reconfiguration check): remove who is dead, not who lives."""
-    alive = {id for id, p in s.progress.items() if s.now - p.heard_at < s.config.election_timeout_seconds}
+    """A majority of the voters-to-be answered lately, and does not wait for a snapshot.
+
+    Otherwise the change could be neither finished nor taken back (etcd's strict reconfiguration check): remove who is
+    dead, not who lives.
+    """
+    timeout = s.config.election_timeout_seconds
+    alive = {id for id, p in s.progress.items() if s.now - p.heard_at < timeout and p.state != "snapshot"}
     return quorum.reached((tuple(m.id for m in _voters(new.members)), ()), alive | {s.id})
 
 

@@ -122,7 +122,7 @@ def ask(s: State) -> None:
         s.repair = Ask(index, log.corrupt[index], due)
     s.repair.due = due
     if not s.view.others:
-        if needed(s) and s.view.sole:
+        if needed(s) and s.view.sole and s.leader in (None, s.id):
             s.stop(f"entry {index} of the log is damaged and no other member has a copy of it")
         return
     for id in s.view.others:

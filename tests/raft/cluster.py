@@ -177,8 +177,11 @@ class Server:
 
     def _write(self, write: fx.Persist | fx.SwitchToSnapshot) -> None:
         if isinstance(write, fx.SwitchToSnapshot):
-            assert self.disk_staged is not None or write.meta.size == 0
-            data = self.disk_staged[1] if self.disk_staged else b""
+            data = b""
+            if write.meta.size:
+                assert self.disk_staged is not None
+                assert self.disk_staged[0].id == write.meta.id
+                data = self.disk_staged[1]
             behind = {i: entry for i, entry in self.disk_log.items() if i > write.meta.index}
             self.disk_log = behind if write.keep_log else {}
             self.damaged = {i for i in self.damaged if i in self.disk_log}
