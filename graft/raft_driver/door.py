@@ -393,7 +393,7 @@ class RaftDoor:
         """One transaction and one fsync, on the storage thread: all that is ordered, and all state that is known."""
         write = self._writes.take()
         if not write.ticket and not self.overlay:
-            return
+            return await trio.lowlevel.checkpoint()
         applied = self._applied
         hard = write.hard_state
         turn = Turn(
