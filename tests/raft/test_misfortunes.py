@@ -1,0 +1,250 @@
+"""What goes wrong on the way: exports that fail, files that rot, answers that never come, members that are too old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from graft.raft import Config, Entry, HardState, Kind, Raft, Recovered
+from graft.raft import effects as fx
+from graft.raft import events as ev
+from graft.raft import messages as ms
+from tests.raft.cluster import Cluster, Server, dice, founding
+
+SMALL = Config("", retain_entries=0, purge_step_entries=1, snapshot_chunk_bytes=4)
+
+
+def lagging(*more: str) -> Cluster:
+    """`a` leads; c (and `more`) lack what a and b have already discarded, and hear of it again."""
+    c = Cluster("a", "b", "c", *more, config=SMALL)
+    c.elect("a")
+    c.partition("ab" if not more else "abd", "c" + "".join(more[1:]))
+    for word in ("one", "two", "three"):
+        c.propose("a", word)
+    c.deliver()
+    c.advance(0.1)
+    c.heal()
+    return c
+
+
+def replace(server: Server, name: str, by: Callable[..., None]) -> Callable[..., Any]:
+    before = getattr(server, name)
+    setattr(server, name, by)
+    return before  # type: ignore[no-any-return]
+
+
+def test_an_export_that_fails_is_tried_again() -> None:
+    c = lagging()
+    failures: list[float] = []
+
+    def fail(now: float) -> None:
+        failures.append(now)
+        if len(failures) == 2:
+            c["a"].take_snapshot = take  # type: ignore[method-assign]
+        c["a"].tell(ev.SnapshotFailed("", "no space left on device"), now)
+
+    take = replace(c["a"], "take_snapshot", fail)
+    c.advance(3)
+    assert len(failures) == 2
+    assert c["c"].state == ["one", "two", "three"]
+
+
+def test_an_export_that_cannot_be_read_is_replaced() -> None:
+    c = lagging()
+    do = c["a"]._do
+
+    def rotten(effect: fx.Effect, now: float) -> None:
+        if isinstance(effect, fx.ReadChunk) and effect.id == "a-1" and effect.offset:
+            c["a"].tell(ev.ChunkRead(effect.id, effect.target, effect.offset, None), now)
+        elif not (isinstance(effect, fx.ReadChunk) and effect.id not in c["a"].files):
+            do(effect, now)
+
+    c["a"]._do = rotten  # type: ignore[method-assign]
+    c.advance(3)
+    assert c["a"].exports == 2
+    assert c["c"].state == ["one", "two", "three"]
+
+
+def test_a_file_that_arrives_damaged_is_sent_again_from_the_start() -> None:
+    c = lagging()
+    write, spoilt = c["c"].write_chunk, []
+
+    def spoil(effect: fx.WriteChunk, now: float) -> None:
+        if not spoilt and effect.offset == 4:
+            spoilt.append(effect.meta.id)
+            write(fx.WriteChunk(effect.meta, effect.offset, b"????"), now)
+        else:
+            write(effect, now)
+
+    c["c"].write_chunk = spoil  # type: ignore[method-assign]
+    c.advance(3)
+    assert spoilt == ["a-1"]
+    assert c["a"].exports == 1
+    assert c["c"].state == ["one", "two", "three"]
+
+
+def test_a_chunk_that_was_changed_on_the_way_is_as_good_as_lost() -> None:
+    c = lagging()
+    spoilt: list[ms.Message] = []
+    pass_on = c.pass_on
+
+    def spoil(m: ms.Message) -> None:
+        if isinstance(m, ms.InstallSnapshot) and m.offset == 4 and not spoilt:
+            spoilt.append(m)
+            m = ms.InstallSnapshot(m.source, m.target, 1, m.term, m.meta, m.offset, b"????", m.checksum, m.round)
+        pass_on(m)
+
+    c.pass_on = spoil  # type: ignore[method-assign]
+    c.advance(3)
+    assert spoilt
+    assert c["c"].state == ["one", "two", "three"]
+
+
+def test_one_export_serves_all_who_need_it() -> None:
+    c = lagging("d", "e")
+    c.advance(3)
+    assert c["a"].exports == 1
+    assert c["c"].state == c["e"].state == ["one", "two", "three"]
+    assert c["a"].files == {}  # and is dropped when nobody needs it any more
+
+
+def test_an_export_that_comes_after_the_leader_fell_is_dropped() -> None:
+    c = lagging()
+    replace(c["a"], "take_snapshot", lambda now: None)
+    c.advance(0.2)
+    assert c["a"].raft.state.taking_snapshot is not None
+    c.tell("a", ev.MessageReceived(ms.StaleTerm("b", "a", 1, 9)))
+    effects = c.tell("a", ev.SnapshotTaken("late", c["a"].applied, 3, ""))
+    assert fx.DropSnapshot("late") in effects
+
+
+def test_an_empty_state_is_a_snapshot_too() -> None:
+    c = Cluster("a", "b", "c", config=SMALL)
+    c.partition("ab", "c")
+    c.elect("a")
+    c.advance(0.1)
+    c.heal()
+    c.advance(2)
+    assert c["c"].raft.state.log.first == 2
+    assert c["c"].raft.state.commit == 1
+
+
+def test_a_leader_that_cannot_apply_hands_over_to_one_that_can() -> None:
+    """b's log is the longest, but entry 2 rotted before b applied it; a has it in its state only. a cannot win against
+    b's log, so b must lead, to give a the last entry, and then a, to give b a snapshot. c is away."""
+    c = Cluster("a", "b", "c", config=SMALL)
+    c.elect("a")
+    c["b"].auto_apply = False
+    for word in ("x", "y"):
+        c.propose("a", word)
+    c.deliver()
+    c["c"].crash()
+    c["a"].auto_disk = False  # z reaches b's disk, and not a's
+    c.propose("a", "z")
+    c.deliver(lambda m: m.target == "b")
+    c["a"].crash()
+    c.drop()
+    c["b"].crash()
+    c["b"].damaged = {2}
+    c["a"].auto_disk = c["b"].auto_apply = True
+    c.restart("b")
+    c.restart("a")
+    c.advance(8)
+    assert c["a"].state == c["b"].state == ["x", "y", "z"]
+    assert c.leader("a")
+    assert any(line.startswith("role: candidate -> leader") for line in c["b"].trace)
+    assert not c["b"].raft.state.log.corrupt
+
+
+def test_a_transfer_whose_outcome_is_never_heard_of_ends() -> None:
+    c = Cluster("a", "b", "c")
+    c.elect("a")
+    c.tell("a", ev.TransferRequested(1, "b"))
+    c.drop()
+    c.tell("a", ev.MessageReceived(ms.StaleTerm("b", "a", 1, 5)))
+    c.partition("a", "bc")
+    c.advance(1)
+    assert [e for e in c["a"].answers if isinstance(e, fx.AnswerRequest)] == [fx.AnswerRequest(1, "timed_out", None)]
+
+
+def test_a_version_that_is_truncated_is_taken_back() -> None:
+    config = Config("", max_version=2)
+    c = Cluster("a", "b", "c", config=config)
+    c.elect("a")
+    c.advance(0.1)
+    c.partition("a", "bc")
+    c.tell("a", ev.VersionRequested(1, 2))
+    assert c["a"].raft.state.versions[-1][1] == 2
+    c.quiet()
+    c.expire("b")
+    c.deliver()
+    c.heal()
+    c.advance(1)
+    assert c["a"].raft.state.versions == c["b"].raft.state.versions == [(0, 1)]
+    assert fx.AnswerRequest(1, "deposed", None) in c["a"].answers
+
+
+def test_a_program_that_forgot_the_clusters_version_does_not_start() -> None:
+    recovered = Recovered(HardState(configurations=((0, founding("a")),)), restarted=True)
+    raft = Raft(Config("a", min_version=2, max_version=3), recovered, dice(1), 5.0)
+    assert raft.next_deadline() == 5.0
+    (stop,) = raft.handle(ev.DeadlinePassed(), 5.0)
+    assert stop == fx.Stop("the cluster runs at version 1, this program understands 2 to 3")
+
+
+def test_reads_of_followers_are_bounded() -> None:
+    c = Cluster("a", "b", "c", config=Config("", max_pending_reads=2))
+    c.elect("a")
+    for request in range(4):
+        c.tell("b", ev.ReadRequested(request))
+    refused = [e for e in c["b"].answers if isinstance(e, fx.RefuseRead)]
+    assert [e.reason for e in refused] == ["overloaded", "overloaded"]
+    for request in range(10, 14):
+        c.tell("a", ev.ReadRequested(request))
+    assert [e.reason for e in c["a"].answers if isinstance(e, fx.RefuseRead)] == ["overloaded"]
+
+
+def test_a_follower_without_a_leader_refuses_reads() -> None:
+    c = Cluster("a", "b", "c")
+    c.tell("b", ev.ReadRequested(1))
+    assert c["b"].answers == [fx.RefuseRead((1,), "not_leader", None)]
+
+
+@pytest.mark.parametrize("kind", [ms.AppendReply, ms.SnapshotReply, ms.HeartbeatReply])
+def test_answers_to_a_leader_of_the_past_are_ignored(kind: type) -> None:
+    c = Cluster("a", "b", "c")
+    c.elect("a")
+    c.tell("a", ev.MessageReceived(ms.StaleTerm("b", "a", 1, 2)))
+    reply = {
+        ms.AppendReply: ms.AppendReply("b", "a", 1, 2, True, 1),
+        ms.SnapshotReply: ms.SnapshotReply("b", "a", 1, 2, "s", 0),
+        ms.HeartbeatReply: ms.HeartbeatReply("b", "a", 1, 2, 1),
+    }[kind]
+    assert c.tell("a", ev.MessageReceived(reply)) == []
+
+
+def test_a_message_for_somebody_else_is_ignored() -> None:
+    c = Cluster("a", "b", "c")
+    assert c.tell("a", ev.MessageReceived(ms.Heartbeat("b", "c", 1, 9, 0, 1))) == []
+
+
+def test_an_acknowledgement_of_what_was_never_sent_commits_nothing() -> None:
+    c = Cluster("a", "b", "c")
+    c.elect("a")
+    c.tell("a", ev.MessageReceived(ms.AppendReply("b", "a", 1, 1, True, 99)))
+    assert c["a"].raft.state.commit == 1
+
+
+def test_repair_answers_what_it_does_not_ask_for() -> None:
+    c = Cluster("a", "b", "c")
+    c.elect("a")
+    entry = Entry(1, 1, Kind.COMMAND, b"forged")
+    assert c.tell("b", ev.MessageReceived(ms.RepairReply("a", "b", 1, 1, 1, 1, entry))) == []
+    c["b"].damaged = {1}
+    asked = c.tell("a", ev.MessageReceived(ms.RepairRequest("b", "a", 1, 1, 7, 1)))
+    (send,) = asked
+    assert isinstance(send, fx.Send)
+    assert isinstance(send.message, ms.RepairReply)
+    assert send.message.absent
