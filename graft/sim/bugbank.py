@@ -94,6 +94,7 @@ BUGS: tuple[Bug, ...] = (
             _edit("raft.replication:append_replied", "if m.round > p.round:", "if m.round:"),
             _edit("raft.reads:acknowledged", "p.round = round", "p.round = s.round"),
         ),
+        (("check_quorum", False), ("lease_reads", False)),
     ),
     Bug(
         "7",

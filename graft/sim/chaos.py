@@ -127,6 +127,31 @@ def _flap(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     return None
 
 
+def _echo(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The leader is cut off, except that one follower's messages of before reach it once more, late."""
+    leader = world.leader()
+    others = [m for m in world.running() if m is not leader]
+    if leader is None or not others:
+        return None
+    echo = (dice.choice(others).id, leader.id)
+    members = [id for id in sorted(world.members) if id != leader.id]
+    pairs = [pair for pair in both_ways([leader.id], members) if pair != echo]
+    world.network.record(echo)
+
+    def cut_off() -> None:
+        if not world.healing:
+            world.network.cut(pairs)
+            world.network.replay(echo, fault.for_us)
+            world.heap.after(fault.for_us, over)
+
+    def over() -> None:
+        if not world.healing:
+            world.network.heal(pairs)
+
+    world.heap.after(dice.between(50_000, 400_000), cut_off)
+    return None
+
+
 # -- disk --------------------------------------------------------------------------------------------------------
 
 
@@ -288,7 +313,7 @@ def _bridge_crash(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     if leader is None:
         return None
     voters = [m.id for m in leader.watch.configuration.members if m.role == "voter" and m.id != leader.id]
-    with_leader = dice.sample(voters, (len(voters) + 1) // 2)
+    with_leader = dice.sample(voters, (len(voters) + 1) // 2)  # for an odd number: either side is one short of two
     others = [id for id in sorted(world.members) if id != leader.id and id not in with_leader]
     pairs = both_ways([leader.id], others)
     world.network.cut(pairs)
@@ -305,7 +330,13 @@ def _bridge_crash(world: World, fault: Fault, dice: Entropy) -> Undo | None:
             change_sides = both_ways([leader.id], [bridge.id])
             world.network.cut(change_sides)
             pairs.extend(change_sides)
+            if dice.chance(600):  # its log is the best over there, so it need not wait for the others to find out
+                world.heap.after(fault.for_us + 1_000, force, bridge)
         world.heap.after(dice.between(timeout // 2, 3 * timeout), over)
+
+    def force(bridge: Member) -> None:
+        if bridge.alive and not world.healing:
+            bridge.later(0, bridge.handle, ev.CampaignRequested())
 
     def over() -> None:
         if not world.healing:
@@ -336,11 +367,8 @@ def _wipe(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 
 
 def _spare(world: World) -> Member | None:
-    """A machine that is not a member, with an identity that was never used."""
-    leader = world.leader()
-    if leader is None:
-        return None
-    known = {m.id for m in (*leader.watch.configuration.members, *leader.watch.configuration.outgoing)}
+    """A machine that nobody's configuration knows any more: its disk may be made new."""
+    known = {id for c in world.configurations() for id in (m.id for m in (*c.members, *c.outgoing))}
     for id in sorted(world.members):
         member = world.members[id]
         if id not in known and not member.returning:
@@ -415,7 +443,7 @@ def _remove_partitioned(world: World, fault: Fault, dice: Entropy) -> Undo | Non
 def _two_requests(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     """Two changes asked of everyone who thinks that it leads, at the same time."""
     spare, leaver = _spare(world), _a_member(world, dice)
-    for leader in world.leaders():
+    for leader in world.leaders() if world.is_whole() else ():
         if spare is not None:
             _bring(world, spare)
             world.operator.request(leader, (Change("add", spare.id, spare.incarnation),))
@@ -477,6 +505,7 @@ STRIKES: dict[str, Strike] = {
     "net.deaf": _deaf,
     "net.storm": _storm,
     "net.flap": _flap,
+    "net.echo": _echo,
     "disk.slow": _slow,
     "disk.full": _full,
     "disk.eio": _eio,

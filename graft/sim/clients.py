@@ -97,7 +97,7 @@ class Client:
         question.attempts += 1
         running = world.reachable()
         target = world.members.get(self._leader or "")
-        if target is None or target not in running or question.attempts > 1:
+        if target is None or target not in running or question.attempts > 1 or self.dice.chance(250):
             target = self.dice.choice(running) if running else None
         if target is not None:
             self._send(question, target)

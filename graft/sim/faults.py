@@ -56,7 +56,7 @@ class Plan:
     keys: int = 3
     think_us: int = 60_000  # mean, between an answer and the next question
     patience_us: int = 1_200_000  # a client asks another member after so long
-    attempts: int = 4
+    attempts: int = 6
     lost_replies: int = 0
     duplicated: int = 0  # requests that reach two members
 
@@ -120,7 +120,13 @@ def loads(text: str) -> Plan:
 # kind -> (shortest, longest) in milliseconds. The kinds are carried out by `graft.sim.chaos`.
 KINDS: dict[str, dict[str, tuple[int, int]]] = {
     "partition": dict.fromkeys(SHAPES, (200, 2500)),
-    "net": {"clog": (100, 1_500), "deaf": (200, 2_000), "storm": (200, 1_500), "flap": (300, 2_000)},
+    "net": {
+        "clog": (100, 1_500),
+        "deaf": (200, 2_000),
+        "storm": (200, 1_500),
+        "flap": (300, 2_000),
+        "echo": (500, 3_000),
+    },
     "disk": {"slow": (200, 2_000), "full": (200, 1_500), "eio": (0, 0), "fsync": (0, 0), "rot": (0, 0)},
     "clock": {"jump": (0, 0), "drift": (300, 3_000)},
     "process": {
@@ -162,7 +168,7 @@ def draw(seed: int, **fixed: Any) -> Plan:
         heartbeat_seconds=election / dice.choice((5, 5, 2)),
         pre_vote=not dice.chance(80),
         check_quorum=not dice.chance(80),
-        patience_us=int(election * 3_000_000),
+        patience_us=int(election * 1_000_000) * dice.choice((300, 1_000, 3_000)) // 1_000,
         voters=dice.choice((3, 3, 3, 5, 5, 4, 7)),
         learners=int(dice.chance(200)),
         rates=rates,
@@ -185,7 +191,8 @@ def draw(seed: int, **fixed: Any) -> Plan:
     )
     plan = evolve(plan, **fixed)
     if plan.lease_reads:
-        plan = evolve(plan, check_quorum=True)  # leases rest on it
+        # Leases rest on check-quorum; and a stale one is seen only by who asks at the right moment.
+        plan = evolve(plan, check_quorum=True, clients=5, think_us=min(plan.think_us, 40_000))
         kinds = _for_leases(kinds, dice)
     return evolve(plan, faults=_schedule(plan, kinds, dice))
 
@@ -193,11 +200,10 @@ def draw(seed: int, **fixed: Any) -> Plan:
 def _for_leases(kinds: list[tuple[str, str]], dice: Entropy) -> list[tuple[str, str]]:
     """Lease reads are promised only while clocks keep their declared drift and do not step. What they must survive is
     a pause longer than the lease, and a follower that forgets its promise."""
-    kept = [kind for kind in kinds if kind != ("clock", "jump")]
-    for kind in ("pause", "bridge_crash"):
-        if dice.chance(500):
-            kept.append(("process", kind))
-    return kept
+    special = [("process", "pause"), ("process", "bridge_crash")]
+    if dice.chance(400):
+        return [dice.choice(special)]
+    return [kind for kind in kinds if kind != ("clock", "jump")] + [kind for kind in special if dice.chance(500)]
 
 
 def _swarm(dice: Entropy) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ out of a plan does not shift the noise of the messages before it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -39,7 +39,7 @@ CALM = Rates()
 
 
 class _Link:
-    __slots__ = ("clogs", "cuts", "deaf", "flying", "held", "rates")
+    __slots__ = ("clogs", "cuts", "deaf", "flying", "held", "rates", "recent")
 
     def __init__(self) -> None:
         self.rates: Rates | None = None  # None: those of the network
@@ -48,6 +48,7 @@ class _Link:
         self.deaf = 0
         self.flying = 0
         self.held: list[Any] = []
+        self.recent: deque[Any] | None = None  # None: not recorded
 
 
 class Network:
@@ -75,6 +76,8 @@ class Network:
         if link is None:
             link = self._link((source, target))
         rates, heap = link.rates or self.rates, self._heap
+        if link.recent is not None:
+            link.recent.append(message)
         noise = self._entropy.u64()
         delay = rates.floor_us + self._entropy.exponential(rates.delay_us)
         if link.cuts:
@@ -139,6 +142,19 @@ class Network:
                 for message in held:
                     link.flying += 1
                     self._heap.after(0, self._arrive, link, source, target, message)
+
+    def record(self, pair: Pair) -> None:
+        """Keep the newest messages of the link for a `replay`."""
+        self._link(pair).recent = deque(maxlen=12)
+
+    def replay(self, pair: Pair, within_us: int) -> None:
+        """Deliver what was recorded once more, spread over the time to come: very late duplicates."""
+        link = self._link(pair)
+        recorded, link.recent = link.recent or (), None
+        for message in recorded:
+            self._fired["net.replayed"] += 1
+            link.flying += 1
+            self._heap.after(self._entropy.below(within_us + 1), self._arrive, link, *pair, message)
 
     def heal_all(self, members: Sequence[str]) -> None:
         """Every link between these members works again, and from now on well; what was held is lost."""

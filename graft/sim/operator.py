@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graft.sim.world import World
 
 Wish = tuple[Change, ...]
+PATIENCE_US = 2_000_000
 
 
 class Operator:
@@ -38,26 +39,32 @@ class Operator:
         if len(self.wishes) < 6:
             self.wishes.append(changes)
 
+    def is_waiting(self) -> bool:
+        """A change is asked for, or was and is not answered."""
+        return self._waiting_since is not None
+
     def _round(self) -> None:
         if not self.working:
             return
         self.begin()
         world = self.world
-        if self._waiting_since is not None and world.now() - self._waiting_since < 2_000_000:
+        if self._waiting_since is not None and world.now() - self._waiting_since < PATIENCE_US:
             return
         leader = world.leader()
         if leader is None:
             return
+        self._waiting_since = None
         wish = self._housekeeping(leader)
-        if not wish and self.wishes:
+        if not wish and self.wishes and world.is_whole():
             wish = self.wishes.popleft()
         if wish:
-            self._waiting_since = world.now()
-            self._serial += 1
-            self.request(leader, wish, self._serial)
+            self.request(leader, wish)
 
-    def request(self, leader: Member, wish: Wish, serial: int = 0) -> None:
+    def request(self, leader: Member, wish: Wish) -> None:
         """Ask for a change now, whatever else is under way."""
+        self._waiting_since = self.world.now()
+        self._serial += 1
+        serial = self._serial
 
         def answered(reason: str) -> None:
             self.world.fired[f"membership.{reason or 'done'}"] += 1

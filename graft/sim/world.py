@@ -142,15 +142,29 @@ class World:
         return found
 
     def can_lose(self, member: Member) -> bool:
-        """Every set of voters keeps a majority of whole disks without this one."""
-        return all(self._survives(configuration, member.id) for configuration in self.configurations())
-
-    def _survives(self, configuration: Configuration, without: str) -> bool:
-        for voters in voter_sets(configuration):
-            broken = sum(id == without or self._is_broken((id, incarnation)) for id, incarnation in voters)
+        """Every set of voters keeps a majority of whole disks without this one, and no change is under way that may
+        make another set."""
+        if self.operator.is_waiting():
+            return False
+        for voters in self.voter_sets():
+            broken = sum(id == member.id or self._is_broken((id, incarnation)) for id, incarnation in voters)
             if 2 * (len(voters) - broken) <= len(voters):
                 return False
         return True
+
+    def is_whole(self) -> bool:
+        """No voter's disk is lost or damaged: the membership may be changed without asking for the impossible."""
+        return not any(self._is_broken(identity) for voters in self.voter_sets() for identity in voters)
+
+    def voter_sets(self) -> list[list[Identity]]:
+        """Every set of voters that may yet decide something. Learners are promoted without anybody's asking, so they
+        make sets too."""
+        found: list[list[Identity]] = []
+        for configuration in self.configurations():
+            learners = [(m.id, m.incarnation) for m in configuration.members if m.role == "learner"]
+            sets = voter_sets(configuration)
+            found += [voters for voters in (*sets, sets[0] + learners) if voters not in found]
+        return found
 
     def _is_broken(self, identity: Identity) -> bool:
         """Its disk is lost, damaged, or about to be."""
@@ -214,12 +228,9 @@ class World:
     def _enough(self, core: list[str]) -> bool:
         """The core has a majority of every set of voters, and a good copy of all that is damaged in it."""
         whole = {self.members[id].identity for id in core} - self.ledger.lost
-        for configuration in self.configurations():
-            learners = [(m.id, m.incarnation) for m in configuration.members if m.role == "learner"]
-            sets = voter_sets(configuration)
-            for voters in (*sets, sets[0] + learners):  # a leader promotes learners without being asked
-                if 2 * sum(identity in whole for identity in voters) <= len(voters):
-                    return False
+        for voters in self.voter_sets():
+            if 2 * sum(identity in whole for identity in voters) <= len(voters):
+                return False
         damaged = {index for id in core for index in self.members[id].image.corrupt}
         return not damaged or len(core) == len(self.members)
 
