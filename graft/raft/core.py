@@ -46,7 +46,7 @@ from .events import (
     TransferRequested,
     VersionRequested,
 )
-from .messages import Message, RequestVote, VoteReply
+from .messages import Message, RepairRequest, RequestVote, VoteReply
 from .records import Configuration, Recovered, record
 from .roles import become_follower
 from .snapshots import Arrival
@@ -268,11 +268,19 @@ def message_received(s: State, event: MessageReceived) -> None:
         return
     if isinstance(m, RequestVote) and election.ignores(s, m):
         return
-    if m.term > s.term and not (isinstance(m, RequestVote) and m.pre_vote):
+    if m.term > s.term and _takes_term(s, m):
         become_follower(s, "higher_term", m.term, None)
     if m.term < s.term and kind not in ANY_TERM:
         return
     REQUESTS[kind](s, m)
+
+
+def _takes_term(s: State, m: Message) -> bool:
+    """A request of a later term begins it here, but for a pre-vote, which only asks, and for the repair of somebody
+    whose elections are ignored: a removed server would depose every leader by it (thesis 4.2.3)."""
+    if isinstance(m, RequestVote):
+        return not m.pre_vote
+    return not (isinstance(m, RepairRequest) and election.promised(s))
 
 
 def _term_of_reply(s: State, m: Message) -> bool:

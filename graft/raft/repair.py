@@ -204,7 +204,8 @@ def written(s: State) -> None:
 
 
 def requested(s: State, m: RepairRequest) -> None:
-    """`m.term` is at most mine (see `core`)."""
+    """`m.term` is at most mine (see `core`), unless I owe my vote to a leader: then my answer carries a term in which
+    the asker counts no absence."""
     log, index = s.log, m.index
     if index < log.first:
         answer(s, m.source, index, m.entry_term, purged=True)

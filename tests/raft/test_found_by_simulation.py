@@ -115,3 +115,16 @@ def test_an_acknowledgement_of_what_was_staged_before_counts_for_nothing() -> No
         _heard(raft, chunk, 0.0)
     effects = raft.handle(ev.ChunkWritten("b-2", 4), 0.0)
     assert not [e for e in effects if isinstance(e, fx.SwitchToSnapshot)]
+
+
+def test_a_removed_member_with_a_damaged_log_does_not_depose_the_leader() -> None:
+    """Seed 206: its elections were ignored, its repair requests with the term of the last one were not."""
+    raft = _raft()
+    _heard(raft, ms.Heartbeat("b", "a", 1, 1, 0, 1), 1.0)
+    effects = _heard(raft, ms.RepairRequest("c", "a", 1, 77, 6, 2), 1.01)
+    assert (raft.state.term, raft.state.leader) == (1, "b")
+    (reply,) = [e.message for e in effects if isinstance(e, fx.Send)]
+    assert isinstance(reply, ms.RepairReply)
+    assert (reply.term, reply.absent) == (1, True)
+    _heard(raft, ms.RepairRequest("c", "a", 1, 77, 6, 2), 1.0 + raft.state.config.election_timeout_seconds + 0.01)
+    assert raft.state.term == 77
