@@ -148,11 +148,14 @@ def limits() -> str:
 def command_line() -> str:
     """The help of every command, as the program prints it."""
     parts = []
+    graft = click.Context(app.cli, info_name="graft", **app.cli.context_settings)
     for title, commands in app.SECTIONS.items():
         parts.append(f"## {title}")
         for name in commands:
             command = import_module(f"graft.cli.commands.{name}").command
-            context = click.Context(command, info_name=f"graft {name}", terminal_width=88)
+            context = click.Context(
+                command, parent=graft, info_name=name, terminal_width=88, **command.context_settings
+            )
             parts.append(f"### graft {name}\n\n```\n{command.get_help(context)}\n```")
     return "\n\n".join(parts)
 
