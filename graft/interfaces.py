@@ -6,7 +6,7 @@ suites (`tests/contracts/`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -198,8 +198,8 @@ class Snapshots(Protocol):
         """
         ...
 
-    def rows(self, id: str) -> Iterator[list[Change]]:
-        """The rows of the staged file, in pieces of bounded size. Raises StoreCorrupt."""
+    def rows(self, id: str) -> Generator[list[Change], None, None]:
+        """The rows of the staged file, in pieces of bounded size; close it. Raises StoreCorrupt."""
         ...
 
     def discard(self) -> None:

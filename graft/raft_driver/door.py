@@ -229,7 +229,7 @@ class RaftDoor:
         self._to_apply.clear()
         self._writes.order(effect)
         if self._desk.staged_id != effect.meta.id:
-            self._desk.stage(effect.meta)
+            self._desk.stage(effect.meta, lambda: self._wake.set())
         self._wake.set()
 
     def _send(self, effect: fx.Send) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any, Final
 
 import trio
@@ -114,12 +115,13 @@ class SnapshotDesk:
 
     # The store
 
-    def stage(self, meta: SnapshotMeta) -> None:
-        """Bring the rows of the file that has arrived into the store."""
+    def stage(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
+        """Bring the rows of the file that has arrived into the store, then call `done`."""
 
         async def job() -> None:
             assert self._snapshots is not None, "a switch to a snapshot, and no place for any"
             await self._stage(self._snapshots, meta)
+            done()
 
         self._soon(job)
 
@@ -129,9 +131,9 @@ class SnapshotDesk:
             return
         self.staged_id = ""
         await self._sweep()
-        rows = snapshots.rows(meta.id)
-        while (piece := await trio.to_thread.run_sync(next, rows, None)) is not None:
-            await self._write(Turn(staging=piece))
+        with closing(snapshots.rows(meta.id)) as rows:
+            while (piece := await trio.to_thread.run_sync(next, rows, None)) is not None:
+                await self._write(Turn(staging=piece))
         self.staged_id = meta.id
 
     def switched(self) -> None:

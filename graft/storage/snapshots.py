@@ -14,7 +14,7 @@ An exported file belongs to the process that made it: after a restart nobody is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
@@ -146,7 +146,7 @@ class SnapshotDirectory:
                 whole.update(piece)
         return whole.hexdigest()
 
-    def rows(self, id: str) -> Iterator[list[Change]]:
+    def rows(self, id: str) -> Generator[list[Change], None, None]:
         if self._staged is None or self._staged.meta.id != id:
             raise bad("it is not staged")
         try:
@@ -207,7 +207,7 @@ class MemorySnapshots:
             raise bad("the checksum of the whole is wrong")
         return len(self._arriving)
 
-    def rows(self, id: str) -> Iterator[list[Change]]:
+    def rows(self, id: str) -> Generator[list[Change], None, None]:
         if self._meta is None or self._meta.id != id:
             raise bad("it is not staged")
         data, at = self._arriving, 0
