@@ -173,7 +173,7 @@ def draw(seed: int, **fixed: Any) -> Plan:
         learners=int(dice.chance(200)),
         rates=rates,
         disk_us=dice.choice((200, 1_000, 5_000, 20_000)),
-        torn=dice.choice((0, 250)),
+        torn=dice.choice((0, 480)),
         snapshot_fails=dice.choice((0, 0, 200)),
         skew_us=dice.choice((0, 10_000_000)),
         drift_ppm=dice.choice((0, 200, 40_000)),

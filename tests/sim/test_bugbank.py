@@ -1,0 +1,53 @@
+"""The simulator finds the bugs that others shipped. Each search is bounded; the slow ones are marked."""
+
+from __future__ import annotations
+
+import pytest
+
+from graft.raft import outbox
+from graft.sim.__main__ import main, render_table
+from graft.sim.bugbank import BUGS, BY_NAME, Bug, BugLost, Edit, hunt, planted
+from graft.sim.sweep import Hunt
+from graft.sim.world import run
+
+LIMIT = 2_000
+RARE = ("6", "9", "13", "14", "16", "16r", "18")
+
+
+def test_the_bank_holds_all_twenty() -> None:
+    assert {bug.name.rstrip("r") for bug in BUGS} == {str(number) for number in range(1, 21)}
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [pytest.param(bug, marks=pytest.mark.slow) if bug.name in RARE else bug for bug in BUGS],
+    ids=lambda bug: f"{bug.name}-{bug.title}",
+)
+def test_a_planted_bug_is_found_and_its_absence_is_not(bug: Bug) -> None:
+    found = hunt(bug, 0, LIMIT)
+    assert found is not None, "not found"
+    assert run(found.plan).ok
+
+
+def test_a_bug_is_there_only_while_it_is_planted() -> None:
+    before = outbox.vote_waits.__code__
+    with planted(BY_NAME["1"]):
+        assert outbox.vote_waits.__code__ is not before
+    assert outbox.vote_waits.__code__ is before
+
+
+def test_an_edit_whose_code_has_moved_on_is_an_error() -> None:
+    lost = Bug("0", "", "", (Edit("graft.raft.outbox:vote_waits", "no such text", ""),))
+    with pytest.raises(BugLost, match="no such text"), planted(lost):
+        pass
+
+
+def test_the_table_says_what_was_not_found() -> None:
+    hunts = [Hunt("5", 0, 12, "S16", 10, 1.0), Hunt("5", 2_000, 0, "", 0, 9.0), Hunt("5", 4_000, 7, "S16", 10, 0.5)]
+    row = render_table(hunts, 2_000).splitlines()[-1]
+    assert row.startswith("| 5 | read index before the first commit of the term | 12 | 7 | > 2000 | 2/3 | 9.0 | S16 |")
+
+
+def test_the_command_line_hunts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bugs", "--only", "1,2", "--ranges", "1", "--limit", "50", "--quiet"]) == 0
+    assert "| 2 | append acknowledged before the sync |" in capsys.readouterr().out
