@@ -198,6 +198,7 @@ class Log:
         self.forget_runs_before(index)
         for old in [i for i in self.corrupt if i <= index]:
             self.whole_again(old)
+        self.repaired = [entry for entry in self.repaired if entry.index > index]
 
     def trim(self) -> None:
         """Drop the oldest synced entries from memory until the window is within its bytes."""

@@ -148,8 +148,8 @@ def tick(s: State) -> None:
         ask(s)
 
 
-def truncated(s: State) -> None:
-    """A leader cut the log: perhaps the damage with it."""
+def cut(s: State) -> None:
+    """The log was cut, at its end by a leader or at its beginning by a purge: perhaps the damage with it."""
     if s.repair is not None and s.repair.index not in s.log.corrupt:
         s.repair = None
         ask(s)
@@ -191,7 +191,7 @@ def give_up(s: State, index: int) -> None:
     s.log.truncate(index)
     membership.roll_back(s, index)
     versions.roll_back(s, index)
-    truncated(s)
+    cut(s)
 
 
 def written(s: State) -> None:

@@ -348,7 +348,7 @@ def take(s: State, prev: int, entries: tuple[Entry, ...]) -> None:
         log.truncate(conflict)
         membership.roll_back(s, conflict)
         versions.roll_back(s, conflict)
-        repair.truncated(s)
+        repair.cut(s)
     new = entries if conflict == prev + 1 else entries[conflict - prev - 1 :]
     log.append(new)
     for entry in new:

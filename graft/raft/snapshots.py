@@ -348,3 +348,4 @@ def purge(s: State, index: int) -> None:
     assert index <= s.applied_durable, (index, s.applied_durable)
     s.log.purge(index)
     s.emit(PurgeLog(index))
+    repair.cut(s)

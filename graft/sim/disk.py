@@ -93,6 +93,7 @@ class Image:
                 assert entry.index == self.last + 1, f"a hole in the log before {entry}"
                 self.entries.append(entry)
             for entry in persist.repaired:
+                assert self.stored_term(entry.index) == entry.term, f"repairs what is not there: {entry}"
                 self.entries[entry.index - self.first] = entry
                 self.corrupt.discard(entry.index)
                 self.torn.discard(entry.index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from graft.raft import Config, Configuration, HardState, Member, Raft, Recovered, SnapshotMeta
+from graft.raft import Config, Configuration, Entry, HardState, Kind, Member, Raft, Recovered, SnapshotMeta
 from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft import messages as ms
@@ -128,3 +128,17 @@ def test_a_removed_member_with_a_damaged_log_does_not_depose_the_leader() -> Non
     assert (reply.term, reply.absent) == (1, True)
     _heard(raft, ms.RepairRequest("c", "a", 1, 77, 6, 2), 1.0 + raft.state.config.election_timeout_seconds + 0.01)
     assert raft.state.term == 77
+
+
+def test_a_good_copy_that_comes_after_the_purge_is_not_written() -> None:
+    """The member would write an entry below the first one of its log."""
+    entries = tuple(Entry(i, 1, Kind.COMMAND, b"x") for i in range(1, 5))
+    hard = HardState(1, None, ((0, 0), (1, 1)), ((0, THREE),))
+    recovered = Recovered(hard, first=1, last=4, applied=4)
+    raft = Raft(Config("a"), recovered, entropy=lambda: 1 << 62, now=0.0)
+    asked = raft.handle(ev.CorruptionFound(2), 0.0)
+    assert {e.message.index for e in asked if isinstance(e, fx.Send) and isinstance(e.message, ms.RepairRequest)} == {2}
+    raft.handle(ev.CompactionRequested(3), 0.0)
+    effects = _heard(raft, ms.RepairReply("b", "a", 1, 1, 2, 1, entries[1]), 0.0)
+    assert not [e for e in effects if isinstance(e, fx.Persist)]
+    assert raft.state.repair is None
