@@ -1,6 +1,7 @@
 """The Trio loop around `graft.raft`: persist, send, apply."""
 
-from graft.raft_driver.door import Machine, RaftDoor
+from graft.raft_driver.door import RaftDoor
+from graft.raft_driver.machine import Machine
 from graft.raft_driver.overlay import Overlay
 
 __all__ = ["Machine", "Overlay", "RaftDoor"]

@@ -249,8 +249,8 @@ async def test_a_failed_sync_stops_the_member_at_once_and_the_others_go_on() -> 
     async with open_cluster() as cluster:
         await fill(cluster, 1, 10)
         leader = await cluster.leader()
-        failing = Failing(leader.door._store)
-        leader.door._store = failing  # type: ignore[assignment]
+        failing = Failing(leader.door._writer._store)
+        leader.door._writer._store = failing  # type: ignore[assignment]
         failing.broken = True
         with pytest.raises(Rejected) as refusal:
             await leader.put(b"lost", b"?")
@@ -274,7 +274,7 @@ async def test_damaged_entries_are_fetched_from_others(ids: str) -> None:
         await fill(cluster, 1, 10)
         await cluster.settled()
         victim = next(member for member in cluster.running if not member.door.leads)
-        victim.door._switches = 1  # its log goes on, its state does not
+        victim.door._applier.hold()  # its log goes on, its state does not
         await fill(cluster, 11, 40)
         await until(
             lambda: not (victim.door.status().durable < victim.door.status().last or victim.door.status().last < 40)

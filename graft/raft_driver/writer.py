@@ -1,0 +1,129 @@
+"""One transaction a turn: the only way to the disk (ARCHITECTURE section 6).
+
+Everything that Raft ordered to be written while the last turn synced goes into the next, together with the state
+changes of what was applied meanwhile. Such changes alone wait up to `FLUSH_SECONDS`: after a crash they are derived
+again from the log. A turn takes all that is ordered, so the state that it carries is never ahead of the log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from graft.errors import StoreFull
+from graft.interfaces import Store, Switch, Turn
+from graft.raft import effects as fx
+from graft.raft_driver.applying import Applier
+from graft.raft_driver.hard_state import encode_hard_state, to_stored
+from graft.raft_driver.overlay import Overlay
+from graft.raft_driver.syncing import commit_turn
+from graft.raft_driver.writes import Writes
+
+FLUSH_SECONDS: Final = 0.05
+
+Answer = Callable[[StoreFull | None], None]
+
+
+class Writer:
+    """`has_failed`: a commit did, so what the disk holds is unknown, or it is full. There is never a second try."""
+
+    def __init__(self, store: Store, applier: Applier, overlay: Overlay, incarnation: int, applied: int) -> None:
+        self._store, self._applier, self._overlay = store, applier, overlay
+        self._incarnation = incarnation
+        self._durable_applied = applied
+        self.writes = Writes()
+        self._extra: deque[tuple[Turn, Answer]] = deque()
+        self.wake = trio.Event()
+        self.has_failed = False
+
+    @property
+    def has_work(self) -> bool:
+        return self.writes.is_due or bool(self._extra)
+
+    async def wait(self, until: Callable[[], bool]) -> None:
+        """Return when `until` holds, looked at whenever `wake` is set, or when state changes waited long enough."""
+        flush_at = math.inf
+        while not until():
+            if self._overlay and flush_at == math.inf:
+                flush_at = trio.current_time() + FLUSH_SECONDS
+            self.wake = trio.Event()
+            with trio.move_on_at(flush_at) as waited:
+                await self.wake.wait()
+            if waited.cancelled_caught:
+                return
+
+    async def commit(self) -> tuple[int, int] | None:
+        """One turn: its ticket (0: no write of Raft's) and how far the synced state goes; None: nothing to write."""
+        write = self.writes.take()
+        if not write.ticket and not self._overlay:
+            await trio.lowlevel.checkpoint()
+            return None
+        applied, hard = self._applier.applied, write.hard_state
+        turn = Turn(
+            entries=[to_stored(entry) for entry in write.entries],
+            truncate_from=write.truncate_from,
+            hard_state=None if hard is None else encode_hard_state(hard, self._incarnation),
+            changes=self._overlay.begin_write(),
+            applied=applied,
+            purge_to=min(self.writes.purge_to, self._durable_applied) or None,
+            repaired=[to_stored(entry) for entry in write.repaired],
+        )
+        await self._store_turn(turn)
+        self._overlay.end_write()
+        self._durable_applied = applied
+        if self._store.bounds().first > self.writes.purge_to:
+            self.writes.purge_to = 0
+        return write.ticket, applied
+
+    async def switch(self) -> fx.SwitchToSnapshot:
+        """The staged snapshot becomes the state, in one small transaction."""
+        switch = self.writes.take_switch()
+        meta = switch.meta
+        hard = encode_hard_state(switch.hard_state, self._incarnation)
+        await self._store_turn(Turn(hard_state=hard, switch=Switch(meta.index, meta.term, switch.keep_log)))
+        self._durable_applied = meta.index
+        self.writes.purge_to = 0
+        return switch
+
+    async def _store_turn(self, turn: Turn) -> None:
+        try:
+            await commit_turn(self._store, turn)
+        except BaseException:
+            self.has_failed = True
+            raise
+
+    # Turns of the snapshot desk, one between two of Raft's
+
+    async def write(self, turn: Turn) -> None:
+        """Have `turn` committed. Raises StoreFull; anything worse stops the member."""
+        answer: list[StoreFull | None] = []
+        written = trio.Event()
+
+        def take(error: StoreFull | None) -> None:
+            answer.append(error)
+            written.set()
+
+        self._extra.append((turn, take))
+        self.wake.set()
+        await written.wait()
+        if answer[0] is not None:
+            raise answer[0]
+
+    async def commit_extra(self) -> None:
+        """The next of them, if there is one."""
+        if not self._extra:
+            return
+        turn, take = self._extra.popleft()
+        try:
+            await commit_turn(self._store, turn)
+        except StoreFull as error:
+            take(error)
+        except BaseException:
+            self.has_failed = True
+            raise
+        else:
+            take(None)
