@@ -140,9 +140,9 @@ class Member:
         self.door.replay()
         self.cluster.network.join(self.id, self.door.receive)
         self.scope, self.ended, self.error = trio.CancelScope(), trio.Event(), None
-        await self.cluster.nursery.start(self._run, store)
+        await self.cluster.nursery.start(self.run, store)
 
-    async def _run(self, store: Store, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, store: Store, *, task_status: trio.TaskStatus[None]) -> None:
         try:
             with self.scope:
                 await self.door.run(task_status=task_status)

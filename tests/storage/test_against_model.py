@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from graft.interfaces import Entry, Store, Turn
+from graft.interfaces import Entry, Store, Switch, Turn
 from graft.storage import MemoryStore, open_store, verify
 from graft.storage.turns import PURGE_STEP
 
@@ -32,6 +32,7 @@ class AgainstModel(RuleBasedStateMachine):
         self.rows: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self.first, self.last, self.applied, self.purged_term = 1, 0, 0, 0
         self.hard: bytes | None = None
+        self.spare: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
 
     def open(self):  # type: ignore[no-untyped-def]
         return open_store(self.directory / ".graft", quota_bytes=1 << 28, map_bytes=1 << 29)
@@ -83,6 +84,41 @@ class AgainstModel(RuleBasedStateMachine):
             self.purged_term = self.log.pop(index).term
             self.first = index + 1
 
+    @rule(changes=CHANGES.filter(bool))
+    def stage(self, changes: list[tuple[str, bytes, bytes | None]]) -> None:
+        for store in self.stores():
+            store.commit(Turn(staging=changes))
+        for table, key, value in changes:
+            self.spare[table].pop(key, None)
+            if value is not None:
+                self.spare[table][key] = value
+
+    @rule()
+    def sweep(self) -> None:
+        for store in self.stores():
+            store.commit(Turn(sweep=True))
+        self.spare = {table: {} for table in TABLES}  # fewer than SWEEP_STEP rows
+
+    @rule(ahead=st.integers(0, 5), term=st.integers(1, 9), keep=st.booleans(), hard=st.none() | st.binary(max_size=5))
+    def switch(self, ahead: int, term: int, keep: bool, hard: bytes | None) -> None:
+        index = self.applied + ahead
+        keep = keep and self.first - 1 <= index <= self.last
+        for store in self.stores():
+            store.commit(Turn(hard_state=hard, switch=Switch(index, term, keep)))
+        self.rows, self.spare = self.spare, self.rows
+        self.log = {i: entry for i, entry in self.log.items() if keep and i > index}
+        self.first, self.last, self.applied = index + 1, self.last if keep else index, index
+        self.purged_term = term
+        self.hard = self.hard if hard is None else hard
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data(), text=st.binary(max_size=20))
+    def repair(self, data: st.DataObject, text: bytes) -> None:
+        old = self.log[data.draw(st.sampled_from(sorted(self.log)))]
+        good = self.log[old.index] = Entry(old.index, old.term, text)
+        for store in self.stores():
+            store.commit(Turn(repaired=[good]))
+
     @rule()
     def restart(self) -> None:
         self.lmdb.close()
@@ -117,6 +153,12 @@ class AgainstModel(RuleBasedStateMachine):
                 self.purged_term,
             )
             assert store.hard_state() == self.hard
+            assert store.spare_rows() == sum(map(len, self.spare.values()))
+            with store.dump() as dump:
+                assert dump.applied == self.applied
+                assert {(table, key): value for table, key, value in dump.rows} == {
+                    (table, key): value for table, rows in self.rows.items() for key, value in rows.items()
+                }
             for table in TABLES:
                 assert store.scan(table) == sorted(self.rows[table].items())
 
