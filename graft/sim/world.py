@@ -211,6 +211,8 @@ class World:
         self.core = self._choose_core()
         self.note("heal", *self.core)
         self.network.heal_all(self.core)
+        for member in self.members.values():
+            member.trouble.full = False  # the driver stops a member whose disk stays full: that is an outage
         for id in self.core:
             self.members[id].heal()
 

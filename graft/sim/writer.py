@@ -201,6 +201,7 @@ class Writer:
         self.write(member.image, turn)
         persists = [write for write in turn.writes if isinstance(write, fx.Persist)]
         new = [e.index for write in persists for e in write.entries if e.index <= member.image.last]
-        if fate < 500 + member.plan.torn and new and before <= member.image.last:
+        # A torn entry cannot be told from one that was whole and acknowledged: it counts against the budget of disks.
+        if fate < 500 + member.plan.torn and new and before <= member.image.last and member.world.can_lose(member):
             member.image.tear(member.dice.choice(new))
             member.fired["disk.torn"] += 1
