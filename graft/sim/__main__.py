@@ -29,6 +29,7 @@ from graft.sim.sweep import Hunt, Summary, hunt_all, sweep
 from graft.sim.world import Result, run
 
 RANGES = 9
+MARKS = ("<!-- measured: bug bank -->", "<!-- end measured -->")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAMES", help="with --bugs: these alone, by comma")
     parser.add_argument("--ranges", metavar="N", type=int, default=RANGES, help="with --bugs: ranges of seeds")
     parser.add_argument("--limit", metavar="N", type=int, default=2_000, help="with --bugs: seeds a range")
-    parser.add_argument("--table", metavar="FILE", type=Path, help="with --bugs: write the table there")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="with --bugs: write the table into this page")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
@@ -139,8 +140,18 @@ def _bugs(options: argparse.Namespace) -> int:
     table = render_table(hunts, options.limit)
     print(table)
     if options.table:
-        options.table.write_text(table + "\n")
+        _write_table(options.table, table)
     return 1 if any(not hunt.seeds for hunt in hunts) else 0
+
+
+def _write_table(page: Path, table: str) -> None:
+    """Put the table between the page's marks. Raises ValueError when the page has none."""
+    text = page.read_text()
+    before, found, rest = text.partition(MARKS[0])
+    _, closed, after = rest.partition(MARKS[1])
+    if not found or not closed:
+        raise ValueError(f"{page} has no place for the table: {MARKS[0]} … {MARKS[1]}")
+    page.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
 
 
 def _tell_hunt(hunt: Hunt) -> None:

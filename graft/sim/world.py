@@ -33,7 +33,8 @@ from graft.sim.operator import Operator
 from graft.sim.trace import Record, Trace
 
 _ANSWERS = (VoteReply, AppendReply, HeartbeatReply, SnapshotReply, ReadIndexReply)
-LIVENESS_TIMEOUTS = 100  # election timeouts (of the longest, randomised) until everything must be well again
+LIVENESS_TIMEOUTS = 300  # election timeouts until everything must be well again
+TOO_BUSY = 100_000  # events of a run: somebody talks without end
 STABLE_TIMEOUTS = 4  # so long the leader stays once all is well
 SHORT_OUTAGES = frozenset({"eio"})  # reasons to stop after which the same disk is good
 
@@ -245,8 +246,7 @@ class World:
             client.limit = 0
         for probe in probes:
             probe.ask()
-        slowest = max(plan.election_seconds, plan.rpc_seconds)
-        end = heap.now_us + int(LIVENESS_TIMEOUTS * 2 * slowest * 1_000_000)
+        end = heap.now_us + int(LIVENESS_TIMEOUTS * plan.election_seconds * 1_000_000)
         calm_us = int(STABLE_TIMEOUTS * plan.election_seconds * 1_000_000)
         reign, since = (0, ""), heap.now_us
         while True:
@@ -263,8 +263,9 @@ class World:
                 if calm or reign[1] not in self.core or not plan.check_quorum:
                     return
                 problem = f"the leader changes all the time, now it is {reign[1]} in term {reign[0]}"
-            if heap.now_us >= end:
-                raise Violation("liveness", f"after {LIVENESS_TIMEOUTS} election timeouts: {problem}")
+            if heap.now_us >= end or self.events > TOO_BUSY:
+                text = f"{LIVENESS_TIMEOUTS} election timeouts" if heap.now_us >= end else f"{self.events} events"
+                raise Violation("liveness", f"after {text}: {problem}")
 
     def _problem(self, probes: list[Client]) -> str:
         """What is not well yet; empty when all is."""
