@@ -228,6 +228,11 @@ class LmdbStore:
             raise StorageError(f"the store in {self._layout.root} is closed")
         if self.check is not None and (error := self.check.poll()) is not None:
             self._failure = error
+        if self._failure is None and self._lock.is_gone():  # what would be written now, nobody could ever read
+            self._failure = StorageError(
+                f"{self._layout.root} was removed while it was in use",
+                hint="what was recorded there is gone with it; leave a data directory alone while a process holds it",
+            )
         if self._failure is not None:
             raise self._failure
 

@@ -32,7 +32,11 @@ class StepFailure(Exception):
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text`, or its head and its tail with a note between them when it has more than `limit` characters."""
+    """`text`, or its head and its tail with a note between them when it has more than `limit` characters.
+
+    Halves of surrogate pairs, which bytes that are no UTF-8 become in Python, are written out: no record can hold them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
     if len(text) <= limit:
         return text
     head = limit // 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from graft.worker.failures import StepFailure
 
 if TYPE_CHECKING:
     from graft.worker.attempt import Attempt
+
+FORK_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
 async def run_python(attempt: Attempt, action: PythonAction) -> Any:
@@ -32,7 +35,12 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     context = make_context(attempt) if function.context is not None else None
     attempt.tools.printing.attach(attempt)
     if function.is_async:
-        return await function.call(bound, context)
+        process = os.getpid()
+        try:
+            return await function.call(bound, context)
+        finally:
+            if os.getpid() != process:  # a fork that the function made: it shares our loop's and the store's files
+                os._exit(FORK_EXIT_CODE)
     return await _run_in_thread(attempt, function, bound, context)
 
 

@@ -111,9 +111,9 @@ def run_job(job: Job) -> bytes | Failed:
     try:
         with contextlib.redirect_stdout(_Printed(log, "out")), contextlib.redirect_stderr(_Printed(log, "err")):
             return _call(job, log)
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:  # noqa: ASYNC103 - no loop runs here; what goes out must be picklable
         failure = error if isinstance(error, StepFailure) else failure_of(error, job.base, _cause)
-        return Failed(failure.type, failure.title, failure.detail, failure.cause)
+        return Failed(failure.type, failure.title, failure.detail, failure.cause)  # noqa: ASYNC104
     finally:
         log.close()
 

@@ -8,6 +8,7 @@ When the worker itself is closed nothing settles any more: whoever comes next fi
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import sys
@@ -183,8 +184,10 @@ class Worker:
                 outcome = await self._execute(attempt)
             if outcome is None:
                 outcome = attempt.stopped()
-        except trio.Cancelled:  # the worker is closing
-            raise
+        except trio.Cancelled as error:  # noqa: ASYNC103 - what is no cancel of ours is the failure of the step
+            if is_cancelled():  # the worker is closing
+                raise
+            outcome = self._failed(attempt, error)  # the step's code kept it from somewhere else
         except BaseException as error:
             outcome = self._failed(attempt, error)
         finally:
@@ -204,7 +207,7 @@ class Worker:
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         """The step's code raised `error`. Raises it again when it stands for a cancel from outside of the attempt."""
-        if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
+        if isinstance(error, BaseExceptionGroup) and is_cancelled() and _holds_cancelled(error):
             raise error
         error = only_leaf(error)
         failure = error if isinstance(error, StepFailure) else None
@@ -213,6 +216,22 @@ class Worker:
         if attempt.scope.cancel_called:
             return attempt.stopped(failure)
         return attempt.failed(failure)
+
+
+def is_cancelled() -> bool:
+    """Whether a scope around this task is cancelled."""
+    return trio.current_effective_deadline() == -math.inf
+
+
+def _holds_cancelled(group: BaseExceptionGroup[BaseException]) -> bool:
+    waiting: list[BaseException] = [group]  # not `subgroup`, which recurses
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, trio.Cancelled):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
+    return False
 
 
 @contextlib.asynccontextmanager
