@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from graft.cli import exits
+
 COMPLETE_VAR = "_GRAFT_COMPLETE"
 SWITCH_SECONDS = 0.001
 """How long a thread may keep the interpreter when another wants it. The storage thread wants it once after every sync,
@@ -25,6 +27,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, not at exit, where a broken pipe could no longer be handled
         return code
+    except KeyboardInterrupt:  # may have cut an import short, so nothing that imports can tell of it
+        if sys.stderr is not None:
+            print("interrupted", file=sys.stderr, flush=True)
+        return exits.INTERRUPTED
     except BaseException as error:  # noqa: ASYNC103 - outside of every event loop
         from graft.cli.failure import report
 

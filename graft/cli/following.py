@@ -166,7 +166,7 @@ class _Follower:
     def _show(self, what: Callable[[Screen], None]) -> None:
         try:
             what(self._screen)
-        except BrokenPipeError:
+        except OSError:  # nobody reads, no space, no terminal any more: the run is not to suffer for it
             let_go_of_broken_pipes()
             self._screen = NoScreen()
 

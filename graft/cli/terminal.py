@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 CODES: dict[str, int] = {
@@ -93,11 +94,16 @@ def let_go_of_broken_pipes() -> None:
             if stream is not None:
                 stream.flush()
         except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            _to_nowhere(stream)
         except (OSError, ValueError):
             continue
+
+
+def _to_nowhere(stream: IO[Any]) -> None:
+    with suppress(OSError, ValueError):  # a stream that is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def flush() -> None:
@@ -112,9 +118,15 @@ def out(text: str = "") -> None:
 
 
 def note(text: str = "") -> None:
-    """One line (or more) about what a command does; never part of its result."""
+    """One line (or more) about what a command does; never part of its result.
+
+    Where it cannot be written (a full disk, a terminal that was closed) the rest is not said; the command goes on.
+    """
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            _to_nowhere(sys.stderr)
 
 
 def out_json(record: Any) -> None:
