@@ -1,7 +1,7 @@
 """What members ask each other over their stream, beside Raft's messages: one question, one answer.
 
-Letters may be lost, repeated and late like messages; whoever asks asks again, so what is asked must be safe to do twice.
-`incarnation` is that of the asking process (drawn at its start): an answer to an earlier one is nobody's.
+Letters may be lost, repeated and late like messages; whoever asks asks again, so what is asked must be safe to do
+twice. `incarnation` is that of the asking process (drawn at its start): an answer to an earlier one is nobody's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Ask:
 
 @record
 class Answer:
-    """To `number` of `incarnation` of `target`. `refused` is the reason when it was not done, `leader` who may do it."""
+    """To `number` of `incarnation` of `target`. `refused`: why it was not done; `leader`: who may do it."""
 
     source: str
     target: str
