@@ -135,7 +135,6 @@ class InstallSnapshot:
     offset: int
     data: bytes
     checksum: int
-    round: int = 0
 
 
 @record
@@ -154,7 +153,6 @@ class SnapshotReply:
     installed: bool = False
     restart: bool = False
     match: int = 0
-    round: int = 0
     max_version: int = 1
 
 

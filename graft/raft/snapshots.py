@@ -115,7 +115,7 @@ def _ask_where_to_resume(s: State, p: Progress, meta: SnapshotMeta) -> None:
 
 
 def _send_chunk(s: State, p: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
-    s.send(InstallSnapshot(s.id, p.id, s.config.incarnation, s.term, meta, offset, data, zlib.crc32(data), s.round))
+    s.send(InstallSnapshot(s.id, p.id, s.config.incarnation, s.term, meta, offset, data, zlib.crc32(data)))
 
 
 def _read_chunks(s: State, p: Progress, meta: SnapshotMeta) -> None:

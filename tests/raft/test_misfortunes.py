@@ -93,7 +93,7 @@ def test_a_chunk_that_was_changed_on_the_way_is_as_good_as_lost() -> None:
     def spoil(m: ms.Message) -> None:
         if isinstance(m, ms.InstallSnapshot) and m.offset == 4 and not spoilt:
             spoilt.append(m)
-            m = ms.InstallSnapshot(m.source, m.target, 1, m.term, m.meta, m.offset, b"????", m.checksum, m.round)
+            m = ms.InstallSnapshot(m.source, m.target, 1, m.term, m.meta, m.offset, b"????", m.checksum)
         pass_on(m)
 
     c.pass_on = spoil  # type: ignore[method-assign]
