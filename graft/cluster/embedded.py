@@ -6,188 +6,29 @@ attempts until the block is left.
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import trio
 
-from graft.cluster.history import LOGS, Readable
+from graft.cluster.history import LOGS
 from graft.cluster.host import MAX_RESULT_BYTES, Host
-from graft.cluster.views import EventView, RunView
-from graft.engine.commands import CancelRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
-from graft.engine.engine import request_digest
-from graft.engine.graph import plan_graph
-from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Run
-from graft.errors import RunConflict, StorageError, UnknownRun
+from graft.cluster.runs import Runs, new_run_id
+from graft.cluster.system import SystemClock, SystemEntropy
+from graft.errors import StorageError
 from graft.interfaces import Store
-from graft.plan import Plan, encode, plan_hash
 from graft.storage import MemoryStore, open_store
 from graft.worker import WorkerSettings, open_worker
 
 MEMBER: Final = "local"
 # Attempts at once: all kinds together, shell commands and programs (processes are dear), requests.
 SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
-LOOK_SECONDS: Final = 0.25  # how often a wait looks whether the run waits for a person
 
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no letters that look like digits
-
-
-class SystemClock:
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> int:
-        return time.time_ns() // 1_000_000
-
-
-class SystemEntropy:
-    def u64(self) -> int:
-        return secrets.randbits(64)
-
-
-def new_run_id(name: str, wall_ms: int, entropy: int) -> str:
-    """`NAME-TTTTTTRRRR`: seconds since the epoch in base 32, so that ids sort by age, then 20 random bits."""
-    number = (wall_ms // 1000) << 20 | entropy & 0xFFFFF
-    digits = ""
-    for _ in range(11):
-        number, digit = divmod(number, 32)
-        digits = _ALPHABET[digit] + digits
-    return f"{name}-{digits.lstrip('0')}"
-
-
-def _absolute(path: Path) -> str:
-    return str(path.absolute())
-
-
-class Embedded(Readable):
-    """The engine of this process. All methods are called on its Trio thread."""
-
-    def __init__(self, host: Host, log_directory: Path | None) -> None:
-        super().__init__(host.view, host.values, host.paths)
-        self._host = host
-        self.log_directory = log_directory
-
-    async def start_run(
-        self,
-        plan: Plan,
-        params: Mapping[str, Any],
-        *,
-        base: Path,
-        run_id: str | None = None,
-        given: Mapping[str, Any] | None = None,
-        excluded: frozenset[str] = frozenset(),
-    ) -> str:
-        """Start a run; its id when the start is durable. `base` is the directory of the flow's file.
-
-        `given` holds results of root nodes that are taken over, `excluded` root nodes that are skipped. A `run_id` that
-        exists gives that run if it was asked for the same, otherwise RunConflict.
-        """
-        host = self._host
-        hash = plan_hash(plan)
-        if host.view.get("plans", bytes.fromhex(hash)) is None:
-            host.view.keep_plan(hash, plan)
-            await host.request(RegisterPlan(encode(plan), **host.stamp()))
-        ordinals = plan_graph(plan, hash).blocks[0].ordinals
-        command = StartRun(
-            run_id or new_run_id(plan.name, host.stamp()["wall"], secrets.randbits(20)),
-            hash,
-            msgspec.json.encode(dict(params)),
-            _absolute(base),
-            tuple(sorted((ordinals[name], msgspec.json.encode(value)) for name, value in (given or {}).items())),
-            tuple(sorted(ordinals[name] for name in excluded)),
-            **host.stamp(),
-        )
-        applied = await host.request(command)
-        if applied.refused == "exists":
-            self._check_same(command)
-        elif applied.refused is not None:
-            raise RunConflict(f"the run was not started: {applied.refused}")
-        return command.run_id
-
-    def _check_same(self, command: StartRun) -> None:
-        if self._run(command.run_id).request != request_digest(command):
-            raise RunConflict(
-                f"there is a run {command.run_id} already, of another flow or with other params",
-                hint=f"choose another --id, or see it with `graft show {command.run_id}`",
-            )
-
-    async def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
-        """Events of a run as they happen, from the cursor `after` on; ends when the run has ended."""
-        run = self._run(run_id)
-        while True:
-            batch = list(self.events(run_id, after))
-            for event in batch:
-                after = event.seq
-                yield event
-            if not batch:  # nothing was awaited since the look, so nothing can be missed
-                if self._run(run_id).status in FINAL:
-                    return
-                await self._host.wait_changed(run.no)
-
-    async def wait_end(self, run_id: str) -> None:
-        """Wait until the run has ended, whatever it waits for meanwhile."""
-        run = self._run(run_id)
-        while self._run(run_id).status not in FINAL:
-            await self._host.wait_ended(run.no)
-
-    async def wait(self, run_id: str) -> RunView:
-        """Wait until the run has ended, or can only go on by a person (`waiting` tells)."""
-        run = self._run(run_id)
-        while self._run(run_id).status not in FINAL:
-            with trio.move_on_after(LOOK_SECONDS) as looking:
-                await self._host.wait_ended(run.no)
-            if looking.cancelled_caught and self._only_waits(run.no):
-                view = self.run_view(run_id)
-                if view.waiting is not None:
-                    return view
-        return self.run_view(run_id)
-
-    def _only_waits(self, run: int) -> bool:
-        """Cheap look before the whole run is read: some step waits, and none has an attempt out."""
-        steps = self._host.engine.state.steps_of_run(run)
-        return any(step.status == "waiting" for step in steps) and not any(step.member for step in steps)
-
-    async def cancel(self, run_id: str, path: str | None = None, reason: str = "cancelled by a person") -> None:
-        """Ask a run, or one step of it, to end; its `finally` runs. Raises RunConflict when it has ended."""
-        run, host = self._run(run_id), self._host
-        key = self._key(run, path)
-        self._raise_if((await host.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id)
-
-    async def retry(self, run_id: str, path: str | None = None) -> None:
-        """Open the next generation of a final run, or give its parked steps a new budget."""
-        run, host = self._run(run_id), self._host
-        key = self._key(run, path)
-        self._raise_if((await host.request(RetryRun(run.no, key[1], key[2], **host.stamp()))).refused, run_id)
-
-    async def resume(self, run_id: str) -> None:
-        """Let an interrupted or paused run go on."""
-        run, host = self._run(run_id), self._host
-        self._raise_if((await host.request(UnpauseRun(run.no, **host.stamp()))).refused, run_id)
-
-    def interrupted(self) -> list[str]:
-        """Runs that an earlier process left unfinished, oldest first."""
-        return [run.id for run in self._host.engine.state.live_runs() if run.paused]
-
-    def _key(self, run: Run, path: str | None) -> tuple[int, int, int]:
-        if path is None:
-            return (run.no, NONE, NONE)
-        self._prepare(run)
-        key = self._paths.find(run.no, path)
-        if key is None:
-            raise UnknownRun(f"run {run.id} has no step {path}", hint=f"see `graft show {run.id}`")
-        return key
-
-    @staticmethod
-    def _raise_if(refused: str | None, run_id: str) -> None:
-        if refused is not None:
-            raise RunConflict(f"run {run_id}: {refused}", hint=f"see `graft show {run_id}`")
+class Embedded(Runs):
+    """The engine of this process, which is a cluster of its own."""
 
 
 def open_embedded(

@@ -1,0 +1,22 @@
+"""This machine's clock and dice."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class SystemEntropy:
+    def u64(self) -> int:
+        return secrets.randbits(64)
+
+
+__all__ = ["SystemClock", "SystemEntropy"]
