@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import membership, repair, snapshots, versions
+from . import membership, repair, retention, versions
 from .effects import ApplyEntries
 from .log import OVERHEAD_BYTES
 from .records import Entry
@@ -73,4 +73,4 @@ def applied_durably(s: State, index: int) -> None:
     floor = index if s.taking_snapshot is None else min(index, s.taking_snapshot)
     membership.forget_before(s, floor)
     versions.forget_before(s, floor)
-    snapshots.compact(s)
+    retention.compact(s)

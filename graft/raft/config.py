@@ -37,6 +37,8 @@ class Config:
     max_chunks_in_flight: int = 4
     retain_entries: int = 10_000  # of the applied log, for followers that were away for a moment
     purge_step_entries: int = 1_000  # purge when so many more have gathered
+    max_held_bytes: int = 512 * 1024 * 1024  # of log kept for a follower that is sent a snapshot, and then catches up
+    hold_silence_seconds: float = 30.0  # it is kept no longer when the follower was not heard of for so long
 
     promotion_rounds_seconds: float = 0.3  # a learner has caught up when a round takes it less (thesis 4.2.1)
     min_version: int = 1

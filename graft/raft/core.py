@@ -18,6 +18,7 @@ from . import (
     recovery,
     repair,
     replication,
+    retention,
     snapshots,
     transfer,
     versions,
@@ -360,7 +361,7 @@ HANDLERS: dict[type[Any], Callable[[State, Any], None]] = {
     MembershipChangeRequested: membership.change_requested,
     TransferRequested: transfer.transfer_requested,
     CampaignRequested: campaign_requested,
-    CompactionRequested: snapshots.compaction_requested,
+    CompactionRequested: retention.compaction_requested,
     VersionRequested: versions.version_requested,
     QuorumRecoveryRequested: recovery.recovery_requested,
 }

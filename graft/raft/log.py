@@ -44,6 +44,7 @@ class Log:
         "run_terms",
         "runs_changed",
         "settled",
+        "taken_bytes",
         "truncated_from",
         "window",
         "window_bytes",
@@ -61,6 +62,7 @@ class Log:
         self.window_first = last + 1
         self.window_bytes = 0
         self.max_window_bytes = max_window_bytes
+        self.taken_bytes = 0  # of all entries that were appended since the start
         self.run_starts = [start for start, _ in runs]
         self.run_terms = [term for _, term in runs]
         self.runs_changed = False  # since the last hard state
@@ -149,6 +151,7 @@ class Log:
                 self.runs_changed = True
         self.window.extend(entries)
         self.window_bytes += size
+        self.taken_bytes += size
         self.last += len(entries)
         assert self.window[-1].index == self.last, (self.window[-1].index, self.last)
 

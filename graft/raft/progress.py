@@ -47,6 +47,7 @@ class Progress:
         "chunks",
         "commit_told",
         "heard_at",
+        "held_since",
         "id",
         "inflight",
         "inflight_bytes",
@@ -85,6 +86,7 @@ class Progress:
         self.round_started = now
         self.caught_up = False
         # snapshot
+        self.held_since: int | None = None  # bytes that the log had taken in when it needed one; None: see `retention`
         self.snapshot: SnapshotMeta | None = None  # None: waiting for it to be taken
         self.chunk_acked = 0  # bytes that are staged there
         self.chunk_next = 0  # next byte to send

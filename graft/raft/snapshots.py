@@ -1,7 +1,8 @@
-"""Snapshots (section 7): making them on demand, sending them in chunks, taking the log's place, and compaction.
+"""Snapshots (section 7): making them on demand, sending them in chunks, taking the log's place.
 
-The state machine is durable by itself, so the log may be cut at any synced applied index, and a snapshot is a file
-that exists for followers only: exported when the first needs one, shared by all who do, dropped when none does.
+The state machine is durable by itself, so the log may be cut at any synced applied index (see `retention`), and a
+snapshot is a file that exists for followers only: exported when the first needs one, shared by all who do, dropped when
+none does.
 
 A transfer begins with the question where to resume. The receiver answers what it has staged and synced, also from
 before a restart. Chunks are checked one by one (CRC-32), the whole by the shell. A lost chunk shows as an answer that
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from . import election, membership, repair, replication, versions
-from .effects import DropSnapshot, PurgeLog, ReadChunk, SwitchToSnapshot, TakeSnapshot, WriteChunk
-from .events import ChunkRead, ChunkWritten, CompactionRequested, SnapshotFailed, SnapshotTaken
+from .effects import DropSnapshot, ReadChunk, SwitchToSnapshot, TakeSnapshot, WriteChunk
+from .events import ChunkRead, ChunkWritten, SnapshotFailed, SnapshotTaken
 from .messages import InstallSnapshot, SnapshotReply
 from .progress import Progress
 from .records import Configuration, SnapshotMeta
@@ -41,6 +42,7 @@ class Arrival:
 def begin(s: State, p: Progress) -> None:
     """What `p` needs next is no longer in the log."""
     p.move("behind", s.now)
+    p.held_since = s.log.taken_bytes
     s.trace("snapshot", f"{p.id} needs one: it wants {p.next}, the log begins at {s.log.first}")
     provide(s, p)
 
@@ -318,34 +320,3 @@ def switch(s: State, meta: SnapshotMeta) -> None:
 def restored_membership(s: State, meta: SnapshotMeta) -> tuple[int, Configuration]:
     """The membership that is in force after the switch: the snapshot's, whatever was before (S14)."""
     return meta.configuration_index, meta.configuration
-
-
-# ---- compaction ----------------------------------------------------------------------------------------------------
-
-
-def compact(s: State) -> None:
-    """The synced state machine moved: cut the log, keeping some of it for followers that were away for a moment, and
-    what a follower will need that is being sent a snapshot (up to as much again)."""
-    target = s.applied_durable - s.config.retain_entries
-    if target - s.log.first + 1 < s.config.purge_step_entries:
-        return
-    sending = [p.snapshot.index for p in s.progress.values() if p.snapshot is not None]
-    if s.taking_snapshot is not None:
-        sending.append(s.taking_snapshot)
-    if sending:
-        target = min(target, max(min(sending), target - s.config.retain_entries))
-    purge(s, target)
-
-
-def compaction_requested(s: State, event: CompactionRequested) -> None:
-    purge(s, min(event.index, s.applied_durable))
-
-
-def purge(s: State, index: int) -> None:
-    """Forget the log up to `index` (S8)."""
-    if index < s.log.first:
-        return
-    assert index <= s.applied_durable, (index, s.applied_durable)
-    s.log.purge(index)
-    s.emit(PurgeLog(index))
-    repair.cut(s)

@@ -21,9 +21,11 @@ class Walk:
         self.next = dice(seed)
         count = self.below(3) + 3
         founders = IDS[:count] if self.below(3) else IDS[: max(3, count - 1)]
+        retain = self.below(12)
         config = Config(
             "",
-            retain_entries=self.below(12),
+            retain_entries=retain,
+            max_held_bytes=(0, 300, 1 << 20)[retain % 3],
             purge_step_entries=1,
             max_inflight_messages=1 + self.below(4),
             max_append_entries=1 + self.below(4),
