@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from graft.cluster.history import LOGS
-from graft.cluster.host import MAX_RESULT_BYTES, Host
+from graft.cluster.host import MAX_RESULT_BYTES, Host, Offer
 from graft.cluster.runs import Runs, new_run_id
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.errors import StorageError
@@ -47,14 +47,14 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
     store: Store = MemoryStore() if ephemeral else open_store(data)
     try:
         host = Host(
-            store, SystemClock(), SystemEntropy(), member=MEMBER, slots=SLOTS, max_result_bytes=max_result_bytes
+            store, SystemClock(), SystemEntropy(), member=MEMBER, offer=Offer(SLOTS), max_result_bytes=max_result_bytes
         )
         logs = None if ephemeral else data / LOGS
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(host.door.run)
                 async with open_worker(WorkerSettings(log_dir=logs)) as worker:
-                    await host.serve(worker)
+                    await host.serve_alone(worker)
                     nursery.start_soon(host.run_timers)
                     try:
                         yield Embedded(host, logs)

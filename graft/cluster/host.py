@@ -1,18 +1,23 @@
 """One member's state machine and its shell: loads what the engine wants, carries its effects out.
 
 Effects go three ways: attempts to the worker, expressions to the decider, history to whoever watches. Whatever comes
-back is proposed at the commit door. Nothing here awaits: every call happens between two checkpoints of the door's
+back goes to the leader's commit door. Nothing here awaits: every call happens between two checkpoints of the door's
 loop or of a worker's task.
+
+Every member applies everything and runs the attempts that the state gives to this incarnation of it. Only the member
+that leads decides expressions and tells the engine the time (`begin_term` .. `end_term`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import trio
+from attrs import Factory, frozen
 
+from graft import raft
 from graft.cluster.deciding import Decider
 from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
@@ -42,12 +47,26 @@ from graft.engine.commands import (
 from graft.engine.engine import HASH_KEY
 from graft.engine.records import NONE, Scope, id_key
 from graft.errors import StoreCorrupt
-from graft.interfaces import Clock, Entropy, Store
+from graft.ids import StepKey
+from graft.interfaces import Clock, Entropy, Snapshots, Store, Transport
 from graft.plan import Block
 from graft.raft_driver import RaftDoor
 from graft.worker import Assignment, Outcome
 
 MAX_RESULT_BYTES: Final = 1 << 20
+AGAIN_SECONDS: Final = 0.05
+
+
+@frozen
+class Offer:
+    """What a member has for the steps of the cluster, and where it is reached. `slots`: attempts at once, by kind."""
+
+    slots: tuple[tuple[str, int], ...]
+    address: str = ""
+    labels: Mapping[str, str] = Factory(dict)
+    node_types: tuple[str, ...] = ()
+    zone: str = ""
+    version: int = 1
 
 
 class Attempts(Protocol):
@@ -60,8 +79,20 @@ class Attempts(Protocol):
     def drop_run(self, run_no: int) -> None: ...
 
 
+class Submitter(Protocol):
+    """The way of a command to the leader."""
+
+    def submit(self, command: Command) -> None:
+        """It has to be applied, however long that takes."""
+        ...
+
+    async def request(self, command: Command) -> Applied:
+        """Return when it was applied here. Raises Rejected."""
+        ...
+
+
 class Host:
-    """`member` and `incarnation` are this process; attempts that the state assigns to others are not run here."""
+    """`member` is this process, as is `incarnation`, which is another one after the cluster took it for dead."""
 
     def __init__(
         self,
@@ -70,42 +101,85 @@ class Host:
         entropy: Entropy,
         *,
         member: str,
-        slots: tuple[tuple[str, int], ...],
+        offer: Offer,
         max_result_bytes: int = MAX_RESULT_BYTES,
         strict: bool = False,
+        config: raft.Config | None = None,
+        founders: Sequence[raft.Member] | None = None,
+        transport: Transport | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.engine = Engine(strict=strict)
-        self.door = RaftDoor(store, self, member, clock, entropy)
+        self.door = RaftDoor(
+            store,
+            self,
+            member,
+            clock,
+            entropy,
+            config=config,
+            founders=founders,
+            transport=transport,
+            snapshots=snapshots,
+        )
         self.view = StateView(store, self.door.overlay)
         self.values = Values(self.engine.state, self.view)
         self.paths = Paths(self.values)
         self.decider = Decider(self.values, self.paths, max_result_bytes)
+        self.submitter: Submitter = _Direct(self)
+        self.may_start: Callable[[], bool] = lambda: True  # a member without a lease starts nothing
         self._worker: Attempts | None = None
-        self._clock, self._entropy = clock, entropy
-        self._member, self._slots = member, slots
-        self._incarnation = entropy.u64() >> 1
+        self._store, self._clock, self._entropy = store, clock, entropy
+        self.member, self.offer = member, offer
+        self.incarnation = entropy.u64() >> 1
         self._max_result_bytes = max_result_bytes
+        self._leads = False
+        self._running: dict[tuple[StepKey, int], bool] = {}  # attempts that the worker has; True: it is to be lost
+        self._held: list[StartAttempt] = []  # until the member may start
         self._undecided: list[Decide] = []
+        self.undecided_lost = False  # a proposed decision did not get into the log
         self._changed: dict[int, trio.Event] = {}  # run -> something happened
         self._ended: dict[int, trio.Event] = {}
         self._timers_changed = trio.Event()
+        self._origin, self._engine_origin = clock.monotonic(), 0
         self._load(store)
-        self._origin = clock.monotonic()
-        self._engine_origin = self.engine.state.meta.now
+        self.door.replay()
 
     # Time
 
     def now(self) -> int:
-        """Engine time in ms: it advances while this process leads, and stands still while there is none."""
+        """Engine time in ms: it advances while a member leads, and stands still while none does."""
+        if not self._leads:
+            return self.engine.state.meta.now
         return self._engine_origin + int((self._clock.monotonic() - self._origin) * 1000)
 
     def stamp(self) -> dict[str, int]:
         return {"now": self.now(), "wall": self._clock.wall()}
 
+    # Leading
+
+    @property
+    def leads(self) -> bool:
+        """Whether this member leads and has applied all that earlier leaders committed."""
+        return self._leads
+
+    def begin_term(self) -> None:
+        """From now on this member decides, and tells the time, which goes on from where the last leader left it."""
+        self._leads = True
+        self._origin, self._engine_origin = self._clock.monotonic(), self.engine.state.meta.now
+        self._undecided = self._to_decide()
+
+    def _to_decide(self) -> list[Decide]:
+        """All that the state waits for."""
+        return [effect for effect in self.engine.outstanding() if isinstance(effect, Decide)]
+
+    def end_term(self) -> None:
+        self._leads = False
+        self._undecided.clear()
+
     # Starting
 
     def _load(self, store: Store) -> None:
-        """The live records of the store, then what the log holds beyond them."""
+        """The live records of the store."""
         engine = self.engine
         engine.load(("members", data) for _, data in store.scan("members"))
         if (meta := store.get("meta", b"engine")) is not None:
@@ -114,8 +188,6 @@ class Host:
             self._load_run(run)
         stored = store.get("meta", HASH_KEY)
         engine.restore(store.bounds().applied, 0 if stored is None else int.from_bytes(stored, "big"))
-        self.door.replay()
-        self._undecided += [effect for effect in engine.outstanding() if isinstance(effect, Decide)]
 
     def _load_run(self, run: int) -> None:
         rows = list(self.view.record_rows(run))
@@ -132,16 +204,42 @@ class Host:
                 )
             self.engine.load_plan(plan_hash, plan)
 
-    async def serve(self, worker: Attempts) -> None:
+    async def serve_alone(self, worker: Attempts) -> None:
         """Run attempts from now on. Runs that an earlier process left unfinished are held until they are resumed.
 
         The registration goes through the log, and settles what earlier incarnations had as lost; returns after it.
         """
+        self.begin_term()
         self._worker = worker
         for run in self.engine.state.live_runs():
             if not run.paused:
-                self.door.propose(PauseRun(run.no, "interrupted", **self.stamp()))
-        await self.request(RegisterMember(self._member, self._incarnation, self._slots, **self.stamp()))
+                self.submitter.submit(PauseRun(run.no, "interrupted", **self.stamp()))
+        await self.submitter.request(self.registration())
+
+    def serve(self, worker: Attempts) -> None:
+        """Run what the state gives to this incarnation, which has to be registered for it."""
+        self._worker = worker
+
+    def registration(self) -> RegisterMember:
+        offer = self.offer
+        return RegisterMember(
+            self.member,
+            self.incarnation,
+            offer.slots,
+            offer.address,
+            tuple(sorted(offer.labels.items())),
+            offer.node_types,
+            offer.zone,
+            offer.version,
+            now=self.now(),
+            wall=self._clock.wall(),
+        )
+
+    def new_incarnation(self) -> None:
+        """The cluster took this process for dead: what it was given is given to others. It has to register again."""
+        self.lose_attempts()
+        self._held.clear()
+        self.incarnation = self._entropy.u64() >> 1
 
     def stop_serving(self) -> None:
         """From now on what the worker settles is not recorded: it stops its attempts because the process stops.
@@ -193,17 +291,53 @@ class Host:
         self._timers_changed.set()
 
     def reset(self) -> None:
-        """Load the state that a snapshot left in the store. A cluster of one is never sent one."""
-        raise NotImplementedError("a cluster of one takes no snapshots")
+        """Load the state that a snapshot left in the store: this member had missed what led to it."""
+        self.engine = Engine(strict=self.engine.strict)
+        self.values.rebase(self.engine.state)
+        self._load(self._store)
+        self._reconcile()
+        for waiters in (self._changed, self._ended):
+            for waiter in waiters.values():
+                waiter.set()
+            waiters.clear()
+        self._timers_changed.set()
+
+    def _reconcile(self) -> None:
+        """Run what the state gives to this incarnation, and nothing else."""
+        self._held.clear()
+        effects = [e for e in self.engine.outstanding() if isinstance(e, (StartAttempt, CancelAttempt))]
+        mine = {(e.key, e.token) for e in effects if e.member == self.member and e.incarnation == self.incarnation}
+        for key, token in list(self._running):
+            if (key, token) not in mine and self._worker is not None:
+                self._worker.cancel(key, token)
+        for effect in effects:
+            _DISPATCH[type(effect)](self, effect)
 
     # Effects
 
     def _start_attempt(self, effect: StartAttempt) -> None:
-        if effect.member != self._member or effect.incarnation != self._incarnation or self._worker is None:
+        if effect.member != self.member or effect.incarnation != self.incarnation or self._worker is None:
+            return
+        if not self.may_start():
+            self._held.append(effect)
             return
         step = self.engine.state.steps.get(effect.key)
-        if step is not None and step.token == effect.token and step.member == self._member:
+        if step is not None and step.token == effect.token and step.member == self.member:
+            self._running.setdefault((effect.key, effect.token), False)
             self._worker.start(self._assignment(effect), self._settled)
+
+    def start_held(self) -> None:
+        """The member may start attempts: those that waited for it, if the state still gives them to it."""
+        held, self._held = self._held, []
+        for effect in held:
+            self._start_attempt(effect)
+
+    def lose_attempts(self) -> None:
+        """Stop all attempts; they end as lost, not as cancelled."""
+        for key, token in list(self._running):
+            self._running[key, token] = True
+            if self._worker is not None:
+                self._worker.cancel(key, token)
 
     def _assignment(self, effect: StartAttempt) -> Assignment:
         run_no, scope_no, ordinal = effect.key
@@ -235,13 +369,14 @@ class Host:
         return block
 
     def _settled(self, assignment: Assignment, outcome: Outcome) -> None:
+        is_lost = self._running.pop((assignment.key, assignment.token), False)
         if self._worker is None:
             return
-        self.door.propose(
+        self.submitter.submit(
             AttemptSettled(
                 *assignment.key,
                 token=assignment.token,
-                status=outcome.status,
+                status="lost" if is_lost and outcome.status == "cancelled" else outcome.status,
                 dice=self._entropy.u64() & 0xFFFFFFFF if outcome.error is not None else 0,
                 value=outcome.value,
                 error=outcome.error,
@@ -252,11 +387,12 @@ class Host:
         )
 
     def _cancel_attempt(self, effect: CancelAttempt) -> None:
-        if effect.incarnation == self._incarnation and self._worker is not None:
+        if effect.incarnation == self.incarnation and self._worker is not None:
             self._worker.cancel(effect.key, effect.token)
 
     def _decide_later(self, effect: Decide) -> None:
-        self._undecided.append(effect)
+        if self._leads:
+            self._undecided.append(effect)
 
     def decide_outstanding(self) -> None:
         """Evaluate what the turn left to decide, and propose the decisions, run by run."""
@@ -267,7 +403,21 @@ class Host:
             if decision is not None:
                 by_run.setdefault((effect.key[0], effect.generation), []).append(decision)
         for (run, generation), decisions in by_run.items():
-            self.door.propose(Decided(run, generation, tuple(decisions), **self.stamp()))
+            self._propose_decided(Decided(run, generation, tuple(decisions), **self.stamp()))
+
+    def _propose_decided(self, command: Decided) -> None:
+        """Alone, it is taken for sure. In a cluster it may be lost with the leadership: then the next leader decides
+        from the state, and so does this one when the log is full for a moment."""
+        self.door.propose(command, None, None if self.is_alone else self._decision_lost)
+
+    def _decision_lost(self, error: Exception) -> None:
+        self.undecided_lost = True
+        self._timers_changed.set()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this member is the cluster."""
+        return isinstance(self.submitter, _Direct)
 
     def _decide(self, effect: Decide) -> Decision | None:
         run_no, scope_no, ordinal = effect.key
@@ -300,10 +450,26 @@ class Host:
     async def wait_ended(self, run: int) -> None:
         await self._ended.setdefault(run, trio.Event()).wait()
 
-    # Requests
+    # Time
 
-    async def request(self, command: Command) -> Applied:
-        """Propose, and wait until it was applied. Raises Rejected."""
+    async def run_timers(self) -> None:
+        """Tell the engine that time has passed, whenever a timer of it is due. Raises Rejected when another leads."""
+        while True:
+            self._timers_changed = trio.Event()
+            if self.undecided_lost:
+                self.undecided_lost = False
+                await trio.sleep(AGAIN_SECONDS)
+                self._undecided = self._to_decide()
+                self.decide_outstanding()
+            delay = self._timer_delay()
+            if delay is not None and delay <= 0:
+                await self.propose(TimersDue(**self.stamp()))
+                continue
+            with trio.move_on_after(float("inf") if delay is None else delay):
+                await self._timers_changed.wait()
+
+    async def propose(self, command: Command) -> Applied:
+        """Propose at the door of this member, and wait until it was applied. Raises Rejected."""
         answer: list[Applied | Exception] = []
         answered = trio.Event()
 
@@ -318,17 +484,6 @@ class Host:
             raise result
         return result
 
-    async def run_timers(self) -> None:
-        """Tell the engine that time has passed, whenever a timer of it is due."""
-        while True:
-            self._timers_changed = trio.Event()
-            delay = self._timer_delay()
-            if delay is not None and delay <= 0:
-                await self.request(TimersDue(**self.stamp()))
-                continue
-            with trio.move_on_after(float("inf") if delay is None else delay):
-                await self._timers_changed.wait()
-
     def _timer_delay(self) -> float | None:
         """Seconds until the next timer. Wall time may jump, so a sleep looks again every minute."""
         engine_due, wall_due = self.engine.next_timer()
@@ -338,6 +493,19 @@ class Host:
         if wall_due is not None:
             delays.append(min((wall_due - self._clock.wall()) / 1000, 60.0))
         return min(delays, default=None)
+
+
+class _Direct:
+    """Alone, the door is here, and what it was given it keeps."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def submit(self, command: Command) -> None:
+        self._host.door.propose(command)
+
+    async def request(self, command: Command) -> Applied:
+        return await self._host.propose(command)
 
 
 _DISPATCH: Final[dict[type[Effect], Callable[[Host, Any], None]]] = {

@@ -70,7 +70,7 @@ class Runs(Readable):
         hash = plan_hash(plan)
         if host.view.get("plans", bytes.fromhex(hash)) is None:
             host.view.keep_plan(hash, plan)
-            await host.request(RegisterPlan(encode(plan), **host.stamp()))
+            await host.submitter.request(RegisterPlan(encode(plan), **host.stamp()))
         ordinals = plan_graph(plan, hash).blocks[0].ordinals
         command = StartRun(
             run_id or new_run_id(plan.name, host.stamp()["wall"], secrets.randbits(20)),
@@ -81,7 +81,7 @@ class Runs(Readable):
             tuple(sorted(ordinals[name] for name in excluded)),
             **host.stamp(),
         )
-        applied = await host.request(command)
+        applied = await host.submitter.request(command)
         if applied.refused == "exists":
             self._check_same(command)
         elif applied.refused is not None:
@@ -135,18 +135,20 @@ class Runs(Readable):
         """Ask a run, or one step of it, to end; its `finally` runs. Raises RunConflict when it has ended."""
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
-        self._raise_if((await host.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id)
+        self._raise_if(
+            (await host.submitter.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id
+        )
 
     async def retry(self, run_id: str, path: str | None = None) -> None:
         """Open the next generation of a final run, or give its parked steps a new budget."""
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
-        self._raise_if((await host.request(RetryRun(run.no, key[1], key[2], **host.stamp()))).refused, run_id)
+        self._raise_if((await host.submitter.request(RetryRun(run.no, key[1], key[2], **host.stamp()))).refused, run_id)
 
     async def resume(self, run_id: str) -> None:
         """Let an interrupted or paused run go on."""
         run, host = self._run(run_id), self._host
-        self._raise_if((await host.request(UnpauseRun(run.no, **host.stamp()))).refused, run_id)
+        self._raise_if((await host.submitter.request(UnpauseRun(run.no, **host.stamp()))).refused, run_id)
 
     def interrupted(self) -> list[str]:
         """Runs that an earlier process left unfinished, oldest first."""

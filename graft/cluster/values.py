@@ -58,6 +58,12 @@ class Values:
         self.plans = state.plans  # indexed plans by hash, shared with the engine
         self._items: OrderedDict[tuple[int, int], MapItems] = OrderedDict()
 
+    def rebase(self, state: State) -> None:
+        """Another state took the place of the one that was read until now."""
+        self._state = state
+        self.plans = state.plans
+        self._items.clear()
+
     def lookup(self, run: int, scope: int, ordinal: int) -> Lookup:
         return Lookup(self, run, scope, ordinal)
 
