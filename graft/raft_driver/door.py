@@ -79,6 +79,7 @@ class RaftDoor:
         self._desk = SnapshotDesk(store, snapshots, entropy, self._post, self._writer.write)
         self._inbox: deque[ev.Event] = deque()
         self._leads = False
+        self._role_changed = trio.Event()
         self._alarm = trio.Event()  # for the pump
         self._alarm_at = math.inf
         self._closing = False
@@ -90,6 +91,23 @@ class RaftDoor:
     @property
     def leads(self) -> bool:
         return self._leads
+
+    @property
+    def leader(self) -> str | None:
+        """Who leads, as far as this member knows."""
+        return self._core.state.leader
+
+    @property
+    def term(self) -> int:
+        return self._core.state.term
+
+    async def wait_role(self) -> None:
+        """Return when this member's role, its term, or whom it takes for the leader has changed."""
+        await self._role_changed.wait()
+
+    async def wait_applied(self, index: int) -> None:
+        """Return when this member has applied the log up to `index`. Raises Rejected when it stops."""
+        await self._requests.wait_applied(index)
 
     def status(self) -> raft.Status:
         return self._core.status()
@@ -245,6 +263,8 @@ class RaftDoor:
             self._proposals.deposed(effect.leader)
         if self._leads:
             self._writer.wake.set()
+        self._role_changed.set()
+        self._role_changed = trio.Event()
 
     def _stop(self, effect: fx.Stop) -> None:
         raise SyncFailed(f"this member has to stop: {effect.reason}", hint="see `graft doctor`")
