@@ -5,6 +5,7 @@
     GraftError                     anything below; `str()` is meant for a person
     +-- UsageError                 the caller asked for something that makes no sense (exit code 2)
     |   +-- InvalidFlow            a flow file does not compile; carries the diagnostics
+    |   +-- InvalidConfig          settings of a member are wrong; carries every problem
     |   +-- InvalidParams          params of a run are missing, unknown or of a wrong type
     |   +-- UnknownRun             no run has this id
     |   +-- RunConflict            the run is not in a state that allows the request
@@ -20,7 +21,9 @@
     |   +-- StoreCorrupt           a checksum or the structure of the store is wrong
     |   +-- StoreFormatUnknown     it was written by a newer Graft
     |   +-- SyncFailed             an fsync failed: what the disk holds is unknown
+    +-- DiscoveryError             where the members are cannot be found out; what was asked is named
     +-- Rejected                   the door refused a command, with the reason
+    |   +-- NoQuorum               no leader took it: too few members can reach each other (exit code 6)
 
 Errors of the user's steps are not exceptions: they are `graft.plan.ErrorRecord`s, recorded as data.
 """
@@ -52,6 +55,14 @@ class InvalidFlow(UsageError):
     def __init__(self, message: str, diagnostics: tuple[object, ...] = (), *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.diagnostics = diagnostics
+
+
+class InvalidConfig(UsageError):
+    """Settings of a member are wrong. `problems` holds every one that was found, as `graft.config.Problem`."""
+
+    def __init__(self, message: str, problems: tuple[object, ...] = (), *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class InvalidParams(UsageError):
@@ -122,6 +133,10 @@ class SyncFailed(StorageError):
     pass
 
 
+class DiscoveryError(GraftError):
+    pass
+
+
 class Rejected(GraftError):
     """The commit door refused a command. `reason` is a stable word: `overloaded`, `too_large`, `stopping`, …
 
@@ -132,3 +147,23 @@ class Rejected(GraftError):
         super().__init__(message, hint=hint)
         self.reason = reason
         self.leader = leader
+
+
+class NoQuorum(Rejected):
+    """The cluster can neither take a command nor answer a linearizable read for now."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, hint: str | None = None, leader: str | None = None) -> None:
+        super().__init__(message, reason="no_quorum", hint=hint, leader=leader)
+
+    @classmethod
+    def after(cls, seconds: float, leader: str | None) -> NoQuorum:
+        """Nobody answered for `seconds`."""
+        said = "there is no leader" if leader is None else f"the leader {leader} did not answer"
+        return cls(
+            f"the request was not answered within {seconds:g} s: {said}",
+            hint="a majority of the voters has to be up and to reach each other; see `graft status`. "
+            "It may still be carried out",
+            leader=leader,
+        )
