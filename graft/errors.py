@@ -23,6 +23,8 @@
     |   +-- SyncFailed             an fsync failed: what the disk holds is unknown
     +-- DiscoveryError             where the members are cannot be found out; what was asked is named
     +-- Rejected                   the door refused a command, with the reason
+    +-- Unreachable                no answer came over the network in time (exit code 6)
+    +-- Denied                     who asked may not do that
     |   +-- NoQuorum               no leader took it: too few members can reach each other (exit code 6)
 
 Errors of the user's steps are not exceptions: they are `graft.plan.ErrorRecord`s, recorded as data.
@@ -167,3 +169,25 @@ class NoQuorum(Rejected):
             "It may still be carried out",
             leader=leader,
         )
+
+
+class Unreachable(GraftError):
+    """No answer came from `address`: nobody listens, the connection broke, or the time was over.
+
+    Whether the request was carried out is unknown, unless it says that no connection was made (`sent` is False).
+    """
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, address: str, sent: bool = True, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.address = address
+        self.sent = sent
+
+
+class Denied(GraftError):
+    """Who asked could not show who he is, or none of his roles may do that. `reason` is a stable word."""
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

@@ -35,7 +35,8 @@ def test_the_lock_file_has_every_requirement_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     (ours,) = (package for package in lock["package"] if package["name"] == "graft-flow")
-    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["test"]]
+    wanted = list(project["project"]["dependencies"])
+    wanted += [each for extra in project["project"]["optional-dependencies"].values() for each in extra]
     wanted += [each for group in project["dependency-groups"].values() for each in group if isinstance(each, str)]
     locked = [each["name"] for each in ours["metadata"]["requires-dist"]]
     locked += [each["name"] for group in ours["metadata"]["requires-dev"].values() for each in group]
