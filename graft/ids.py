@@ -5,7 +5,11 @@ Times are integers: `Millis` on engine time (advances only while a leader leads)
 
 from __future__ import annotations
 
+import re
 from typing import NewType
+
+# Without `/`, which separates a run from a step: `RUN/pick[1]/pack`.
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,199}")
 
 RunId = NewType("RunId", str)  # what a person types: natural key of a run, unique in the cluster
 RunNo = NewType("RunNo", int)  # its number inside the store, 1, 2, 3, …

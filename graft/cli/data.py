@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from click.shell_completion import CompletionItem
 from graft.cli.guess import closest
 from graft.cli.looks import FINAL
 from graft.errors import GraftError, UnknownRun, UsageError
+from graft.ids import RUN_ID
 
 if TYPE_CHECKING:
     from graft.cluster.history import Readable
@@ -26,9 +26,6 @@ DEFAULT = ".graft"
 INTERRUPTED = "interrupted"  # the engine's own word, too
 LAST = ("last", "-")
 MAX_COMPLETIONS = 50
-
-# Without `/`, which separates a run from a step: `RUN/pick[1]/pack`.
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,199}")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,7 +119,7 @@ def check_id(run_id: str) -> str:
     """`run_id` if it may be the id of a run. Raises UsageError: it must be easy to type and to tell apart."""
     if run_id in LAST:
         raise UsageError(f"--id {run_id}: that word means the newest run", hint="choose another id")
-    if not _ID.fullmatch(run_id):
+    if not RUN_ID.fullmatch(run_id):
         hint = "1 to 200 letters, digits and . _ : @ + = , -, the first of them a letter or a digit"
         raise UsageError(f"--id {run_id!r} cannot be the id of a run", hint=hint)
     return run_id

@@ -7,10 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
-from graft.cluster.views import SEQUENCE_BITS, EventView, RunSummary, RunView, event_views, run_view, summary
+from graft.cluster.views import (
+    SEQUENCE_BITS,
+    EventView,
+    RunSummary,
+    RunView,
+    StepResult,
+    event_views,
+    run_view,
+    summary,
+)
 from graft.engine.graph import plan_graph
 from graft.engine.records import NONE, Run
 from graft.engine.state import State
@@ -42,6 +53,9 @@ class Readable:
     def status(self, run_id: str) -> str:
         return self._run(run_id).status
 
+    def summary(self, run_id: str) -> RunSummary:
+        return summary(self._run(run_id))
+
     def events(self, run_id: str, after: int = 0) -> Iterator[EventView]:
         """History beyond the event `after`, oldest first."""
         run = self._run(run_id)
@@ -70,6 +84,17 @@ class Readable:
             return None
         scope = self._values.scope(run.no, step.child)
         return scope.total if scope.kind == "map" else None
+
+    def step_result(self, run_id: str, path: str) -> StepResult:
+        """What a step came to so far. Raises UnknownRun when there is no such step."""
+        run = self._run(run_id)
+        self._prepare(run)
+        key = self._paths.find(run.no, path)
+        step = None if key is None else self._values.step(*key)
+        if key is None or step is None:
+            raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
+        out = msgspec.json.encode(self._values.out(*key)) if step.status == "succeeded" else None
+        return StepResult(step.status, out, self.map_total(run_id, path))
 
     def _run(self, run_id: str) -> Run:
         no = self._view.run_no(run_id)

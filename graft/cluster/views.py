@@ -84,6 +84,15 @@ class EventView:
     attempt: int
 
 
+@frozen
+class StepResult:
+    """What one step came to: `out` is JSON, None when it has none; `map_total` is of a map whose items are known."""
+
+    status: str
+    out: bytes | None
+    map_total: int | None
+
+
 SEQUENCE_BITS = 20  # events of one log entry that one run can have: a million
 
 
