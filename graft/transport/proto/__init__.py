@@ -1,0 +1,1 @@
+"""The wire contract, `graft.proto`, and what is generated from it (`nox -s generated`)."""
