@@ -15,7 +15,7 @@ import attrs
 import msgspec
 from attrs import field, frozen
 
-from graft.engine.records import error_from
+from graft.engine.records import ClusterConfig, config_from, error_from
 from graft.plan import ErrorRecord
 
 VERSION: Final = 1
@@ -56,12 +56,21 @@ class StartRun(Command):
 
 @frozen
 class RegisterMember(Command):
-    """A process started. Attempts of its earlier incarnations are lost."""
+    """A process started, or what it offers changed. Attempts of its earlier incarnations are lost.
+
+    Doing it twice with the same incarnation is harmless. Refused for an incarnation that was followed by another one
+    or declared down: such a process draws a new one.
+    """
 
     tag = 3
     member: str
     incarnation: int
     slots: tuple[tuple[str, int], ...]
+    address: str = ""  # "host:port" of its peers' and clients' door
+    labels: tuple[tuple[str, str], ...] = ()  # what `runs_on` asks for
+    node_types: tuple[str, ...] = ()  # kinds of steps it can run; none named: all built-in ones
+    zone: str = ""
+    version: int = 0  # of what it understands; `ClusterConfig.min_version` asks for one
 
 
 @frozen
@@ -155,6 +164,48 @@ class RetryRun(Command):
     ordinal: int
 
 
+@frozen
+class MemberDown(Command):
+    """The lease of a member's incarnation ended: its slots are free and its attempts lost, each once.
+
+    Refused unless `incarnation` is the live one.
+    """
+
+    tag = 11
+    member: str
+    incarnation: int
+
+
+@frozen
+class DrainMember(Command):
+    """Place nothing new on a member; what runs goes on. `draining = False` takes it back.
+
+    With an `incarnation` (a process that is about to stop) it ends with that incarnation, and is refused unless that
+    is the live one; with 0 (an operator) it lasts until it is taken back.
+    """
+
+    tag = 12
+    member: str
+    draining: bool
+    incarnation: int = 0
+
+
+@frozen
+class ForgetMember(Command):
+    """The member was removed from the cluster: its attempts are lost, its record goes."""
+
+    tag = 13
+    member: str
+
+
+@frozen
+class SetClusterConfig(Command):
+    """Limits and defaults of the whole cluster, all of them: what is not named has its default."""
+
+    tag = 14
+    config: ClusterConfig
+
+
 COMMANDS: Final[tuple[type[Command], ...]] = (
     RegisterPlan,
     StartRun,
@@ -166,6 +217,10 @@ COMMANDS: Final[tuple[type[Command], ...]] = (
     PauseRun,
     UnpauseRun,
     RetryRun,
+    MemberDown,
+    DrainMember,
+    ForgetMember,
+    SetClusterConfig,
 )
 BY_TAG: Final = {command.tag: command for command in COMMANDS}
 _names: Final = {command: tuple(a.name for a in attrs.fields(command)) for command in (*COMMANDS, Decision)}
@@ -211,4 +266,12 @@ def _restore(name: str, value: Any) -> Any:
             Decision(**{key: _restore(key, each) for key, each in zip(_names[Decision], row, strict=False)})
             for row in value
         )
-    return tuple(map(tuple, value)) if name in ("given", "slots") else tuple(value) if name == "excluded" else value
+    if name == "config":
+        return config_from(value)
+    if name in _PAIRS:
+        return tuple(map(tuple, value))
+    return tuple(value) if name in _LISTS else value
+
+
+_PAIRS: Final = frozenset({"given", "slots", "labels"})
+_LISTS: Final = frozenset({"excluded", "node_types"})

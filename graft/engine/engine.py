@@ -15,16 +15,20 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from graft.engine import pausing, reopen, scopes, steps
+from graft.engine import members, pausing, reopen, scopes, steps
 from graft.engine.commands import (
     AttemptSettled,
     CancelRun,
     Command,
     Decided,
+    DrainMember,
+    ForgetMember,
+    MemberDown,
     PauseRun,
     RegisterMember,
     RegisterPlan,
     RetryRun,
+    SetClusterConfig,
     StartRun,
     TimersDue,
     UnpauseRun,
@@ -32,12 +36,13 @@ from graft.engine.commands import (
 from graft.engine.effects import Applied, CancelAttempt, Change, Effect, StartAttempt
 from graft.engine.graph import PlanGraph, plan_graph
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Member, Run, Step, digest, id_key, run_key
+from graft.engine.records import NONE, Run, Step, digest, id_key, run_key
 from graft.engine.state import HASH_KEY, State
 from graft.errors import PlanError
 from graft.plan import Plan, decode, plan_hash
 
 MAX_KNOWN_IDS: Final = 65_536
+TOO_MANY_RUNS: Final = "there are as many live runs as the cluster's configuration allows"
 
 
 @frozen
@@ -143,6 +148,8 @@ class Engine:
         graph = s.plans.get(command.plan)
         if graph is None:
             return "its plan is not registered"
+        if self._is_full():
+            return TOO_MANY_RUNS
         run = Run(no=s.meta.next_run, id=command.run_id, name=graph.plan.name, plan=command.plan, base=command.base)
         s.meta.next_run += 1
         run.request, run.started_wall = request_digest(command), s.meta.wall
@@ -152,29 +159,6 @@ class Engine:
         s.tell(run.no, 0, NONE, "running", "", 1)
         scopes.open_root(s, run, command.params, dict(command.given), frozenset(command.excluded))
         s.known_ids[key] = self._result = run.no
-        return None
-
-    def _register_member(self, command: RegisterMember) -> str | None:
-        s = self.state
-        member = s.members.get(command.member)
-        if member is None:
-            member = Member(id=command.member)
-            s.add(member)
-        s.edit(member)
-        member.incarnation, member.slots, member.live = command.incarnation, command.slots, True
-        s.ledger.open(member.id, dict(command.slots))
-        s.attempts.setdefault(member.id, {})
-        return None
-
-    def _lose_attempts(self, command: RegisterMember, run_no: int) -> str | None:
-        """Settle the attempts of one run that an earlier incarnation of the member had."""
-        s = self.state
-        for key in sorted(key for key in s.attempts[command.member] if key[0] == run_no):
-            step = s.steps[key]
-            if step.incarnation != command.incarnation:
-                lost = AttemptSettled(*key, token=step.token, status="lost")
-                refused = steps.settle(s, step, lost)
-                assert refused is None, refused
         return None
 
     def _settle(self, command: AttemptSettled) -> str | None:
@@ -260,11 +244,17 @@ class Engine:
 
     def _retry(self, command: RetryRun) -> str | None:
         s = self.state
-        refused = reopen.retry(s, command)
         run = s.runs.get(command.run)
+        reopens = run is not None and run.status in FINAL
+        refused = TOO_MANY_RUNS if reopens and self._is_full() else reopen.retry(s, command)
         if refused is not None and run is not None and run.status in FINAL:
             s.edit(run)  # it may have been loaded for this command only: the next drain lets it go
         return refused
+
+    def _is_full(self) -> bool:
+        """Whether there are as many live runs as the configuration allows."""
+        config = self.state.meta.config
+        return config is not None and 0 < config.max_runs <= len(self.state.live_runs())
 
     # What the driver loads
 
@@ -348,11 +338,27 @@ def _due(engine: Engine, command: TimersDue) -> list[Section]:
 
 def _register(engine: Engine, command: RegisterMember) -> list[Section]:
     """The account opens first, so that every run's lost attempts can start again at once."""
-    runs = sorted({key[0] for key in engine.state.attempts.get(command.member, ())})
-    sections: list[Section] = [(0, lambda: engine._register_member(command))]
-    for run_no in runs:
-        sections.append((run_no, lambda run_no=run_no: engine._lose_attempts(command, run_no)))  # type: ignore[misc]
-    return sections
+    return [(0, lambda: members.register(engine.state, command)), *_losses(engine, command.member)]
+
+
+def _down(engine: Engine, command: MemberDown) -> list[Section]:
+    return [(0, lambda: members.down(engine.state, command)), *_losses(engine, command.member)]
+
+
+def _forget(engine: Engine, command: ForgetMember) -> list[Section]:
+    s = engine.state
+    return [
+        (0, lambda: members.retire(s, command)),
+        *_losses(engine, command.member),
+        (0, lambda: members.forget(s, command)),
+    ]
+
+
+def _losses(engine: Engine, member: str) -> list[Section]:
+    """Settle, run by run, what an incarnation that ended has out. Nothing, where the one that lives had it."""
+    s = engine.state
+    runs = members.runs_on_member(s, member)
+    return [(run_no, lambda run_no=run_no: members.lose_attempts(s, member, run_no)) for run_no in runs]  # type: ignore[misc]
 
 
 def _one(method: Callable[[Engine, Any], str | None]) -> Callable[[Engine, Any], list[Section]]:
@@ -371,6 +377,10 @@ _SECTIONS: Final[dict[type[Command], Callable[[Engine, Any], list[Section]]]] = 
     PauseRun: _one(Engine._pause_run),
     UnpauseRun: _one(Engine._unpause_run),
     RetryRun: _one(Engine._retry),
+    MemberDown: _down,
+    DrainMember: _one(lambda engine, command: members.drain(engine.state, command)),
+    ForgetMember: _forget,
+    SetClusterConfig: _one(lambda engine, command: members.configure(engine.state, command)),
 }
 
 __all__ = ["HASH_KEY", "Engine", "Want", "request_digest"]

@@ -13,6 +13,9 @@ NEED: Final = 0  # joins
 AFTER: Final = 1  # orders
 CATCH: Final = 2  # starts the target of a catch
 
+Line = tuple[str, tuple[tuple[str, str], ...]]
+"""What a step asks of a member: its kind of node, and the labels of `runs_on` (a value of "" is any)."""
+
 DECIDED_KINDS: Final = frozenset({"value", "sleep", "fail", "flow"})  # kinds with an expression and no attempt
 
 
@@ -29,6 +32,7 @@ class BlockGraph:
 
     block: Block
     nodes: tuple[Node, ...]
+    lines: tuple[Line, ...]
     body: int
     ordinals: dict[str, int]
     successors: tuple[tuple[tuple[int, int], ...], ...]
@@ -85,6 +89,7 @@ def _block_graph(block: Block) -> BlockGraph:
     return BlockGraph(
         block,
         nodes,
+        tuple((node.kind, node.runs_on) for node in nodes),
         body,
         ordinals,
         tuple(map(tuple, successors)),

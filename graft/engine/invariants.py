@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from graft.engine.lifecycle import FINAL
+from graft.engine.placement import choose, pick
 from graft.engine.records import NONE, Step
 from graft.engine.state import State
 from graft.resources.ledger import TOTAL
@@ -62,7 +63,9 @@ def attempts_are_where_the_records_say(s: State) -> None:
         out = step.status in ("running", "cancelling") and step.child == NONE
         assert bool(step.member) == out, f"{step}: member"
         if out:
-            assert s.members[step.member].incarnation == step.incarnation, f"{step} is out on a dead incarnation"
+            member = s.members.get(step.member)
+            live = member is not None and member.live and member.incarnation == step.incarnation
+            assert live, f"{step} is out on a dead incarnation"
             found[step.member].add((step.run, step.scope, step.ordinal))
     assert found == {member: set(keys) for member, keys in s.attempts.items()}, "index of attempts"
 
@@ -95,8 +98,11 @@ def the_queue_is_the_queued(s: State) -> None:
 
 def no_slot_idles(s: State) -> None:
     """Placement is part of apply: nobody waits while a slot is free."""
+    min_version = 0 if s.meta.config is None else s.meta.config.min_version
     for line in s.queue.lines():
-        assert s.ledger.choose(line) is None, f"{line} waits and a slot is free"
+        choice = choose(line, s.members.values(), min_version)
+        assert choice.able, f"{line} waits for a slot that no member has"
+        assert pick(line[0], choice, s.ledger, "", {}) is None, f"{line} waits and a slot is free"
 
 
 def maps_keep_their_slots(s: State) -> None:

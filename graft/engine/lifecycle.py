@@ -22,7 +22,7 @@ STEP: Final[dict[str, dict[str, str]]] = {
         "cancel": "cancelled",
         "time_out": "timed_out",
     },
-    "queued": {"start": "running", "cancel": "cancelled", "time_out": "timed_out"},
+    "queued": {"start": "running", "strand": "waiting", "cancel": "cancelled", "time_out": "timed_out"},
     "running": {
         "succeed": "succeeded",
         "fail": "failed",
@@ -97,7 +97,7 @@ MEANING: Final = {
     "running": "an attempt runs, or its scope is open",
     "cancelling": "it was told to stop and has not stopped yet",
     "backing_off": "an attempt failed; the next one starts when the backoff is over",
-    "waiting": "waits for a timer or a person; the reason says which",
+    "waiting": "waits for a timer, a person, or a member that can run it; the reason says which",
     "succeeded": "its result is recorded",
     "failed": "it failed and is not tried again",
     "skipped": "its join rule or its `when` said no",

@@ -15,7 +15,7 @@ def pause(s: State, run: Run, word: str, reason: str) -> None:
     s.tell(run.no, 0, NONE, "paused", reason, run.generation)
     for step in s.steps_of_run(run.no):
         if step.status == "queued":
-            s.queue.discard(s.node_of(step).kind, steps.key_of(step))
+            s.queue.discard(s.line_of(step), steps.key_of(step))
 
 
 def unpause(s: State, run: Run) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 
 from graft.plan import ErrorRecord
 
@@ -64,6 +64,24 @@ def digest(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") or 1
 
 
+@frozen
+class ClusterConfig:
+    """Limits and defaults of the whole cluster, as logged. 0 or nothing means: no limit, no default.
+
+    Limits bound what starts: lowering one stops nothing that runs. A kind that `kinds` does not name has the limit
+    `default_kind`. Stored as a table by field name, so that fields may be added.
+    """
+
+    total: int = 0  # attempts at once in the cluster
+    kinds: tuple[tuple[str, int], ...] = ()  # attempts at once by kind of node
+    default_kind: int = 0
+    max_runs: int = 0  # live runs at once: a start beyond it is refused
+    attempt_timeout_ms: int = 0  # of an attempt whose node has no `timeout`
+    retry_attempts: int = 0  # tries of a node that has no `retry`
+    retry_backoff_ms: int = 1000  # first backoff of these
+    min_version: int = 0  # members of a lower one get nothing new
+
+
 @define(eq=False)
 class Record:
     """`epoch` is the apply that last edited it; `hash` its share in the state hash, 0 while it is not stored."""
@@ -71,6 +89,7 @@ class Record:
     table: ClassVar[str]
     fields_of: ClassVar[Callable[[Any], tuple[Any, ...]]]
     field_names: ClassVar[tuple[str, ...]]
+    first_fields: ClassVar[int | None] = None  # how many fields the first version had, where later ones added some
 
     epoch: int = field(default=0, init=False)
     hash: int = field(default=0, init=False)
@@ -85,6 +104,7 @@ class Run(Record):
     """One execution of a plan. Invariant: `status` is final exactly when the root scope has ended."""
 
     table = "runs"
+    first_fields = 17
 
     no: int = 0
     id: str = ""
@@ -103,6 +123,7 @@ class Run(Record):
     events: int = 0  # rolling digest of its history
     out: int = 0
     error: ErrorRecord | None = None
+    near: str = ""  # the member that ran its last step, where there is a choice of members
 
     def key(self) -> bytes:
         return _run_key(self.no)
@@ -190,14 +211,26 @@ class Step(Record):
 
 @define(eq=False)
 class Member(Record):
-    """A registered member. `slots` limits its attempts by kind; `*` is the limit over all."""
+    """A registered member. `slots` limits its attempts by kind; `*` is the limit over all.
+
+    `past` are its last incarnations before this one, newest first: a late registration of one of them is refused.
+    """
 
     table = "members"
+    first_fields = 4
 
     id: str = ""
     incarnation: int = 0
     slots: tuple[tuple[str, int], ...] = ()
     live: bool = True
+    address: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    node_types: tuple[str, ...] = ()  # none: all built-in ones
+    zone: str = ""
+    version: int = 0
+    draining: bool = False  # an operator's word: lasts until it is taken back
+    stopping: bool = False  # this incarnation's own word
+    past: tuple[int, ...] = ()
 
     def key(self) -> bytes:
         return self.id.encode()
@@ -208,12 +241,14 @@ class Meta(Record):
     """The engine's own counters and clocks."""
 
     table = "meta"
+    first_fields = 5
 
     next_run: int = 1
     next_position: int = 1
     now: int = 0  # engine time in ms
     wall: int = 0  # highest wall time seen
     term_offset: int = 0
+    config: ClusterConfig | None = None  # None: never set
 
     def key(self) -> bytes:
         return b"engine"
@@ -226,12 +261,31 @@ for _record in RECORDS:
     _record.field_names = tuple(a.name for a in attrs.fields(_record) if a.name not in _BASE)
     _record.fields_of = attrgetter(*_record.field_names)
 
+# The defaults of the fields that were added later. They are left out at the end of a stored record while they hold
+# these, so that a log that knows nothing of them gives the bytes, and the state hash, that it always gave.
+_ADDED: Final[dict[type[Record], tuple[Any, ...]]] = {
+    record: tuple(a.default for a in attrs.fields(record) if a.name not in _BASE)[record.first_fields :]
+    for record in RECORDS
+    if record.first_fields is not None
+}
+
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
 
 def encode_record(record: Record) -> bytes:
-    return _pack((VERSION, *type(record).fields_of(record)))
+    values = type(record).fields_of(record)
+    added = _ADDED.get(type(record))
+    return _pack((VERSION, *(values if added is None else _trimmed(values, added))))
+
+
+def _trimmed(values: tuple[Any, ...], added: tuple[Any, ...]) -> tuple[Any, ...]:
+    end = len(values)
+    for default in reversed(added):
+        if values[end - 1] != default:
+            break
+        end -= 1
+    return values[:end]
 
 
 def decode_record(table: str, data: bytes) -> Record:
@@ -247,6 +301,10 @@ def decode_record(table: str, data: bytes) -> Record:
         made.todo = None if made.todo is None else tuple(made.todo)
     elif isinstance(made, Member):
         made.slots = tuple((kind, limit) for kind, limit in made.slots)
+        made.labels = tuple((name, value) for name, value in made.labels)
+        made.node_types, made.past = tuple(made.node_types), tuple(made.past)
+    elif isinstance(made, Meta):
+        made.config = config_from(made.config)
     return made  # type: ignore[no-any-return]
 
 
@@ -256,6 +314,19 @@ def error_from(value: Any) -> ErrorRecord | None:
         return value
     causes = tuple(error for each in value.get("cause", ()) if (error := error_from(each)) is not None)
     return ErrorRecord(**{**value, "cause": causes})
+
+
+def config_from(value: Any) -> ClusterConfig | None:
+    """A `ClusterConfig` from its decoded table. Raises TypeError for what is none."""
+    if value is None or isinstance(value, ClusterConfig):
+        return value
+    if not isinstance(value, dict):
+        raise TypeError(f"a cluster configuration is a table, got {type(value).__name__}")
+    known = {name: each for name, each in value.items() if name in _CONFIG}
+    return ClusterConfig(**{**known, "kinds": tuple(map(tuple, known.get("kinds", ())))})
+
+
+_CONFIG: Final = frozenset(a.name for a in attrs.fields(ClusterConfig))
 
 
 def record_hash(record: Record, data: bytes) -> int:

@@ -31,7 +31,7 @@ def _retry_parked(s: State, run: Run, command: RetryRun) -> str | None:
     parked = [
         step
         for step in s.steps_of_run(run.no)
-        if step.status == "waiting" and not step.wake and _is_named(step, command)
+        if step.status == "waiting" and not step.wake and not s.is_stranded(step) and _is_named(step, command)
     ]
     for step in parked:
         s.edit(step)

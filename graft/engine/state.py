@@ -17,8 +17,9 @@ from typing import Any, Final
 import msgspec
 
 from graft.engine.effects import Change, Effect, Happened
-from graft.engine.graph import BlockGraph, PlanGraph, is_task
+from graft.engine.graph import BlockGraph, Line, PlanGraph, is_task
 from graft.engine.lifecycle import FINAL, RUN, SCOPE, STEP
+from graft.engine.placement import UNPLACEABLE, Placement
 from graft.engine.records import (
     BY_TABLE,
     NONE,
@@ -36,7 +37,7 @@ from graft.engine.records import (
     value_key,
 )
 from graft.ids import ScopeKey, StepKey
-from graft.plan import Node
+from graft.plan import Node, Retry
 from graft.queues import ReadyQueue
 from graft.resources import Ledger
 
@@ -73,8 +74,11 @@ class State:
 
         # Indexes
         self.keys_of_run: dict[int, set[tuple[int, ...]]] = {}  # keys of its scopes and steps
-        self.queue: ReadyQueue[StepKey] = ReadyQueue()
+        self.queue: ReadyQueue[Line, StepKey] = ReadyQueue()
+        self.placement = Placement()
+        self.zones: dict[str, str] = {}  # by member
         self.ledger = Ledger()
+        self.default_retry: Retry | None = None
         self.children: dict[ScopeKey, dict[int, None]] = {}  # live steps of a scope
         self.attempts: dict[str, dict[StepKey, None]] = {}  # member -> steps whose attempt it has
         self.timers: list[Timer] = []  # engine time
@@ -149,6 +153,15 @@ class State:
         scope = self.scopes[step.run, step.scope]
         nodes = self.plans[self.runs[step.run].plan].blocks[scope.block].nodes
         return nodes[scope.node if scope.kind == "map" else step.ordinal]
+
+    def line_of(self, step: Step) -> Line:
+        scope = self.scopes[step.run, step.scope]
+        lines = self.plans[self.runs[step.run].plan].blocks[scope.block].lines
+        return lines[scope.node if scope.kind == "map" else step.ordinal]
+
+    def retry_of(self, step: Step) -> Retry | None:
+        """How a step is tried again: as its node says, else as the cluster is configured."""
+        return self.node_of(step).retry or self.default_retry
 
     def parent_of(self, scope: Scope) -> Step | None:
         return self.steps[scope.run, scope.parent_scope, scope.parent_ordinal] if scope.parent_scope != NONE else None
@@ -337,33 +350,47 @@ class State:
             if key not in live and (table, record.key()) not in gone:
                 self._index_record(record)
 
+    def use_config(self) -> None:
+        """Derive from the logged configuration what placement and retries look at."""
+        config = self.meta.config
+        if config is None:
+            self.default_retry = None
+            self.ledger.set_quotas(0, {}, 0)
+            return
+        self.ledger.set_quotas(config.total, dict(config.kinds), config.default_kind)
+        self.default_retry = None
+        if config.retry_attempts > 1:
+            self.default_retry = Retry(attempts=config.retry_attempts, initial_ms=config.retry_backoff_ms)
+
     def reindex(self) -> None:
-        self.queue, self.ledger = ReadyQueue(), Ledger()
+        self.queue, self.ledger, self.placement = ReadyQueue(), Ledger(), Placement()
+        self.use_config()
         self.children, self.attempts = {key: {} for key in self.scopes}, {}
         self.timers, self.wakes = [], []
+        self.zones = {member.id: member.zone for member in self.members.values()}
         for member in self.members.values():
+            self.attempts[member.id] = {}
             if member.live:
                 self.ledger.open(member.id, dict(member.slots))
-                self.attempts[member.id] = {}
         for scope in self.scopes.values():
             if scope.deadline and scope.status != "ended":
                 self.set_timer(scope.deadline, scope.run, scope.no, NONE)
-        waiting: list[tuple[int, Step]] = []
         for step in self.steps.values():
             if step.status not in FINAL:
-                self._reindex_step(step, waiting)
-        for _, step in sorted(waiting, key=lambda pair: pair[0]):
-            self.enter_queue(step)
+                self._reindex_step(step)
 
-    def _reindex_step(self, step: Step, waiting: list[tuple[int, Step]]) -> None:
+    def _reindex_step(self, step: Step) -> None:
         key = (step.run, step.scope, step.ordinal)
         self.children[step.run, step.scope][step.ordinal] = None
-        if step.member and step.member in self.attempts:
-            self.attempts[step.member][key] = None
-            if self.members[step.member].incarnation == step.incarnation:
+        if step.member:
+            self.attempts.setdefault(step.member, {})[key] = None
+            member = self.members.get(step.member)
+            if member is not None and member.live and member.incarnation == step.incarnation:
                 self.ledger.take(step.member, self.node_of(step).kind)
         if step.status == "queued":
-            waiting.append((step.position, step))
+            self.enter_queue(step)
+        elif self.is_stranded(step):
+            self.placement.strand(self.line_of(step), key)
         if step.due:
             self.set_timer(step.due, *key)
         if step.deadline:
@@ -374,7 +401,12 @@ class State:
     def enter_queue(self, step: Step) -> None:
         """Let a queued step compete for a slot, unless its run is paused."""
         if not self.runs[step.run].paused:
-            self.queue.push(self.node_of(step).kind, (step.run, step.scope, step.ordinal))
+            self.queue.push(self.line_of(step), (step.run, step.scope, step.ordinal), step.position)
+
+    @staticmethod
+    def is_stranded(step: Step) -> bool:
+        """Whether a step waits because no live member can run it."""
+        return step.status == "waiting" and step.reason.startswith(UNPLACEABLE)
 
     def live_runs(self) -> list[Run]:
         return [run for _, run in sorted(self.runs.items()) if run.status not in FINAL]

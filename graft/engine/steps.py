@@ -10,8 +10,9 @@ from typing import Final
 
 from graft.engine.commands import AttemptSettled, Decision
 from graft.engine.effects import CancelAttempt, Decide, StartAttempt
-from graft.engine.graph import is_task, needs_decision
+from graft.engine.graph import Line, is_task, needs_decision
 from graft.engine.lifecycle import ENDING, FINAL
+from graft.engine.placement import pick
 from graft.engine.records import OUT, Scope, Step
 from graft.engine.retries import delay_ms, may_retry
 from graft.engine.state import State
@@ -101,13 +102,55 @@ def _take_position(s: State, step: Step) -> None:
 
 
 def dispatch(s: State) -> None:
-    """Placement: give free slots to the heads of the queues (ARCHITECTURE §4: a pure function of the state)."""
-    for kind in sorted(s.queue.lines()):
-        while kind in s.queue.lines():
-            member = s.ledger.choose(kind)
-            if member is None:
-                break
-            start(s, s.steps[s.queue.pop(kind)], member, kind)
+    """Give free slots to the heads of the lines; strand a line that no live member could run."""
+    lines = s.queue.lines()
+    while lines:
+        line = lines[0] if len(lines) == 1 else _next_line(s, lines)
+        if not _place_head(s, line) or not s.queue.has_line(line):
+            lines.remove(line)
+
+
+def _next_line(s: State, lines: list[Line]) -> Line:
+    """First come, first served. A log from before there were clusters, which set no configuration, went by kind."""
+    if s.meta.config is None:
+        return min(lines)
+    return min(lines, key=s.queue.head)
+
+
+def _place_head(s: State, line: Line) -> bool:
+    """Start the head of a line; False when nothing of the line can start now."""
+    config = s.meta.config
+    choice = s.placement.choice(line, s.members.values(), 0 if config is None else config.min_version)
+    if not choice.able:
+        for key in s.queue.take_line(line):
+            s.move(s.steps[key], "strand", choice.why)
+            s.placement.strand(line, key)
+        return False
+    near = s.runs[s.queue.head(line)[1][0]].near if len(choice.members) > 1 else ""
+    member = pick(line[0], choice, s.ledger, near, s.zones)
+    if member is None:
+        return False
+    start(s, s.steps[s.queue.pop(line)], member, line[0])
+    return True
+
+
+def members_changed(s: State) -> None:
+    """Look again at who can run what: stranded steps that a member can run now queue at their old place."""
+    s.placement.forget_choices()
+    s.zones = {member.id: member.zone for member in s.members.values()}
+    config = s.meta.config
+    for line, keys in sorted(s.placement.stranded.items()):
+        choice = s.placement.choice(line, s.members.values(), 0 if config is None else config.min_version)
+        for key in sorted(keys):
+            step = s.steps[key]
+            if choice.able:
+                s.move(step, "queue", "a member can run it")
+                s.enter_queue(step)
+            elif step.reason != choice.why:
+                s.edit(step)
+                step.reason = choice.why
+        if choice.able:
+            del s.placement.stranded[line]
 
 
 def start(s: State, step: Step, member: str, kind: str) -> None:
@@ -125,10 +168,9 @@ def start(s: State, step: Step, member: str, kind: str) -> None:
 
 def _release(s: State, step: Step) -> None:
     """The attempt is over: its slot goes back in the same entry that recorded its end."""
-    key = key_of(step)
-    s.attempts.get(step.member, {}).pop(key, None)
+    s.attempts.get(step.member, {}).pop(key_of(step), None)
     member = s.members.get(step.member)
-    if member is not None and member.incarnation == step.incarnation:
+    if member is not None and member.live and member.incarnation == step.incarnation:
         s.ledger.release(step.member, s.node_of(step).kind)
     s.edit(step)
     step.member, step.incarnation = "", 0
@@ -140,8 +182,10 @@ def settle(s: State, step: Step | None, command: AttemptSettled) -> str | None:
         return "the attempt no longer holds a valid token"
     if not step.member:
         return "the step has no attempt"
+    ran_on = step.member
     _release(s, step)
     if command.status == "succeeded":
+        _keep_near(s, step, ran_on)
         finish(s, step, "succeeded", value=command.value)
     elif step.status == "cancelling":
         finish(s, step, step.ending or "cancelled", step.reason, error=_cause(command))
@@ -154,6 +198,14 @@ def settle(s: State, step: Step | None, command: AttemptSettled) -> str | None:
     return None
 
 
+def _keep_near(s: State, step: Step, member: str) -> None:
+    """Where there is a choice, what follows prefers the member that made its inputs."""
+    run = s.run_of(step)
+    if run.near != member and len(s.members) > 1:
+        s.edit(run)
+        run.near = member
+
+
 def _cause(command: AttemptSettled) -> ErrorRecord | None:
     """While cancelling only an error of the step's own is worth keeping, not that it was stopped."""
     return command.error if command.status == "failed" else None
@@ -163,7 +215,7 @@ def _lose(s: State, step: Step) -> None:
     """Losing the member is not an attempt of the step's own code (R7)."""
     step.lost += 1
     step.attempt -= 1
-    retry = s.node_of(step).retry
+    retry = s.retry_of(step)
     limit = 10 if retry is None else retry.max_lost
     if step.lost > limit:
         step.error = LOST
@@ -174,7 +226,7 @@ def _lose(s: State, step: Step) -> None:
 
 
 def _fail_or_back_off(s: State, step: Step, command: AttemptSettled) -> None:
-    retry, error = s.node_of(step).retry, command.error or ErrorRecord("failed", "the attempt gave no error")
+    retry, error = s.retry_of(step), command.error or ErrorRecord("failed", "the attempt gave no error")
     if may_retry(retry, step.attempt, error):
         assert retry is not None
         delay = delay_ms(retry, step.attempt, command.dice, command.retry_after_ms)
@@ -201,7 +253,9 @@ def finish(
 ) -> None:
     """Move to a final status, and put the step on the agenda for its scope."""
     if step.status == "queued":
-        s.queue.discard(s.node_of(step).kind, key_of(step))
+        s.queue.discard(s.line_of(step), key_of(step))
+    elif s.is_stranded(step):
+        s.placement.discard(s.line_of(step), key_of(step))
     s.move(step, ENDING[status], reason)
     step.ended_wall = s.meta.wall
     step.due = step.deadline = step.wake = 0

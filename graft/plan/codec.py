@@ -1,6 +1,7 @@
 """Canonical JSON of a plan, and its identity.
 
-Canonical means: keys sorted, no white space, every field present, UTF-8. The document is
+Canonical means: keys sorted, no white space, every field present, UTF-8. A field that came later (`LATER`) is left
+out while it has its default, so that it changes no identity of a plan that does not use it. The document is
 `{"format": 1, "plan": {…}}`; the identity is the SHA-256 of exactly these bytes, in hexadecimal. An action is its
 fields plus `kind`. Reading refuses a newer format, an unknown key and a value of a wrong type.
 """
@@ -17,6 +18,9 @@ from graft.errors import PlanError, PlanFormatUnknown
 from graft.plan.records import ACTIONS, Block, Catch, ForEach, Node, Param, Plan, Retry, Secret
 
 FORMAT = 1
+
+LATER: dict[type[Any], tuple[str, ...]] = {Node: ("runs_on",)}
+"""Fields that the first plans of format 1 did not have."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -55,6 +59,16 @@ def decode(data: bytes) -> Plan:
         raise PlanError(f"not a plan: {error}") from error
 
 
+def encode_node(node: Node) -> bytes:
+    """One node as JSON, for a process that runs it and needs no more of the plan."""
+    return _encoder.encode(_node_document(node))
+
+
+def decode_node(data: bytes) -> Node:
+    """The node of `encode_node`. Raises KeyError, TypeError, ValueError (msgspec.DecodeError is one) otherwise."""
+    return _node(msgspec.json.decode(data))
+
+
 def _plan_document(plan: Plan) -> dict[str, Any]:
     return _fields(plan) | {"blocks": [_block_document(block) for block in plan.blocks]}
 
@@ -67,7 +81,11 @@ def _block_document(block: Block) -> dict[str, Any]:
 
 
 def _node_document(node: Node) -> dict[str, Any]:
-    return _fields(node) | {"action": _fields(node.action) | {"kind": node.action.kind}}
+    document = _fields(node) | {"action": _fields(node.action) | {"kind": node.action.kind}}
+    for name in LATER[Node]:
+        if not document[name]:
+            del document[name]
+    return document
 
 
 _names: dict[type[Any], tuple[str, ...]] = {}
@@ -109,7 +127,10 @@ def _make(record: type[Any], document: dict[str, Any], **replaced: Any) -> Any:
     if unknown := document.keys() - checks.keys() - {"kind"}:
         raise ValueError(f"{record.__name__} has no {', '.join(sorted(unknown))}")
     values = {}
+    later = LATER.get(record, ())
     for name, (hint, default) in checks.items():
+        if name in later and name not in document:
+            continue
         value = values[name] = replaced[name] if name in replaced else frozen(document[name])
         if hint is Any or value is default:
             continue

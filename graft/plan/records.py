@@ -240,6 +240,7 @@ class Node:
     returns: Type | None = None
     doc: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    runs_on: tuple[tuple[str, str], ...] = ()  # labels that its member must have; a value of "" is any. Sorted by name
 
     @property
     def kind(self) -> str:
