@@ -9,22 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graft.worker.assignment import Assignment, Outcome, Settle
+    from graft.worker.hosted import HostedWorker, HostSettings, open_hosted_worker
     from graft.worker.logs import LogFollower, LogLine, LogStore
-    from graft.worker.worker import Worker, WorkerSettings, open_worker
+    from graft.worker.settings import WorkerSettings
+    from graft.worker.worker import Worker, open_worker
 
 _HOMES = {
     "Assignment": "assignment",
+    "HostSettings": "hosted",
+    "HostedWorker": "hosted",
     "LogFollower": "logs",
     "LogLine": "logs",
     "LogStore": "logs",
     "Outcome": "assignment",
     "Settle": "assignment",
     "Worker": "worker",
-    "WorkerSettings": "worker",
+    "WorkerSettings": "settings",
+    "open_hosted_worker": "hosted",
     "open_worker": "worker",
 }
 __all__ = [
     "Assignment",
+    "HostSettings",
+    "HostedWorker",
     "LogFollower",
     "LogLine",
     "LogStore",
@@ -32,6 +39,7 @@ __all__ = [
     "Settle",
     "Worker",
     "WorkerSettings",
+    "open_hosted_worker",
     "open_worker",
 ]
 

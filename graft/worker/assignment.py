@@ -14,7 +14,8 @@ from graft.plan import ErrorRecord, Node, Secret
 if TYPE_CHECKING:
     from graft.expressions import ProgramCache
 
-OutcomeStatus = Literal["succeeded", "failed", "cancelled", "timed_out"]
+OutcomeStatus = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
+"""`lost`: the process that ran it is no more, or lost the right to; nobody knows how far it came."""
 
 
 @frozen(eq=False)

@@ -14,6 +14,8 @@ It speaks frames: four bytes of length, then `marshal` of a tuple (the same inte
     ("spawn", id, argv, env, cwd, tag)   with stdin, stdout, stderr as SCM_RIGHTS
     ("close", id, grace_ms, term)        end the step: SIGTERM to the group when `term`; when the grace is over, or
                                          nothing of the group is left, SIGKILL to the group; reap; sweep
+    ("lease", deadline)                  when CLOCK_BOOTTIME (seconds) passes `deadline`, kill everything and go on;
+                                         None: there is no deadline (again)
 
 and answers::
 
@@ -28,6 +30,10 @@ to another process meanwhile, and a signal to the group cannot hit a stranger.
 
 Which daemons belong to a step is told by the variable GRAFT_GUARD in their environment, the request's `tag`. One that
 wiped its environment is left alone when its step ends, and killed when Graft ends.
+
+A lease is what lets a member of a cluster run steps. A member that is stopped (SIGSTOP, a frozen container, a laptop
+that slept) cannot see that its own has ended, while the others give its steps to somebody else. The guardian sees it.
+The clock goes on while the machine sleeps; a poll may not, so with a lease none is longer than `LEASE_POLL_SECONDS`.
 """
 
 # ruff: noqa: SIM105  (contextlib costs 3 ms of a start of 12)
@@ -56,6 +62,7 @@ TAG = "GRAFT_GUARD"
 SWEEP_SECONDS = 0.05  # daemons are looked for this long after a step ended, once for all that ended meanwhile
 POLL_SECONDS = 0.02  # how often a group that is ending is looked at
 SHARE = 20  # of the time at most one part in so many goes into reading /proc, which grows with the machine
+LEASE_POLL_SECONDS = 0.2
 LAST_SECONDS = 10.0  # how long the guardian of a dead Graft tries to kill what does not die
 LINUX = sys.platform.startswith("linux")
 KEEPS_ZOMBIES = hasattr(os, "waitid")  # macOS has it since Python 3.13
@@ -104,6 +111,7 @@ class Guardian:
         self.look_at = 0.0  # not before this time is /proc read again for groups that are ending
         self.tags: set[str] = set()  # of steps that ended since the last sweep
         self.orphans: set[int] = set()  # children that are no leaders, as of the last sweep
+        self.lease: float | None = None  # deadline, seconds of CLOCK_BOOTTIME
         self.poll = select.poll()
         self.wakeup = self._listen_for_children()
         self.poll.register(control, select.POLLIN)
@@ -133,6 +141,10 @@ class Guardian:
                     self.child_ended = True
                 else:  # `self.graft`
                     return
+            if self.lease is not None and boottime() >= self.lease:
+                self.lease = None
+                self._kill_everything()
+                self.child_ended = True
             if self.child_ended:
                 self.child_ended = False
                 self._reap()
@@ -147,6 +159,8 @@ class Guardian:
             waits.append(max(POLL_SECONDS, self.look_at - now))
         if self.sweep_at is not None:
             waits.append(max(0.0, self.sweep_at - now, self.sweep_not_before - now))
+        if self.lease is not None:
+            waits.append(min(max(0.0, self.lease - boottime()), LEASE_POLL_SECONDS))
         return min(waits) * 1000 if waits else None
 
     # Requests
@@ -173,6 +187,8 @@ class Guardian:
             self.received = self.received[4 + length :]
             if request[0] == "spawn":
                 self._spawn(*request[1:])
+            elif request[0] == "lease":
+                self.lease = request[1]
             else:
                 self._close(*request[1:])
         return True
@@ -286,6 +302,19 @@ class Guardian:
             self.sweep_at = began + SWEEP_SECONDS
         self.sweep_not_before = time.monotonic() + SHARE * (time.monotonic() - began)
 
+    def _kill_everything(self) -> None:
+        """Until no process below us runs any more. Those that led a step stay zombies, and are reaped as ever."""
+        deadline = time.monotonic() + LAST_SECONDS
+        while time.monotonic() < deadline:
+            for step in self.steps.values():
+                step.signal(signal.SIGKILL)
+            below = descendants(list(processes()), {self.pid})
+            for pid in below:
+                kill(pid)
+            if not below:
+                return
+            time.sleep(0.005)
+
     def end(self) -> None:
         """Graft has gone: kill everything, until nothing is left."""
         deadline = time.monotonic() + LAST_SECONDS
@@ -368,6 +397,11 @@ def _group_exists(group: int) -> bool:
     except PermissionError:
         return LINUX
     return True
+
+
+def boottime() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, the same for all processes of a machine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if LINUX else time.monotonic()
 
 
 def kill(pid: int) -> None:

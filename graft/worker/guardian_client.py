@@ -87,6 +87,7 @@ class _Link:
         self._sending = trio.Lock()
         self.processes: dict[int, Process] = {}
         self.dead = False
+        self.lease: float | None = None  # as the guardian was told last
         self._ending = False
         self.last_words = ""  # traceback of a guardian that crashed
 
@@ -102,6 +103,10 @@ class _Link:
                         frame = frame[await self._control.sendmsg([frame], rights) :]
                     while frame:
                         frame = frame[await self._control.send(frame) :]
+
+    async def send_lease(self, until: float | None) -> None:
+        self.lease = until
+        await self.send(("lease", until))
 
     async def receive(self) -> None:
         """Deal with answers until the guardian ends, or `end` closes the socket. Steps that are stopped need it."""
@@ -181,6 +186,7 @@ class Guardians:
         self._nursery = nursery
         self._link: _Link | None = None
         self._count = 0
+        self._lease: float | None = None
         self._salt = os.urandom(4).hex()  # process numbers come again
 
     async def spawn(
@@ -192,6 +198,8 @@ class Guardians:
         """
         with trio.CancelScope(shield=True):
             link = self._live_link()
+            if self._lease is not None and link.lease is None:
+                await link.send_lease(self._lease)
             self._count += 1
             tag = f"{os.getpid()}-{self._salt}-{self._count}"
             process = link.processes[self._count] = Process(link, self._count, tag)
@@ -204,6 +212,12 @@ class Guardians:
         if process.pid is None:
             raise GuardianLost(link.last_words)
         return process
+
+    def lease(self, until: float | None) -> None:
+        """Everything is killed when CLOCK_BOOTTIME (seconds) passes `until`; None: there is no such time."""
+        self._lease = until
+        if self._link is not None and not self._link.dead:
+            self._nursery.start_soon(self._link.send_lease, until)
 
     @property
     def pid(self) -> int | None:

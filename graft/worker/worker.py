@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import resource
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
-from attrs import field, frozen
 
 from graft.ids import StepKey
 from graft.plan import ExecAction, HttpAction, PythonAction, RunAction
@@ -33,23 +30,13 @@ from graft.worker.logs import LogStore
 from graft.worker.printing import Printing
 from graft.worker.results import Encoded, encode_result
 from graft.worker.secrets import Vault
+from graft.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from graft.worker.http import Client
     from graft.worker.isolation import Processes
 
 WANTED_FILES = 65_536  # open files: a step under way needs three
-
-
-@frozen
-class WorkerSettings:
-    log_dir: Path | None = None  # None: logs are not kept
-    grace_ms: int = 5000  # between SIGTERM and SIGKILL
-    thread_limit: int = 64  # plain functions that run at once, in threads
-    isolated_limit: int = field(factory=lambda: os.cpu_count() or 1)  # … in processes
-    process_limit: int = 512  # programs that run at once
-    stop_seconds: float = 10.0  # how long closing the worker may take beyond the grace
-    capture_print: bool = True  # print() of Python steps goes to their logs
 
 
 class Tools:

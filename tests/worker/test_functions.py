@@ -116,9 +116,10 @@ async def talk_async():
 
 not_callable = 3
 
-def spin():
+def spin(base):
+    import pathlib
     print("spinning", flush=True)
-    open("spinning", "w").close()
+    pathlib.Path(base, "spinning").touch()
     while True:
         pass
 
@@ -379,7 +380,7 @@ async def test_isolated_secrets_are_redacted(bench: Bench, monkeypatch: pytest.M
 async def test_cancel_kills_an_endless_loop_and_its_children(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = f"marker-{uuid.uuid4().hex}"
     monkeypatch.setenv("MARKER", marker)
-    pending = begin(bench, "steps:spin", isolation="process")
+    pending = begin(bench, "steps:spin", isolation="process", base=str(bench.base))
     other = begin(bench, "steps:children", isolation="process", base=str(bench.base), seconds=321)
     await until(lambda: bench.log() == ["out spinning"] and (bench.base / "ready").exists(), 20)
     assert any("sleep 321" in each for each in marked(marker).values())
@@ -400,7 +401,7 @@ from tests.support.attempts import Bench, const
 async def main():
     async with open_worker() as worker:
         bench = Bench(worker, Path.cwd())
-        bench.start(bench.assign(PythonAction("steps:spin", isolation="process")))
+        bench.start(bench.assign(PythonAction("steps:spin", const({"base": "."}), "process")))
         bench.start(bench.assign(PythonAction("steps:children", const({"base": ".", "seconds": 322}), "process")))
         await trio.sleep_forever()
 

@@ -1,0 +1,31 @@
+"""Which values a node reads: what has to be sent along when another process evaluates its expressions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graft.expressions import Tree, free_vars
+from graft.plan import ExecAction, HttpAction, Node, PythonAction, RunAction
+from graft.worker.secrets import PREFIX
+
+EVALUATED: dict[type[Any], tuple[str, ...]] = {
+    RunAction: ("env", "stdin"),
+    ExecAction: ("argv", "env", "stdin"),
+    PythonAction: ("with_",),
+    HttpAction: ("url", "headers", "bearer", "query", "json", "body"),
+}
+"""The fields of an action that are trees, and that its executor evaluates."""
+
+
+def trees_of(node: Node) -> list[Tree]:
+    action = node.action
+    trees = (getattr(action, name) for name in EVALUATED[type(action)])
+    return [tree for tree in trees if tree is not None]
+
+
+def names_read(node: Node) -> tuple[str, ...]:
+    """The names of values that an attempt at `node` may look up, sorted; without secrets, which it finds by itself."""
+    names = set().union(*map(free_vars, trees_of(node)))
+    if node.for_each is not None and isinstance(node.action, PythonAction):
+        names |= {node.for_each.name, "index"}  # for the function's `ctx`
+    return tuple(sorted(name for name in names if not name.startswith(PREFIX)))
