@@ -11,10 +11,14 @@ from graft.engine.commands import (
     Command,
     Decided,
     Decision,
+    DrainMember,
+    ForgetMember,
+    MemberDown,
     PauseRun,
     RegisterMember,
     RegisterPlan,
     RetryRun,
+    SetClusterConfig,
     StartRun,
     TimersDue,
     UnpauseRun,
@@ -22,7 +26,7 @@ from graft.engine.commands import (
     encode_command,
 )
 from graft.engine.engine import HASH_KEY
-from graft.engine.records import NONE, id_key, run_key
+from graft.engine.records import NONE, ClusterConfig, id_key, run_key
 from graft.plan import Block, ErrorRecord, ForEach, Node, Plan, PythonAction, RunAction, decode, encode
 from graft.plan.records import GroupAction
 
@@ -48,7 +52,8 @@ class Driven:
         self.slots = slots
         self.check = check
         self.now = self.wall = 1_000_000
-        self.incarnation = 0
+        self.incarnation = 0  # the last one drawn, over all members
+        self.incarnations: dict[str, int] = {}  # live ones
         self.log: list[bytes] = []
         self.stored: dict[tuple[str, bytes], bytes] = {}
         self.engine = Engine(strict=True)
@@ -70,7 +75,7 @@ class Driven:
         for effect in applied.effects:
             match effect:
                 case StartAttempt():
-                    assert effect.incarnation == self.incarnation
+                    assert effect.incarnation == self.incarnations.get(effect.member), f"{effect} on a dead incarnation"
                     assert effect.key not in self.attempts, f"{effect} while an attempt is out"
                     self.attempts[effect.key] = effect
                 case CancelAttempt():
@@ -79,21 +84,26 @@ class Driven:
                     self.decides.append(effect)
                 case RunEnded():
                     self.ended[effect.run_id] = effect.status
+        if any(isinstance(effect, StartAttempt) for effect in applied.effects):
+            self._check_limits()
         return applied
+
+    def _check_limits(self) -> None:
+        """Promise 5, counted here from the attempts that were started and not answered."""
+        state = self.engine.state
+        kinds = [state.node_of(state.steps[key]).kind for key in self.attempts]
+        config = state.meta.config or ClusterConfig()
+        assert not config.total or len(kinds) <= config.total, f"{len(kinds)} attempts at once in the cluster"
+        for kind in set(kinds):
+            limit = dict(config.kinds).get(kind, config.default_kind)
+            assert not limit or kinds.count(kind) <= limit, f"{kinds.count(kind)} {kind} attempts in the cluster"
 
     def drain(self) -> None:
         store(self.engine, self.stored)
 
     def restart(self) -> None:
         """Crash after everything was stored, load again, register a new incarnation."""
-        self.drain()
-        before = self.engine.state_hash()
-        self.engine = load(self.stored, len(self.log))
-        if self.check:
-            invariants.check(self.engine.state)
-        assert self.engine.state_hash() == before
-        self.decides = [effect for effect in self.engine.outstanding() if isinstance(effect, Decide)]
-        self.attempts.clear()
+        self.reload()
         self.register()
 
     def stamp(self) -> dict[str, int]:
@@ -101,10 +111,51 @@ class Driven:
 
     # Commands
 
-    def register(self) -> None:
+    def register(
+        self, member: str = MEMBER, slots: tuple[tuple[str, int], ...] | None = None, **offer: object
+    ) -> Applied:
+        """Register a new incarnation of a member: what its earlier one had out is lost."""
         self.incarnation += 1
-        self.attempts.clear()
-        self.apply(RegisterMember(MEMBER, self.incarnation, self.slots, **self.stamp()))
+        self._lose(member)
+        self.incarnations[member] = self.incarnation
+        slots = self.slots if slots is None else slots
+        return self.apply(RegisterMember(member, self.incarnation, slots, **offer, **self.stamp()))  # type: ignore[arg-type]
+
+    def _lose(self, member: str) -> dict[tuple[int, int, int], StartAttempt]:
+        self.incarnations.pop(member, None)
+        lost = {key: effect for key, effect in self.attempts.items() if effect.member == member}
+        for key in lost:
+            del self.attempts[key]
+        return lost
+
+    def down(self, member: str = MEMBER) -> Applied:
+        """Declare the live incarnation of a member down."""
+        incarnation = self.incarnations[member]
+        self._lose(member)
+        return self.apply(MemberDown(member, incarnation, **self.stamp()))
+
+    def forget(self, member: str = MEMBER) -> Applied:
+        self._lose(member)
+        return self.apply(ForgetMember(member, **self.stamp()))
+
+    def drain_member(self, member: str = MEMBER, draining: bool = True, incarnation: int = 0) -> Applied:
+        return self.apply(DrainMember(member, draining, incarnation, **self.stamp()))
+
+    def configure(self, **config: object) -> Applied:
+        return self.apply(SetClusterConfig(ClusterConfig(**config), **self.stamp()))  # type: ignore[arg-type]
+
+    def reload(self) -> None:
+        """Throw the engine away and load another from what is stored, as after a crash or a snapshot of it."""
+        self.drain()
+        before, index = self.engine.state_hash(), self.engine.applied
+        self.engine = load(self.stored, index)
+        if self.check:
+            invariants.check(self.engine.state)
+        assert self.engine.state_hash() == before
+        outstanding = self.engine.outstanding()
+        starts = {effect.key: effect for effect in outstanding if isinstance(effect, StartAttempt)}
+        assert starts == self.attempts
+        self.decides = [effect for effect in outstanding if isinstance(effect, Decide)]
 
     def start(self, plan: Plan, run_id: str = "r") -> Applied:
         data = encode(plan)
