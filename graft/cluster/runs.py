@@ -12,6 +12,7 @@ import trio
 
 from graft.cluster.history import Readable
 from graft.cluster.host import Host
+from graft.cluster.run_ids import new_run_id
 from graft.cluster.views import EventView, RunView
 from graft.engine.commands import CancelRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
 from graft.engine.engine import request_digest
@@ -22,18 +23,6 @@ from graft.errors import RunConflict, UnknownRun
 from graft.plan import Plan, encode, plan_hash
 
 LOOK_SECONDS: Final = 0.25  # how often a wait looks whether the run waits for a person
-
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no letters that look like digits
-
-
-def new_run_id(name: str, wall_ms: int, entropy: int) -> str:
-    """`NAME-TTTTTTRRRR`: seconds since the epoch in base 32, so that ids sort by age, then 20 random bits."""
-    number = (wall_ms // 1000) << 20 | entropy & 0xFFFFF
-    digits = ""
-    for _ in range(11):
-        number, digit = divmod(number, 32)
-        digits = _ALPHABET[digit] + digits
-    return f"{name}-{digits.lstrip('0')}"
 
 
 def _absolute(path: Path) -> str:
