@@ -326,6 +326,11 @@ class Host:
             self._running.setdefault((effect.key, effect.token), False)
             self._worker.start(self._assignment(effect), self._settled)
 
+    @property
+    def running(self) -> int:
+        """How many attempts the worker has."""
+        return len(self._running)
+
     def start_held(self) -> None:
         """The member may start attempts: those that waited for it, if the state still gives them to it."""
         held, self._held = self._held, []

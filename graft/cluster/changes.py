@@ -1,0 +1,173 @@
+"""Changes of the cluster itself: who is in it, in which role, who leads. The leader makes them, whoever is asked.
+
+A member joins in two steps: Raft takes it as a learner (or executor) and sends it the log; it registers itself then,
+with its incarnation and what it offers. A member that lost its disk comes back as another server (a new incarnation of
+the data directory): the old one is removed first, which its silence must allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from graft.cluster.host import Host
+from graft.cluster.post import Post
+from graft.engine.commands import DrainMember, ForgetMember
+from graft.errors import NoQuorum, Rejected, UsageError
+from graft.raft.events import Change
+from graft.raft.records import Configuration
+from graft.transport.letters import Answer, Ask
+
+KIND: Final = "change"
+CHANGE_SECONDS: Final = 30.0
+AGAIN_SECONDS: Final = 0.05
+
+# Asked again: the leader is another one, or something else is under way.
+PASSING: Final = frozenset({"not_leader", "no_answer", "busy", "too_early", "deposed", "transferring"})
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
+
+
+class Changes:
+    """Of one member. `located` is told the address of a member that joins. `run` does the leader's work."""
+
+    def __init__(self, host: Host, post: Post, located: Callable[[str, str], None]) -> None:
+        self._host, self._post, self._located = host, post, located
+        self._asked, self._todo = trio.open_memory_channel[Ask](64)
+        post.on(KIND, self._take)
+
+    # Who asks
+
+    async def join(self, member: str, incarnation: int, role: str, address: str) -> None:
+        await self._request("join", member=member, incarnation=incarnation, role=role, address=address)
+
+    async def remove(self, member: str) -> None:
+        await self._request("remove", member=member)
+
+    async def set_role(self, member: str, role: str) -> None:
+        """`voter`: a learner or executor is promoted once it has caught up; `executor`: a voter is demoted."""
+        await self._request("role", member=member, role=role)
+
+    async def transfer(self, target: str | None) -> None:
+        """Have somebody else lead: `target`, or whoever is best."""
+        door = self._host.door
+        while (leader := door.leader) is None:
+            await door.wait_role()
+        await self._request("transfer", leader=leader, target=target)
+
+    async def raise_version(self, version: int) -> None:
+        await self._request("version", version=version)
+
+    async def drain(self, member: str, undo: bool = False) -> None:
+        """Place nothing new on a member; with `undo` again."""
+        applied = await self._host.submitter.request(DrainMember(member, not undo))
+        if applied.refused is not None:
+            raise UsageError(f"{member} was not drained: {applied.refused}", hint="see `graft member ls`")
+
+    async def _request(self, op: str, **arguments: Any) -> None:
+        """Raises NoQuorum when no leader did it in time, Rejected with the reason when it cannot be done."""
+        body = _encode((op, arguments))
+        door = self._host.door
+        with trio.move_on_after(CHANGE_SECONDS):
+            while True:
+                leader = door.leader
+                answer = None if leader is None else await self._post.ask(leader, KIND, body, CHANGE_SECONDS)
+                if answer is not None and not answer.refused:
+                    return
+                if answer is not None and answer.refused not in PASSING:
+                    raise _rejected(answer)
+                with trio.move_on_after(AGAIN_SECONDS):
+                    await door.wait_role()
+        raise NoQuorum.after(CHANGE_SECONDS, door.leader)
+
+    # The leader
+
+    def _take(self, ask: Ask) -> None:
+        try:
+            self._asked.send_nowait(ask)
+        except trio.WouldBlock:
+            self._post.answer(ask, refused="busy")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            async for ask in self._todo:
+                nursery.start_soon(self._do, ask)
+
+    async def _do(self, ask: Ask) -> None:
+        if not self._host.leads:
+            self._post.answer(ask, refused="not_leader", leader=self._host.door.leader or "")
+            return
+        try:
+            op, arguments = _decode(ask.body)
+            await _OPERATIONS[op](self, **arguments)
+        except Rejected as error:
+            self._post.answer(ask, refused=error.reason, text=error.message, leader=error.leader or "")
+        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+            self._post.answer(ask, refused="unknown_change", text=f"not a change that this member knows: {error}")
+        else:
+            self._post.answer(ask)
+
+    async def _join(self, member: str, incarnation: int, role: str, address: str) -> None:
+        known = next((m for m in self._configuration.members if m.id == member), None)
+        if known is not None and known.incarnation == incarnation:
+            self._located(member, address)
+            return  # it asks again: the answer was lost
+        if known is not None:
+            await self._make_room(member)
+        self._located(member, address)
+        await self._host.door.change_members(Change("add", member, incarnation, role))
+
+    async def _make_room(self, member: str) -> None:
+        """A server of this name was in the cluster, with another data directory."""
+        record = self._host.engine.state.members.get(member)
+        if record is not None and record.live:
+            raise Rejected(
+                f"a member {member} with another data directory is alive",
+                reason="incarnation_in_use",
+                hint="choose another name; if that member lost its disk, wait until its lease has ended, or remove it: "
+                f"`graft member rm {member}`",
+            )
+        await self._remove(member)
+
+    async def _remove(self, member: str) -> None:
+        await self._host.door.change_members(Change("remove", member))
+        if member in self._host.engine.state.members and self._host.leads:
+            await self._host.propose(ForgetMember(member, **self._host.stamp()))
+
+    async def _role(self, member: str, role: str) -> None:
+        known = next((m for m in self._configuration.members if m.id == member), None)
+        if known is None:
+            raise Rejected(f"there is no member {member}", reason="unknown_member", hint="see `graft member ls`")
+        if role == known.role:
+            return
+        await self._host.door.change_members(Change("promote" if role == "voter" else "demote", member))
+
+    async def _transfer(self, leader: str, target: str | None) -> None:
+        """`leader` shall lead no more: asked a second time, its successor has nothing to do."""
+        if leader == self._host.member:
+            await self._host.door.transfer_leadership(target)
+
+    async def _version(self, version: int) -> None:
+        await self._host.door.raise_version(version)
+
+    @property
+    def _configuration(self) -> Configuration:
+        return self._host.door.status().configuration
+
+
+_OPERATIONS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
+    "join": Changes._join,
+    "remove": Changes._remove,
+    "role": Changes._role,
+    "transfer": Changes._transfer,
+    "version": Changes._version,
+}
+
+
+def _rejected(answer: Answer) -> Rejected:
+    return Rejected(answer.text, reason=answer.refused, leader=answer.leader or None)

@@ -1,0 +1,130 @@
+"""One member of a cluster: the parts of this room, wired, over a transport that somebody else runs.
+
+``graft serve`` is this with gRPC, worker hosts and a data directory (`graft.cluster.serving`); tests and the simulator
+use it with other adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from graft import raft
+from graft.cluster.changes import Changes
+from graft.cluster.host import MAX_RESULT_BYTES, Attempts, Host, Offer
+from graft.cluster.leading import Leading
+from graft.cluster.leases import Lease, LeaseTimes, Renewals
+from graft.cluster.post import Courier, Post
+from graft.cluster.runs import Runs
+from graft.cluster.submitting import ClusterSubmitter
+from graft.errors import NoQuorum, Rejected
+from graft.interfaces import Clock, Entropy, Snapshots, Store
+from graft.raft.messages import Message
+from graft.transport.letters import Answer, Ask, Letter
+
+READ_SECONDS: Final = 10.0
+AGAIN_SECONDS: Final = 0.05
+
+
+class ClusterRuns(Runs):
+    """The runs of the cluster as this member knows them. Writes go to the leader, wherever it is."""
+
+    async def fresh(self, seconds: float = READ_SECONDS) -> None:
+        """Return when this member knows all that was acknowledged before the call: reads are linearizable then.
+
+        Raises NoQuorum.
+        """
+        door = self._host.door
+        with trio.move_on_after(seconds):
+            while True:
+                try:
+                    await door.read_index()
+                    return
+                except Rejected as error:
+                    if error.reason == "stopping":
+                        raise
+                    with trio.move_on_after(AGAIN_SECONDS):
+                        await door.wait_role()
+        raise NoQuorum.after(seconds, door.leader)
+
+
+class ClusterMember:
+    """`run` is the member's life. What the transport brings goes to `receive`.
+
+    `located` is told where a member that joins is reached; `leased` until when (of `clock`) attempts may run.
+    """
+
+    def __init__(
+        self,
+        member: str,
+        store: Store,
+        snapshots: Snapshots,
+        clock: Clock,
+        entropy: Entropy,
+        transport: Courier,
+        *,
+        offer: Offer,
+        config: raft.Config,
+        founders: Sequence[raft.Member] | None = (),
+        times: LeaseTimes | None = None,
+        log_directory: Path | None = None,
+        max_result_bytes: int = MAX_RESULT_BYTES,
+        strict: bool = False,
+        located: Callable[[str, str], None] = lambda member, address: None,
+        leased: Callable[[float], None] = lambda until: None,
+    ) -> None:
+        self.id = member
+        self.host = host = Host(
+            store,
+            clock,
+            entropy,
+            member=member,
+            offer=offer,
+            max_result_bytes=max_result_bytes,
+            strict=strict,
+            config=config,
+            founders=founders,
+            transport=transport,
+            snapshots=snapshots,
+        )
+        times = LeaseTimes() if times is None else times
+        self.post = Post(member, host.incarnation, transport)
+        self.submitter = ClusterSubmitter(host, self.post)
+        host.submitter = self.submitter
+        self.lease = Lease(host, self.post, clock, times, renewed=leased, ended=host.lose_attempts)
+        host.may_start = self.lease.may_start
+        self._renewals = Renewals(host, self.post, clock, times)
+        self.changes = Changes(host, self.post, located)
+        self._leading = Leading(host, (host.run_timers, self._renewals.lead))
+        self.runs = ClusterRuns(host, log_directory)
+
+    @property
+    def incarnation(self) -> int:
+        """Of the data directory: by it Raft tells this member from one of the same name that lost its disk."""
+        return self.host.door.identity.incarnation
+
+    @property
+    def configuration(self) -> raft.Configuration:
+        """Who is in the cluster, as far as this member knows."""
+        return self.host.door.status().configuration
+
+    def receive(self, message: Message | Letter) -> None:
+        """Never blocks; on the Trio thread."""
+        if isinstance(message, (Ask, Answer)):
+            self.post.receive(message)
+        else:
+            self.host.door.receive(message)
+
+    async def run(self, worker: Attempts, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled; started when the member is registered. Raises what the store raises."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.host.door.run)
+            self.host.serve(worker)
+            nursery.start_soon(self.submitter.run)
+            nursery.start_soon(self._leading.run)
+            nursery.start_soon(self.changes.run)
+            await nursery.start(self.lease.run)
+            task_status.started()

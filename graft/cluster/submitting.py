@@ -1,0 +1,226 @@
+"""Commands on their way to the leader, from any member, until they are applied.
+
+A command may arrive twice: the answer was lost, or a leader fell while it committed. That is right, because every
+command carries a natural key (a run id, an attempt's token, an incarnation) by which the second one changes nothing.
+
+The leader gives every command the time: only its clock counts (ARCHITECTURE §4).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import trio
+from attrs import define, evolve
+
+from graft.cluster.host import Host
+from graft.cluster.post import Post
+from graft.engine import Applied
+from graft.engine.commands import Command, decode_command, encode_command
+from graft.errors import NoQuorum, Rejected
+from graft.transport.letters import Ask
+
+KIND: Final = "propose"
+REQUEST_SECONDS: Final = 10.0  # how long a request looks for a leader that takes it
+ANSWER_SECONDS: Final = 2.0  # then it is asked again
+AGAIN_SECONDS: Final = 0.02
+MAX_BATCH: Final = 256
+MAX_BATCH_BYTES: Final = 512 << 10
+MAX_ASKED: Final = 16  # batches on their way
+# What does not get better by asking again.
+FINAL_REFUSALS: Final = frozenset({"too_large", "stopping"})
+
+Fate = tuple[int, Any, str | None, str, str]
+"""Of one command: index, result and refusal of its apply; or why the log did not take it: a reason and a text."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_fates = msgspec.msgpack.Decoder(list[Fate]).decode
+_decode_batch = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+@define(eq=False)
+class _Item:
+    """`done` gets the result, or the error that ends it. `dropped`: nobody waits for it any more."""
+
+    command: Command
+    data: bytes
+    done: Callable[[Applied | Exception], None]
+    dropped: bool = False
+
+
+class ClusterSubmitter:
+    """Of one member; satisfies `graft.cluster.host.Submitter`. `run` does the work."""
+
+    def __init__(self, host: Host, post: Post) -> None:
+        self._host, self._door, self._post = host, host.door, post
+        self._items: deque[_Item] = deque()
+        self._wake = trio.Event()
+        self._asked = 0
+        post.on(KIND, self._take)
+
+    # Who submits
+
+    def submit(self, command: Command) -> None:
+        self._add(_Item(command, b"", _nobody))
+
+    async def request(self, command: Command, seconds: float = REQUEST_SECONDS) -> Applied:
+        """Return when it was applied, here too. Raises Rejected, NoQuorum."""
+        answered = trio.Event()
+        answer: list[Applied | Exception] = []
+
+        def take(result: Applied | Exception) -> None:
+            answer.append(result)
+            answered.set()
+
+        item = _Item(command, b"", take)
+        self._add(item)
+        try:
+            with trio.move_on_after(seconds):
+                await answered.wait()
+                if isinstance(answer[0], Applied):
+                    await self._door.wait_applied(answer[0].index)
+                    return answer[0]
+                raise answer[0]
+        finally:
+            item.dropped = True
+        raise NoQuorum.after(seconds, self._door.leader)
+
+    def _add(self, item: _Item) -> None:
+        if self._host.leads:
+            self._propose(item)
+        else:
+            item.data = encode_command(item.command)
+            self._items.append(item)
+            self._wake.set()
+
+    # The way
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_up_on_leaders)
+            while True:
+                if not self._items:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                leader = self._door.leader
+                if self._host.leads:
+                    items, self._items = self._items, deque()
+                    for item in items:
+                        self._propose(item)
+                elif leader is None or leader == self._host.member or self._asked >= MAX_ASKED:
+                    await self._pause()
+                else:
+                    self._asked += 1
+                    nursery.start_soon(self._ask, leader, self._batch())
+                    await trio.lowlevel.checkpoint()
+
+    async def _pause(self) -> None:
+        with trio.move_on_after(AGAIN_SECONDS):
+            await self._door.wait_role()
+
+    async def _give_up_on_leaders(self) -> None:
+        """What was asked of a leader that fell is asked of the next."""
+        leader = self._door.leader
+        while True:
+            await self._door.wait_role()
+            if leader is not None and self._door.leader != leader:
+                self._post.give_up(leader)
+            leader = self._door.leader
+
+    def _batch(self) -> list[_Item]:
+        batch: list[_Item] = []
+        size = 0
+        while self._items and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            item = self._items.popleft()
+            if not item.dropped:
+                batch.append(item)
+                size += len(item.data)
+        return batch
+
+    async def _ask(self, leader: str, batch: list[_Item]) -> None:
+        try:
+            if not batch:
+                return
+            answer = await self._post.ask(leader, KIND, _encode([item.data for item in batch]), ANSWER_SECONDS)
+            if answer.refused:
+                self._again(batch)
+            else:
+                for item, fate in zip(batch, _decode_fates(answer.body), strict=True):
+                    self._settle(item, fate)
+            if answer.refused not in ("", "no_answer"):
+                await trio.sleep(AGAIN_SECONDS)
+        finally:
+            self._asked -= 1
+            self._wake.set()
+
+    def _settle(self, item: _Item, fate: Fate) -> None:
+        index, result, refused, reason, text = fate
+        if reason:
+            self._not_taken(item, Rejected(text, reason=reason))
+        else:
+            item.done(Applied(index, result, refused, ()))
+
+    def _again(self, items: list[_Item]) -> None:
+        self._items.extendleft(reversed([item for item in items if not item.dropped]))
+
+    # The leader
+
+    def _propose(self, item: _Item) -> None:
+        if not item.dropped:
+            self._door.propose(self._stamped(item.command), item.done, partial(self._not_taken, item))
+
+    def _stamped(self, command: Command) -> Command:
+        return evolve(command, **self._host.stamp())
+
+    def _not_taken(self, item: _Item, error: Exception) -> None:
+        if isinstance(error, Rejected) and error.reason not in FINAL_REFUSALS:
+            item.data = item.data or encode_command(item.command)
+            self._again([item])
+            self._wake.set()
+        else:
+            item.done(error)
+
+    def _take(self, ask: Ask) -> None:
+        """Another member's batch: answered when each of it was applied or refused."""
+        if not self._host.leads:
+            leader = self._door.leader
+            self._post.answer(ask, refused="not_leader", leader="" if leader is None else leader)
+            return
+        try:
+            commands = [decode_command(data) for data in _decode_batch(ask.body)]
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._post.answer(ask, refused="not_a_command", text=str(error))
+            return
+        gathering = _Gathering(len(commands), lambda fates: self._post.answer(ask, _encode(fates)))
+        for i, command in enumerate(commands):
+            self._door.propose(self._stamped(command), partial(gathering.applied, i), partial(gathering.refused, i))
+
+
+class _Gathering:
+    """The fates of a batch, until all of them are known."""
+
+    def __init__(self, count: int, done: Callable[[list[Any]], None]) -> None:
+        self._fates: list[Any] = [None] * count
+        self._missing, self._done = count, done
+
+    def applied(self, number: int, applied: Applied) -> None:
+        self._known(number, (applied.index, applied.result, applied.refused, "", ""))
+
+    def refused(self, number: int, error: Exception) -> None:
+        reason = error.reason if isinstance(error, Rejected) else "internal"
+        self._known(number, (0, None, None, reason, str(error)))
+
+    def _known(self, number: int, fate: Fate) -> None:
+        self._fates[number] = fate
+        self._missing -= 1
+        if not self._missing:
+            self._done(self._fates)
+
+
+def _nobody(result: Applied | Exception) -> None:
+    """What the member submits for itself: the state tells what became of it."""

@@ -1,0 +1,270 @@
+"""Clusters of whole members: work is shared, survives its members, and is done once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from graft.errors import NoQuorum, Rejected
+from tests.cluster.members import open_cluster, until
+
+STEPS = """
+import pathlib
+import trio
+
+async def double(x):
+    return x * 2
+
+async def note(x, path):
+    with open(path, "a") as file:
+        file.write(f"{x}\\n")
+    return x
+
+async def slow(x, seconds=0.2):
+    await trio.sleep(seconds)
+    return x
+
+async def gate(path):
+    with open(path + ".started", "a") as file:
+        file.write("started\\n")
+    while not pathlib.Path(path).exists():
+        await trio.sleep(0.01)
+    return "open"
+"""
+
+CHAIN = """
+[params]
+x = { type = "int" }
+[nodes.a]
+python = "clustersteps:double"
+with = { x = "${ params.x }" }
+[nodes.b]
+python = "clustersteps:double"
+with = { x = "${ a.out }" }
+[outputs]
+result = "${ b.out }"
+"""
+
+MAP = """
+[nodes.each]
+python = "clustersteps:slow"
+for_each = "${ range(30) }"
+with = { x = "${ item }", seconds = 0.05 }
+"""
+
+GATE = """
+[params]
+path = { type = "string" }
+[nodes.wait]
+python = "clustersteps:gate"
+with = { path = "${ params.path }" }
+"""
+
+
+def starts(gate: Path) -> int:
+    """How often a `gate` step began."""
+    started = Path(f"{gate}.started")
+    return started.read_text().count("\n") if started.exists() else 0
+
+
+def open_gate(gate: Path) -> None:
+    gate.write_text("")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "clustersteps.py").write_text(STEPS)
+    return tmp_path
+
+
+async def test_any_member_starts_a_run_and_all_of_them_know_it(base: Path) -> None:
+    async with open_cluster(base) as cluster:
+        await cluster.leader()
+        for n, node in enumerate(cluster.running):
+            run_id = await cluster.start(CHAIN, node, x=n)
+            for other in cluster.running:
+                await other.member.runs.fresh()
+                view = await cluster.end(other, run_id)
+                assert view.status == "succeeded"
+                assert view.outputs == {"result": 4 * n}
+        await cluster.settled()
+
+
+async def test_members_share_the_items_of_a_map(base: Path) -> None:
+    async with open_cluster(base, slots=(("*", 4),)) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        seen: set[str] = set()
+        run_id = await cluster.start(MAP, leader)
+        async with trio.open_nursery() as nursery:
+
+            async def look() -> None:
+                while True:
+                    for step in leader.member.host.engine.state.steps.values():
+                        seen.add(step.member)
+                    await trio.sleep(0.01)
+
+            nursery.start_soon(look)
+            view = await cluster.end(leader, run_id)
+            nursery.cancel_scope.cancel()
+        assert view.status == "succeeded"
+        assert seen >= {"a", "b", "c"}
+
+
+async def test_a_minority_refuses_and_says_so(base: Path) -> None:
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        run_id = await cluster.start(CHAIN, leader, x=1)
+        await cluster.end(leader, run_id)
+        for node in cluster.running:
+            if node is not leader:
+                await node.kill()
+        with pytest.raises(NoQuorum):
+            await leader.member.runs.fresh(seconds=2)
+        assert leader.member.runs.status(run_id) == "succeeded", "what it knows can still be read"
+
+
+async def test_the_leader_dies_and_its_runs_go_on(base: Path) -> None:
+    """Its attempt is lost when its lease has ended, and is done by another; what was recorded is not done again."""
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(6)]
+        await until(lambda: starts(gate) == 6)
+        owned = [step for step in leader.member.host.engine.state.steps.values() if step.member == leader.id]
+        assert owned, "the leader has some of the work"
+        await leader.kill()
+        other = await cluster.leader(node.id for node in cluster.running)
+        await until(lambda: starts(gate) == 6 + len(owned))
+        open_gate(gate)
+        for run_id in runs:
+            view = await cluster.end(other, run_id)
+            assert view.status == "succeeded"
+        assert starts(gate) == 6 + len(owned), "a healthy member's work was not begun again"
+        await leader.restart()
+        await cluster.leader()
+        await until(lambda: all(node.member.host.engine.state.members["a"].live for node in cluster.running))
+        await cluster.settled()
+
+
+async def test_an_election_cancels_nobody(base: Path) -> None:
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(6)]
+        await until(lambda: starts(gate) == 6)
+        await leader.member.changes.transfer(None)
+        other = await until(lambda: next((n for n in cluster.running if n.member.host.leads and n is not leader), None))
+        await trio.sleep(2 * cluster.times.silence)
+        open_gate(gate)
+        for run_id in runs:
+            assert (await cluster.end(other, run_id)).status == "succeeded"
+        assert starts(gate) == 6
+
+
+async def test_a_member_joins_catches_up_and_takes_work(base: Path) -> None:
+    """Also by a snapshot: the log that it would need is gone."""
+    async with open_cluster(base, on_disk=True, slots=(("*", 2),)) as cluster:
+        leader = await cluster.leader()
+        done = [await cluster.start(CHAIN, leader, x=n) for n in range(100)]
+        for run_id in done:
+            await cluster.end(leader, run_id)
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(8)]
+        await until(lambda: starts(gate) == 6)  # as many as three members have slots for
+        leader.member.host.door.compact(leader.member.host.door.applied)
+        await until(lambda: leader.member.host.door.status().first > 100)
+        node = cluster.add("d")
+        node.offer = leader.offer
+        await node.start(())
+        await leader.member.changes.join("d", node.member.incarnation, "voter", "d:1")
+        await until(lambda: starts(gate) == 8)  # load moves to the member that joined
+        await until(lambda: any(m.id == "d" and m.role == "voter" for m in leader.member.configuration.members))
+        open_gate(gate)
+        for run_id in runs:
+            assert (await cluster.end(node, run_id)).status == "succeeded"
+        assert node.member.runs.run_view(done[0]).outputs == {"result": 0}
+        await cluster.settled()
+
+
+async def test_a_snapshot_takes_the_place_of_what_a_member_missed(base: Path) -> None:
+    async with open_cluster(base, on_disk=True) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        gone = next(node for node in cluster.running if node is not leader)
+        watched = await cluster.start(GATE, leader, path=str(base / "gate"))
+        await gone.member.runs.fresh()
+        cluster.network.isolate(gone.id)
+        for n in range(100):
+            await cluster.end(leader, await cluster.start(CHAIN, leader, x=n))
+        leader.member.host.door.compact(leader.member.host.door.applied)
+        await until(lambda: leader.member.host.door.status().first > 100)
+        cluster.network.heal()
+        await until(lambda: gone.member.host.door.applied > 100)
+        open_gate(base / "gate")
+        assert (await cluster.end(gone, watched)).status == "succeeded", "who waited before the snapshot is told"
+        await cluster.settled()
+
+
+async def test_a_wiped_member_comes_back_as_another_server(base: Path) -> None:
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        lost = next(node for node in cluster.running if node is not leader)
+        await lost.kill()
+        cluster.network.heal()
+        node = cluster.add(lost.id)
+        await node.start(())
+        with pytest.raises(Rejected, match="is alive") as caught:
+            await leader.member.changes.join(node.id, node.member.incarnation, "voter", "x:1")
+        assert caught.value.reason == "incarnation_in_use"
+        await until(lambda: not leader.member.host.engine.state.members[lost.id].live)
+        await leader.member.changes.join(node.id, node.member.incarnation, "voter", "x:1")
+        await until(lambda: any(m.id == node.id and m.role == "voter" for m in leader.member.configuration.members))
+        assert (await cluster.end(node, await cluster.start(CHAIN, node, x=1))).status == "succeeded"
+        await cluster.settled()
+
+
+async def test_nothing_new_starts_on_a_member_that_is_drained(base: Path) -> None:
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        await leader.member.changes.drain("b")
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(9)]
+        await until(lambda: starts(gate) == 9)
+        assert {step.member for step in leader.member.host.engine.state.steps.values()} == {"a", "c"}
+        open_gate(gate)
+        for run_id in runs:
+            await cluster.end(leader, run_id)
+        await leader.member.changes.drain("b", undo=True)
+        assert not leader.member.host.engine.state.members["b"].draining
+
+
+async def test_a_member_without_a_lease_stops_its_attempts(base: Path) -> None:
+    """Cut off, it may not know that its work was given to others; when it is back it takes part anew."""
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(6)]
+        await until(lambda: starts(gate) == 6)
+        cut = next(node for node in cluster.running if node is not leader)
+        before = cut.member.host.incarnation
+        owned = [step for step in leader.member.host.engine.state.steps.values() if step.member == cut.id]
+        assert owned
+        cluster.network.isolate(cut.id)
+        await until(lambda: not cut.member.host.running)
+        await until(lambda: starts(gate) == 6 + len(owned))
+        cluster.network.heal()
+        await until(lambda: cut.member.host.incarnation != before)
+        await until(lambda: leader.member.host.engine.state.members[cut.id].live)
+        open_gate(gate)
+        for run_id in runs:
+            assert (await cluster.end(cut, run_id)).status == "succeeded"
+        assert starts(gate) == 6 + len(owned)
+        await cluster.settled()
