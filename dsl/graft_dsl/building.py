@@ -81,7 +81,7 @@ def _param(param: ParamDecl) -> Any:
 
 def _node(node: NodeDecl, numbers: dict[int, int]) -> Node:
     get = node.keys.get
-    retry, catch, labels = get("retry"), get("catch"), get("labels")
+    retry, catch = get("retry"), get("catch")
     return Node(
         name=node.name,
         action=_ACTIONS[node.kind](node, numbers),
@@ -98,8 +98,13 @@ def _node(node: NodeDecl, numbers: dict[int, int]) -> Node:
         total_timeout_ms=get("total_timeout"),
         returns=get("returns"),
         doc=get("doc", ""),
-        labels=tuple(sorted(labels.items())) if labels else (),
+        labels=_labels(get("labels")),
+        runs_on=_labels(get("runs_on")),
     )
+
+
+def _labels(given: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(given.items())) if given else ()
 
 
 def _tree(expr: Expr | None) -> Tree | None:

@@ -185,6 +185,15 @@ _MODIFIERS = (
         "ends", Choice(("failed",)), ALL, "once a node", "on a `catch` target: the scope's result", 'ends = "failed"'
     ),
     Modifier(
+        "runs_on",
+        TableOf(Text(empty=True), "name of a label"),
+        TASKS,
+        "once an item",
+        'labels that the member must have; `"*"` is any value',
+        'runs_on = { gpu = "*", zone = "eu" }',
+        "every",
+    ),
+    Modifier(
         "retry", _RETRY, TASKS, "once an item", "try again; `{}` is three attempts", "retry = { attempts = 3 }", "every"
     ),
     Modifier(
@@ -284,7 +293,6 @@ LATER_KEYS: dict[str, str] = {
     "concurrency": "limits how many run at once",
     "uses": "takes slots of a resource pool",
     "priority": "decides who is next",
-    "runs_on": "chooses members by label",
     "queue_timeout": "limits the wait for a slot",
     "undo": "compensates when the scope fails",
     "repeat": "runs again until a condition holds",

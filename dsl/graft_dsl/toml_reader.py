@@ -42,7 +42,7 @@ _SUFFIXES = {"a param": "value", "a secret": "secret", "an item": "item"}
 LATER = "later"
 BROKEN = "broken"
 MAX_GROUPS = 16  # groups inside groups
-MERGED = ("env", "labels", "with")  # a node's own entries join those of the defaults; every other key replaces
+MERGED = ("env", "labels", "runs_on", "with")  # a node's own entries join those of the defaults; every other key replaces
 
 
 def read_flow(document: Mapping[str, Any], source: TomlSource, report: Report, base: Path, stem: str) -> FlowDecl:
@@ -426,7 +426,7 @@ class _FlowReader:
 
 
 def _merged(key: str, own: Any, default: Any) -> Any:
-    if key == "labels":
+    if key in ("labels", "runs_on"):
         return {**default, **own}
     if not isinstance(own, Expr):
         return own

@@ -14,7 +14,7 @@ AFTER: Final = 1  # orders
 CATCH: Final = 2  # starts the target of a catch
 
 Line = tuple[str, tuple[tuple[str, str], ...]]
-"""What a step asks of a member: its kind of node, and the labels of `runs_on` (a value of "" is any)."""
+"""What a step asks of a member: its kind of node, and the labels of `runs_on` ("*" is any value)."""
 
 DECIDED_KINDS: Final = frozenset({"value", "sleep", "fail", "flow"})  # kinds with an expression and no attempt
 

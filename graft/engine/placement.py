@@ -27,6 +27,7 @@ from graft.resources.ledger import TOTAL
 
 SLACK: Final = 1  # attempts by which a near member may be busier than the least loaded one
 UNPLACEABLE: Final = "unplaceable: "  # how the reason of a stranded step begins
+ANY: Final = "*"  # in `runs_on`: the label with any value
 MAX_NAMED: Final = 3  # members that a reason names
 
 
@@ -87,8 +88,8 @@ def missing(member: Member, line: Line, min_version: int) -> tuple[str, ...]:
     if (member.node_types and kind not in member.node_types) or 0 in (slots.get(TOTAL), slots.get(kind)):
         lacks.append(f"slots for {kind} steps")
     for name, value in asked:
-        if name not in labels or value not in ("", labels[name]):
-            lacks.append(f"the label {name}={value}" if value else f"the label {name}")
+        if name not in labels or value not in (ANY, labels[name]):
+            lacks.append(f"the label {name}" if value == ANY else f"the label {name}={value}")
     return tuple(lacks)
 
 

@@ -240,7 +240,7 @@ class Node:
     returns: Type | None = None
     doc: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    runs_on: tuple[tuple[str, str], ...] = ()  # labels that its member must have; a value of "" is any. Sorted by name
+    runs_on: tuple[tuple[str, str], ...] = ()  # labels that its member must have, by name; "*" is any value
 
     @property
     def kind(self) -> str:

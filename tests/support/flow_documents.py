@@ -98,6 +98,7 @@ _GOOD = {
     "output": ['"lines"', '"none"'],
     "doc": ['"text"'],
     "labels": ['{ a = "b" }'],
+    "runs_on": ['{ gpu = "*" }'],
 }
 _BAD = st.sampled_from(
     [

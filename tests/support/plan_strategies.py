@@ -134,6 +134,7 @@ def nodes(draw: st.DrawFn, name: str, before: list[str], action: Action | None =
         returns=draw(st.none() | types),
         doc=draw(short_texts),
         labels=draw(labels),
+        runs_on=draw(labels),
     )
 
 
