@@ -2,6 +2,8 @@
 
 - no-op: an async Python step with two arguments, from `start` to `settle` (spawn, evaluate, bind, call, encode).
 - run: `true` as a shell step, one after the other and eight at once; the floor is `trio.run_process`.
+- hosted: the no-op through one worker host. In turn, beside the same in this process: the difference is what the way
+  there and back costs. All at once: steps a second through the socket, and the CPU time that the member spends.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import attrs
 import trio
 
 from graft.plan import PythonAction, RunAction
-from graft.worker import Assignment, Outcome, WorkerSettings, open_worker
+from graft.worker import Assignment, HostSettings, Outcome, WorkerSettings, open_hosted_worker, open_worker
 from tests.support.attempts import Bench, const
 
 STEPS = "async def nothing(x, y):\n    return None\n\ndef plain(x, y):\n    return None\n"
 NOOPS = 20_000
 RUNS = 200
+IN_TURN = 500
 
 
 async def timed(
@@ -85,6 +89,45 @@ async def process_floor() -> None:
         await trio.run_process(["/bin/sh", "-c", "true"], capture_stdout=True, capture_stderr=True)
 
 
+async def start_same(bench: Bench, first: Assignment, count: int) -> None:
+    """As a run does: every assignment names the node of the plan, so a host is sent it once."""
+    left = count
+    ended = trio.Event()
+
+    def settle(_: Assignment, outcome: Outcome) -> None:
+        nonlocal left
+        assert outcome.status == "succeeded", outcome
+        left -= 1
+        if not left:
+            ended.set()
+
+    for _ in range(count):
+        bench.worker.start(attrs.evolve(first, token=next(bench.tokens)), settle)
+    await ended.wait()
+
+
+async def in_turn(bench: Bench, first: Assignment) -> None:
+    for _ in range(IN_TURN):
+        await start_same(bench, first, 1)
+
+
+async def hosted(base: Path, nothing: PythonAction) -> None:
+    async with open_worker(WorkerSettings(log_dir=base / "logs")) as worker:
+        bench = Bench(worker, base, values={"fetch.out": {"a": 1}})
+        here = await timed(IN_TURN, lambda: in_turn(bench, bench.assign(nothing)))
+    async with open_hosted_worker(HostSettings(WorkerSettings(log_dir=base / "logs"), hosts=1)) as worker:
+        bench = Bench(worker, base, values={"fetch.out": {"a": 1}})
+        first = bench.assign(nothing)
+        await start_same(bench, first, 1)
+        there = await timed(IN_TURN, lambda: in_turn(bench, first))
+        wall = await timed(NOOPS, lambda: start_same(bench, first, NOOPS))
+        cpu = await timed(NOOPS, lambda: start_same(bench, first, NOOPS), time.process_time)
+    print(f"hosted, in turn{there:8.1f} us a step    floor: in this process {here:.1f} us; added {there - here:.1f} us")
+    print(
+        f"hosted, no-op  {wall:8.1f} us a step    {1e6 / wall:,.0f} steps/s through one host; member's CPU {cpu:.1f} us"
+    )
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
@@ -106,6 +149,7 @@ async def main() -> None:
             print(f"run, in turn   {await timed(RUNS, lambda: one_by_one(bench)):8.1f} us a step", end="")
             print(f"    floor: trio.run_process {floor:.1f} us")
             print(f"run, 8 at once {await timed(RUNS, lambda: eight_at_once(bench)):8.1f} us a step")
+        await hosted(base, nothing)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from attrs import define, field
 
 from graft.expressions import ProgramCache
 from graft.plan import Node, PythonAction, RunAction, Secret
-from graft.worker import Assignment, LogStore, Outcome, Worker
+from graft.worker import Assignment, HostedWorker, LogStore, Outcome, Worker
 
 MIB = 1024 * 1024
+
+everywhere = pytest.mark.parametrize("place", ["here", "hosted"], indirect=True)
+"""For a test of what a `Worker` and a `HostedWorker` must do alike."""
 
 
 def const(value: Any) -> Any:
@@ -29,7 +33,7 @@ def const(value: Any) -> Any:
 class Bench:
     """`await bench.run(command)` and friends: one attempt, from `start` to its settled outcome."""
 
-    worker: Worker
+    worker: Worker | HostedWorker
     base: Path
     values: dict[str, Any] = field(factory=dict)
     secrets: dict[str, Secret] = field(factory=dict)

@@ -15,7 +15,7 @@ from graft.plan import ErrorRecord, ExecAction, RunAction
 from graft.worker import Outcome
 from graft.worker.guardian_client import INHERITED_FILES_LIMIT
 from graft.worker.logs import MAX_BYTES
-from tests.support.attempts import Bench, const
+from tests.support.attempts import Bench, const, everywhere
 
 
 async def test_text_loses_one_final_newline(bench: Bench) -> None:
@@ -39,23 +39,27 @@ async def test_outputs(bench: Bench, output: str, printed: str, value: object) -
     assert json.loads(outcome.value or b"") == value
 
 
+@everywhere
 async def test_environment(bench: Bench) -> None:
     command = 'echo "$A|$B|$C|$GRAFT_RUN_ID|$GRAFT_STEP|$GRAFT_ATTEMPT|$GRAFT_IDEMPOTENCY_KEY|$PWD"'
     outcome = await bench.run(command, env={"A": "x y", "B": 3, "C": {"d": [True]}})
     assert json.loads(outcome.value or b"") == f'x y|3|{{"d":[true]}}|r1|step|1|key-1|{bench.base}'
 
 
+@everywhere
 async def test_stdin_text_and_json(bench: Bench) -> None:
     assert json.loads((await bench.run("cat", stdin="héllo")).value or b"") == "héllo"
     assert json.loads((await bench.run("cat", stdin={"a": 1}, output="json")).value or b"") == {"a": 1}
     assert json.loads((await bench.run("cat")).value or b"") == ""
 
 
+@everywhere
 async def test_exec_takes_arguments_as_they_are(bench: Bench) -> None:
     outcome = await bench.do(ExecAction(const(["printf", "%s|", "a b", "$HOME", 3]), output="text"))
     assert json.loads(outcome.value or b"") == "a b|$HOME|3|"
 
 
+@everywhere
 async def test_file_record(bench: Bench) -> None:
     outcome = await bench.run("printf hello > out.txt", output="file", output_path="out.txt")
     digest = hashlib.sha256(b"hello").hexdigest()
@@ -69,6 +73,7 @@ def error(outcome: Outcome) -> ErrorRecord:
     return outcome.error
 
 
+@everywhere
 async def test_exit_code(bench: Bench) -> None:
     record = error(await bench.run("echo fine; for i in $(seq 30); do echo line $i >&2; done; exit 3"))
     assert (record.type, record.title) == ("exit.3", "the command exited with 3")
@@ -165,6 +170,7 @@ async def test_not_json(bench: Bench, printed: str, title: str, detail: str) -> 
     assert record.detail == detail
 
 
+@everywhere
 async def test_bytes_that_are_not_utf8(bench: Bench) -> None:
     assert json.loads((await bench.run(r"printf 'a\377b'")).value or b"") == "a\ufffdb"
     assert bench.log()[1] == "graft the output is not UTF-8 (byte 1); such bytes became U+FFFD in the result"
@@ -173,6 +179,7 @@ async def test_bytes_that_are_not_utf8(bench: Bench) -> None:
     assert "not UTF-8" in record.title
 
 
+@everywhere
 async def test_returns_is_checked(bench: Bench) -> None:
     action = RunAction('echo \'{"total": "3"}\'', output="json")
     record = error(await bench.do(action, returns=("record", (("total", "int"),))))
@@ -186,12 +193,14 @@ async def test_missing_file(bench: Bench) -> None:
     assert record.title == "the step did not make the file out.bin"
 
 
+@everywhere
 async def test_both_streams_go_to_the_log(bench: Bench) -> None:
     await bench.run("echo one; echo two >&2; printf three; printf four >&2")
     assert [line for line in bench.log() if line[0] == "o"] == ["out one", "out three"]
     assert [line for line in bench.log() if line[0] == "e"] == ["err two", "err four"]
 
 
+@everywhere
 async def test_the_step_gets_the_limit_of_open_files_that_graft_was_started_with(bench: Bench) -> None:
     limits = json.loads((await bench.run("ulimit -Sn; ls /proc/self/fd", output="lines")).value or b"")
     assert limits == [str(INHERITED_FILES_LIMIT), "0", "1", "2", "3"]  # 3: the directory that ls reads

@@ -15,7 +15,7 @@ import trio.testing
 
 from graft.plan import ErrorRecord, PythonAction, Secret
 from graft.worker import Assignment, Outcome
-from tests.support.attempts import Bench, Pending, const
+from tests.support.attempts import Bench, Pending, const, everywhere
 from tests.support.processes import gone, marked, until
 
 STEPS = """
@@ -193,6 +193,7 @@ def error(outcome: Outcome) -> ErrorRecord:
     return outcome.error
 
 
+@everywhere
 async def test_coroutine_and_plain_function(bench: Bench) -> None:
     assert value(await bench.call("steps:add", a=1)) == 3
     assert value(await bench.call("steps:plain", a=4)) == 8
@@ -201,16 +202,19 @@ async def test_coroutine_and_plain_function(bench: Bench) -> None:
     assert value(await bench.call("steps:wrapped", a=1)) == 3
 
 
+@everywhere
 async def test_annotated_arguments_are_structured(bench: Bench) -> None:
     outcome = await bench.call("steps:double", order={"id": "o1", "total": 2})
     assert value(outcome) == {"id": "o1", "total": 4.0, "day": "2024-02-29"}
 
 
+@everywhere
 async def test_context(bench: Bench) -> None:
     assert value(await bench.call("steps:context", x=5)) == ["r1", "step", 1, "key-1", None, None]
     assert bench.log() == ["log x is 5"]
 
 
+@everywhere
 async def test_a_function_cannot_change_what_others_see(bench: Bench) -> None:
     bench.values["fetch.out"] = [1, 2, 3]
     action = PythonAction("steps:change", ("dict", (("const", "items"), ("var", "fetch.out"))))
@@ -254,12 +258,14 @@ async def test_what_goes_wrong(bench: Bench, target: str, arguments: dict[str, A
     assert (record.node, record.attempt) == ("step", 1)
 
 
+@everywhere
 async def test_detail_has_the_users_frames_only(bench: Bench) -> None:
     record = error(await bench.call("steps:decline"))
     line = STEPS.splitlines().index('    raise Declined("no funds\\nask the bank")') + 1
     assert record.detail == f'ask the bank\nsteps.py:{line} in decline\n    raise Declined("no funds\\nask the bank")'
 
 
+@everywhere
 async def test_causes(bench: Bench) -> None:
     record = error(await bench.call("steps:chained"))
     assert [(each.type, each.title) for each in record.cause] == [("python.KeyError", "KeyError: no key 'x'")]
@@ -268,6 +274,7 @@ async def test_causes(bench: Bench) -> None:
     assert sorted(each.title for each in record.cause) == ["Declined: one", "Declined: two"]
 
 
+@everywhere
 async def test_asyncio_gets_a_hint(bench: Bench) -> None:
     record = error(await bench.call("steps:uses_asyncio"))
     assert record.type == "python.RuntimeError"
@@ -343,6 +350,7 @@ async def test_a_thread_is_left_behind(bench: Bench) -> None:
 # isolation = "process"
 
 
+@everywhere
 async def test_isolated(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     first = value(await bench.call("steps:pid", isolation="process"))
     assert first != os.getpid()

@@ -14,7 +14,7 @@ import trio
 from graft.plan import ErrorRecord, HttpAction, Secret
 from graft.worker import Outcome
 from graft.worker.http import retry_after_ms
-from tests.support.attempts import Bench, const
+from tests.support.attempts import Bench, const, everywhere
 from tests.support.http_server import Received, Server, answer, open_server
 from tests.support.processes import until
 
@@ -52,6 +52,7 @@ def error(outcome: Outcome) -> ErrorRecord:
     return outcome.error
 
 
+@everywhere
 async def test_get_json(bench: Bench, server: Server) -> None:
     server.answers["/x"] = answer(body=b'{"a": [1]}', Content_Type="application/json")
     outcome = await request(bench, f"{server.url}/x?q=1", query={"q": ["a b", 2], "n": None, "t": True})

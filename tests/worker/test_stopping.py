@@ -16,7 +16,7 @@ import trio
 from graft.plan import RunAction
 from graft.worker import WorkerSettings, open_worker
 from graft.worker.guardian import KEEPS_ZOMBIES
-from tests.support.attempts import Bench, Pending, const
+from tests.support.attempts import Bench, Pending, const, everywhere
 from tests.support.processes import gone, marked, until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -44,6 +44,7 @@ async def start(bench: Bench, command: str, marker: str, **node: object) -> Pend
     return bench.start(bench.assign(RunAction(command, env=const({"MARKER": marker})), **node))
 
 
+@everywhere
 async def test_cancel_reaches_grandchildren(bench: Bench, marker: str) -> None:
     pending = await start(bench, GRANDCHILDREN, marker)
     await until(lambda: len(marked(marker)) == 5)
@@ -55,6 +56,7 @@ async def test_cancel_reaches_grandchildren(bench: Bench, marker: str) -> None:
     assert marked(marker) == {}
 
 
+@everywhere
 async def test_cancel_kills_what_ignores_sigterm_after_the_grace(bench: Bench, marker: str) -> None:
     pending = await start(bench, IGNORES_SIGTERM, marker)
     await until((bench.base / "ready").exists)
@@ -65,6 +67,7 @@ async def test_cancel_kills_what_ignores_sigterm_after_the_grace(bench: Bench, m
     assert marked(marker) == {}
 
 
+@everywhere
 async def test_the_grace_is_for_the_whole_group(bench: Bench, marker: str) -> None:
     """The leader ends at SIGTERM at once; its child needs 0.3 s to clean up, and gets them."""
     child = "trap 'sleep 0.3; echo cleaned; touch cleaned; exit 0' TERM; touch ready; while :; do sleep 0.02; done"
@@ -86,6 +89,7 @@ async def test_a_stopped_process_is_woken_to_be_terminated(bench: Bench, marker:
     assert time.monotonic() - began < 0.9
 
 
+@everywhere
 async def test_timeout(bench: Bench, marker: str) -> None:
     pending = await start(bench, "sleep 300", marker, timeout_ms=200)
     outcome = await pending.wait()
@@ -106,6 +110,7 @@ async def test_a_grandchild_that_keeps_the_output_open_does_not_hold_up_the_step
     assert bench.log() == ["out done", note]
 
 
+@everywhere
 async def test_what_is_left_in_the_group_is_killed_when_the_step_succeeds(bench: Bench, marker: str) -> None:
     pending = await start(bench, "sleep 300 >/dev/null 2>&1 & true", marker)
     assert (await pending.wait()).status == "succeeded"
@@ -132,6 +137,7 @@ async def test_a_daemon_of_one_step_does_not_end_with_another(bench: Bench, mark
     await pending.wait()
 
 
+@everywhere
 async def test_cancel_before_it_started(bench: Bench, marker: str) -> None:
     pending = await start(bench, "touch started", marker)
     pending.cancel()
@@ -139,6 +145,7 @@ async def test_cancel_before_it_started(bench: Bench, marker: str) -> None:
     assert not (bench.base / "started").exists()
 
 
+@everywhere
 async def test_cancel_of_an_old_token_is_ignored(bench: Bench, marker: str) -> None:
     pending = await start(bench, "sleep 0.2", marker)
     bench.worker.cancel(pending.assignment.key, pending.assignment.token - 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from graft.plan import PythonAction
 from graft.worker import WorkerSettings, open_worker
-from tests.support.attempts import Bench, const
+from tests.support.attempts import Bench, const, everywhere
 
 STEPS = """
 import trio
@@ -103,6 +103,7 @@ async def test_a_cancel_before_the_first_turn_keeps_even_a_step_without_a_checkp
     assert not file.exists()
 
 
+@everywhere
 async def test_a_run_can_go_on_after_it_was_dropped(bench: Bench) -> None:
     """A retry of a final run opens its next generation."""
     (bench.base / "dropped.py").write_text("async def one(): return 1\n")
