@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from graft.interfaces import Store
+from graft.sim.store import SimulatedStore
 from graft.storage import LmdbStore, MemoryStore, open_store
 from graft.storage.records import HEAD, HEAD_KEY, LOG, Head, pack_index, seal
 
@@ -65,7 +66,24 @@ class MemoryStand(Stand):
         self._memory.rot(index)
 
 
-STANDS: dict[str, Callable[[Path, int], Stand]] = {"lmdb": LmdbStand, "memory": MemoryStand}
+class SimulatedStand(Stand):
+    def __init__(self, directory: Path, quota_bytes: int) -> None:
+        self._disk = self.store = SimulatedStore(quota_bytes=quota_bytes)
+
+    def restart(self) -> Store:
+        self._disk.close()
+        self._disk = self.store = self._disk.copy()
+        return self._disk
+
+    def damage(self, index: int) -> None:
+        self._disk.rot(index)
+
+
+STANDS: dict[str, Callable[[Path, int], Stand]] = {
+    "lmdb": LmdbStand,
+    "memory": MemoryStand,
+    "simulated": SimulatedStand,
+}
 
 
 @pytest.fixture(params=STANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -253,6 +254,8 @@ def test_reads_from_other_threads_see_the_last_commit(store: Store) -> None:
     threads = [threading.Thread(target=read) for _ in range(2)]
     for thread in threads:
         thread.start()
+    while not reads:
+        time.sleep(0.001)
     for n in range(1, 101):
         value = b"%d" % n
         store.commit(Turn(entries=some_entries(n, n), changes=[("runs", b"a", value), ("runs", b"z", value)]))

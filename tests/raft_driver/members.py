@@ -20,6 +20,14 @@ from graft.storage import MemorySnapshots, MemoryStore, SnapshotDirectory, open_
 from graft.transport import MemoryNetwork
 
 TABLE = "values"
+PATIENCE_SECONDS = 60.0
+"""How long a test waits for what must happen: far more than it takes, because other work may share the machine."""
+
+QUIET = raft.Config(id="", election_timeout_seconds=5.0)
+"""For tests that are not about elections: members that stand still for a second change no leader."""
+
+HASTY = raft.Config(id="")
+"""The defaults (elections after 0.3 to 0.6 s). On a loaded machine the leader may change at any time."""
 
 
 class Clock:
@@ -181,12 +189,18 @@ class Member:
         return answer[0].index
 
     async def get(self, key: bytes) -> bytes | None:
-        return await self.door.read(lambda: self.machine.values.get(key))
+        """A linearizable read, asked again until it is answered."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while True:
+                try:
+                    return await self.door.read(lambda: self.machine.values.get(key))
+                except Rejected:
+                    await trio.sleep(0.01)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Return when `condition` holds; what is waited for happens in several doors, which have no event for it."""
-    with trio.fail_after(seconds):
+    with trio.fail_after(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.005)
 
@@ -230,10 +244,10 @@ class Cluster:
     async def leader(self, among: Iterable[str] | None = None) -> Member:
         """The one that leads and that a majority of `among` follows."""
         ids = set(self.members if among is None else among)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_SECONDS):
             while True:
                 statuses = [m.door.status() for m in self.running if m.id in ids]
-                term = max(status.term for status in statuses)
+                term = max((status.term for status in statuses), default=0)
                 for status in statuses:
                     followers = sum(other.leader == status.id and other.term == term for other in statuses)
                     if status.role == "leader" and status.term == term and 2 * followers > len(ids):
@@ -243,7 +257,7 @@ class Cluster:
     async def put(self, key: bytes, value: bytes, among: Iterable[str] | None = None) -> Member:
         """Through whoever leads, until it is done; the member that did it."""
         ids = list(self.members if among is None else among)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_SECONDS):
             while True:
                 for member in (m for m in self.running if m.id in ids and m.door.leads):
                     try:
@@ -261,7 +275,7 @@ class Cluster:
             commit = max(member.door.status().commit for member in members)
             return all(member.door.applied == commit for member in members)
 
-        await until(equal, 30)
+        await until(equal)
         assert all(member.machine.values == members[0].machine.values for member in members)
 
 
@@ -274,13 +288,17 @@ async def open_cluster(
     seed: int = 1,
     start: bool = True,
 ) -> AsyncIterator[Cluster]:
-    """A cluster of founders. A member that fails keeps its error in `error`; the others go on."""
+    """A cluster of founders, `config` is QUIET unless told otherwise; the first stands for election at once.
+
+    A member that fails keeps its error in `error`; the others go on.
+    """
     async with trio.open_nursery() as nursery:
-        cluster = Cluster(nursery, ids, directory, config or raft.Config(id=""), seed)
+        cluster = Cluster(nursery, ids, directory, config or QUIET, seed)
         nursery.start_soon(cluster.network.run)
         if start:
             for member in cluster.members.values():
                 await member.start(cluster.founders)
+            cluster.running[0].door.campaign()
         yield cluster
         nursery.cancel_scope.cancel()
 
@@ -289,4 +307,15 @@ def stored(store: Store) -> dict[bytes, bytes]:
     return dict(store.scan(TABLE))
 
 
-__all__ = ["TABLE", "Cluster", "Member", "Turn", "open_cluster", "stored", "until"]
+__all__ = [
+    "HASTY",
+    "PATIENCE_SECONDS",
+    "QUIET",
+    "TABLE",
+    "Cluster",
+    "Member",
+    "Turn",
+    "open_cluster",
+    "stored",
+    "until",
+]

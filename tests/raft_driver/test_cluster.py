@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
+from attrs import evolve
 
 from graft import raft
 from graft.errors import Rejected, StorageError, SyncFailed
 from graft.interfaces import Entry, Store, Turn
 from graft.raft.events import Change
 from graft.raft_driver.hard_state import to_stored
-from tests.raft_driver.members import Cluster, Member, open_cluster, stored, until
+from tests.raft_driver.members import HASTY, PATIENCE_SECONDS, QUIET, Cluster, Member, open_cluster, stored, until
 
 
 async def fill(cluster: Cluster, first: int, last: int, **where: Any) -> None:
@@ -57,7 +57,7 @@ async def test_another_member_refuses_and_names_the_leader() -> None:
 
 
 async def test_a_dead_leader_is_replaced_and_comes_back(directory: Path | None) -> None:
-    async with open_cluster("abc", directory) as cluster:
+    async with open_cluster("abc", directory, config=HASTY) as cluster:
         await fill(cluster, 1, 30)
         dead = await cluster.leader()
         await dead.kill()
@@ -72,19 +72,20 @@ async def test_a_dead_leader_is_replaced_and_comes_back(directory: Path | None) 
 
 async def test_everybody_restarts_with_entries_that_are_not_applied(directory: Path | None) -> None:
     """A follower that was told of no commit keeps entries; nothing of them is applied before Raft says so."""
-    async with open_cluster("abc", directory) as cluster:
+    config = evolve(HASTY, election_timeout_seconds=1.0)
+    async with open_cluster("abc", directory, config=config) as cluster:
         await fill(cluster, 1, 10)
         leader = await cluster.leader()
         others = [member for member in cluster.running if member is not leader]
-        for other in others:
-            cluster.network.cut(other.id, leader.id)  # entries arrive there, and nobody hears of it
+        for other in others:  # entries arrive there, and nobody hears of it; nor can anybody else be elected
+            for member in cluster.running:
+                if member is not other:
+                    cluster.network.cut(other.id, member.id)
         answers: list[Any] = []
         for n in range(11, 31):
             leader.door.propose((b"%d" % n, b"value %d" % n), answers.append, answers.append)
         await until(lambda: all(other.door.status().durable >= leader.door.status().last for other in others))
-        await until(
-            lambda: not (len(answers) < 20)
-        )  # no quorum answers: the leader steps down and says that it does not know
+        await until(lambda: len(answers) == 20)  # no quorum answers: the leader steps down and says that it cannot know
         assert {answer.reason for answer in answers} == {"unknown"}
         for member in list(cluster.running):
             await member.kill()
@@ -121,7 +122,7 @@ def unapplied(member: Member, store: Store) -> Entry:
 
 async def test_our_own_proposals_survive_a_change_of_leader() -> None:
     """Without a `refused` nobody would propose it again: it is kept until it is applied."""
-    async with open_cluster() as cluster:
+    async with open_cluster(config=HASTY) as cluster:
         await fill(cluster, 1, 5)
         old = await cluster.leader()
         cluster.network.isolate(old.id)
@@ -131,18 +132,29 @@ async def test_our_own_proposals_survive_a_change_of_leader() -> None:
             old.door.propose((b"own %d" % n, b"v"), done.append)
             old.door.propose((b"client %d" % n, b"v"), done.append, refused.append)
         rest = [member.id for member in cluster.running if member is not old]
-        new = await cluster.leader(rest)
         await fill(cluster, 6, 10, among=rest)
-        await until(lambda: not (old.door.leads))
+        await until(lambda: not old.door.leads)
         assert len(refused) == 20
         assert done == []
         cluster.network.heal()
-        await cluster.leader()
-        await new.door.transfer_leadership(old.id)
-        await until(lambda: not (len(done) < 20))
+        with trio.fail_after(PATIENCE_SECONDS):
+            while len(done) < 20:
+                await lead(cluster, old)
         await cluster.settled()
-        assert sum(key.startswith(b"own") for key in new.machine.values) == 20
+        assert sum(key.startswith(b"own") for key in cluster["a"].machine.values) == 20
         assert len(refused) == 20
+
+
+async def lead(cluster: Cluster, wanted: Member) -> None:
+    """Hand the leadership to `wanted`, or let it lead for a moment."""
+    leader = await cluster.leader()
+    try:
+        if leader is wanted:
+            await trio.sleep(0.05)
+        else:
+            await leader.door.transfer_leadership(wanted.id)
+    except Rejected:
+        await trio.sleep(0.05)
 
 
 async def test_reads_are_linearizable_on_every_member() -> None:
@@ -158,7 +170,7 @@ async def test_a_paused_leader_never_serves_a_stale_read() -> None:
     none."""
     refusals = 0
     for lease in (False, True):
-        config = raft.Config(id="", lease_reads=lease)
+        config = evolve(HASTY, lease_reads=lease)
         async with open_cluster(config=config, seed=5) as cluster:
             for n in range(3):
                 await cluster.put(b"k", b"old %d" % n)
@@ -172,7 +184,7 @@ async def test_a_paused_leader_never_serves_a_stale_read() -> None:
                 async with trio.open_nursery() as nursery:
                     if not lease:  # a lease is as good as the clock
                         nursery.start_soon(look, paused, lease, seen)
-                        await trio.testing.wait_all_tasks_blocked(0.01)
+                        await trio.sleep(0.01)
                     paused.clock.go_on()
                     nursery.start_soon(look, paused, lease, seen)
                     cluster.network.heal()
@@ -215,12 +227,13 @@ async def test_members_join_get_votes_and_leave(directory: Path | None) -> None:
         await gone.kill()
         del cluster.members[gone.id]
         cluster.network.heal()
-        await leader.door.transfer_leadership("d")
-        await until(lambda: new.door.leads)
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not new.door.leads:
+                await lead(cluster, new)
         await fill(cluster, 21, 30)
         await cluster.settled()
         with pytest.raises(Rejected) as refusal:
-            await new.door.change_members(Change("remove", "nobody"))
+            await change(new, Change("remove", "nobody"))
         assert refusal.value.reason == "unknown_member"
         incarnation = new.door.identity.incarnation
         await new.kill()
@@ -246,16 +259,17 @@ class Failing:
 
 
 async def test_a_failed_sync_stops_the_member_at_once_and_the_others_go_on() -> None:
-    async with open_cluster() as cluster:
+    async with open_cluster(config=HASTY) as cluster:
         await fill(cluster, 1, 10)
         leader = await cluster.leader()
         failing = Failing(leader.door._writer._store)
         leader.door._writer._store = failing  # type: ignore[assignment]
         failing.broken = True
-        with pytest.raises(Rejected) as refusal:
-            await leader.put(b"lost", b"?")
+        with pytest.raises(Rejected) as refusal:  # noqa: PT012
+            while True:  # the others may commit one before this one is to sync it
+                await leader.put(b"lost", b"?")
         assert refusal.value.reason == "stopping"
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             await leader.ended.wait()
         assert isinstance(leader.error, SyncFailed)
         assert "Input/output error" in str(leader.error)
@@ -276,9 +290,7 @@ async def test_damaged_entries_are_fetched_from_others(ids: str) -> None:
         victim = next(member for member in cluster.running if not member.door.leads)
         victim.door._applier.hold()  # its log goes on, its state does not
         await fill(cluster, 11, 40)
-        await until(
-            lambda: not (victim.door.status().durable < victim.door.status().last or victim.door.status().last < 40)
-        )
+        await until(lambda: victim.door.status().durable == victim.door.status().last > 40)
         await victim.kill()
         cluster.network.heal()
         rotten = []
@@ -288,15 +300,15 @@ async def test_damaged_entries_are_fetched_from_others(ids: str) -> None:
             for index in (bounds.applied + 1, bounds.applied + 7, bounds.last - 1):
                 store.rot(index)
                 rotten.append(index)
+            assert store.damaged(1, 1 << 40) == rotten
 
         cluster.before_start = rot
         await victim.start()
-        assert victim.door.status().damaged == 3
         await fill(cluster, 41, 45)
         await cluster.settled()
         assert victim.machine.values == values(1, 45)
         assert len(rotten) == 3
-        await until(lambda: not (victim.door.status().damaged))
+        await until(lambda: not victim.door.status().damaged)
         assert victim.place.store.damaged(1, 1 << 40) == []
 
 
@@ -330,21 +342,24 @@ async def test_a_sole_voter_names_a_damaged_entry_and_does_not_start() -> None:
 
 
 async def test_the_log_is_purged_on_all_members(directory: Path | None) -> None:
-    config = raft.Config(id="", retain_entries=50, purge_step_entries=20)
+    config = evolve(QUIET, retain_entries=50, purge_step_entries=20)
     async with open_cluster("abc", directory, config=config) as cluster:
         leader = await cluster.leader()
         for _ in range(10):
             async with trio.open_nursery() as nursery:
                 for n in range(1, 41):
                     nursery.start_soon(leader.put, b"%d" % n, b"value %d" % n)
-        await cluster.settled()
-        await trio.sleep(0.2)
-        await fill(cluster, 1, 5)
-        await cluster.settled()
+
+        def purged(member: Member) -> bool:
+            bounds = member.place.store.bounds()
+            return bounds.first > 250 and bounds.last - bounds.first < 150
+
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not all(map(purged, cluster.running)):
+                await fill(cluster, 1, 1)  # a purge goes with a turn
         for member in cluster.running:
             bounds = member.place.store.bounds()
-            assert bounds.first > 250
-            assert bounds.last - bounds.first < 150
+            assert bounds.last - bounds.first >= 49
 
 
 async def test_slow_links_cost_time_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from attrs import evolve
 from graft import raft
 from graft.errors import StorageError, SyncFailed
 from graft.interfaces import Store, Turn
-from tests.raft_driver.members import Cluster, Member, open_cluster, stored, until
+from tests.raft_driver.members import PATIENCE_SECONDS, QUIET, Cluster, Member, open_cluster, stored, until
 
 ENTRIES = int(os.environ.get("GRAFT_SNAPSHOT_ENTRIES", "5000"))
-CONFIG = raft.Config(id="", retain_entries=200, purge_step_entries=100, snapshot_chunk_bytes=4 << 10)
+CONFIG = evolve(QUIET, retain_entries=200, purge_step_entries=100, snapshot_chunk_bytes=4 << 10)
 
 
 async def write(leader: Member, first: int, last: int, in_flight: int = 256) -> None:
@@ -48,18 +49,20 @@ async def away(cluster: Cluster) -> tuple[Member, list[str]]:
 
 async def test_a_member_that_was_away_catches_up_by_snapshot(directory: Path | None) -> None:
     """While it does, the log goes on; and the memory of all members together stays flat."""
-    config = evolve(CONFIG, election_timeout_seconds=2.0)  # counting memory makes three members on one thread slow
-    async with open_cluster("abc", directory, config=config) as cluster:
+    async with open_cluster("abc", directory, config=CONFIG) as cluster:
         leader = await cluster.leader()
         await write(leader, 1, 100)
         gone, rest = await away(cluster)
         leader = await cluster.leader(rest)
+        term = leader.door.status().term
         await write(leader, 101, 1000)
         if directory is not None:
             tracemalloc.start()
         await write(leader, 1001, ENTRIES)
         before = tracemalloc.get_traced_memory()[0] if directory is not None else 0
-        assert leader.place.store.bounds().first > ENTRIES // 2
+        with trio.fail_after(PATIENCE_SECONDS):
+            while leader.place.store.bounds().first <= ENTRIES // 2:
+                await write(leader, 1, 1)  # a purge goes with a turn
         if directory is not None:
             tracemalloc.reset_peak()
         cluster.network.heal()
@@ -71,9 +74,10 @@ async def test_a_member_that_was_away_catches_up_by_snapshot(directory: Path | N
             tracemalloc.stop()
             print(f"{ENTRIES} entries: {before >> 10} KiB before, at most {peaks[0] - before >> 10} KiB more")
             assert peaks[0] - before < 6 << 20
-        assert gone.machine.resets == 1
+        # One snapshot, also if the leader cut its log meanwhile; another leader may have to begin with another one.
+        assert gone.machine.resets == 1 or gone.door.status().term > term
         assert gone.machine.values == values(ENTRIES + 200)
-        assert len(gone.machine.applied) < 1000
+        assert all(index > ENTRIES // 2 for index in gone.machine.applied)  # the rest stands in the snapshot
         await until(lambda: gone.place.store.spare_rows() == 0)
         assert gone.place.snapshots.staged() is None
         await until(lambda: stored(gone.place.store) == values(ENTRIES + 200))
@@ -114,9 +118,9 @@ async def test_two_members_share_one_file(directory: Path | None) -> None:
             return original(snapshots, id)
 
         desk._export_now = count  # type: ignore[method-assign]
+        for member in (first, second):  # still cut off: their transfers begin together
+            await member.start()
         cluster.network.heal()
-        await first.start()
-        await second.start()
         await cluster.settled()
         assert first.machine.resets == second.machine.resets == 1
         assert len(exported) == 1
@@ -133,10 +137,11 @@ async def test_a_transfer_goes_on_where_a_crash_left_it(directory: Path | None) 
         for other in rest:
             cluster.network.delay(other, gone.id, 0.05)
         await gone.start()
-        await until(lambda: (staged := gone.place.snapshots.staged()) is not None and staged.offset > 40_000)
+        await until(lambda: (staged := gone.place.snapshots.staged()) is not None and staged.offset > 12_000)
         await gone.kill()
         before = gone.place.snapshots.staged()
         assert before is not None
+        assert before.offset < before.meta.size
         cluster.network.heal()
         offsets: list[int] = []
 
@@ -168,30 +173,14 @@ async def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(directory: P
         old = {n.to_bytes(4, "big"): b"value %d" % n for n in range(1, 51)}
         cluster.network.heal()
         switched = 0
-        for k in range(1, 60):
-
-            def die_at_the_kth(member: Member, store: Store, k: int = k) -> None:
-                left = k
-
-                def commit(turn: Turn, staged: Any = None) -> None:
-                    nonlocal left
-                    left -= 1
-                    if left == 0 and is_written:
-                        original(turn, staged)
-                    if left == 0:
-                        raise SyncFailed("the process dies here")
-                    original(turn, staged)
-
-                original = store.commit
-                store.commit = commit  # type: ignore[method-assign]
-
-            cluster.before_start = die_at_the_kth
+        for k in range(1, 400):  # fewer than 60, unless the machine is so slow that every write comes alone
+            death = Death(k, is_written)
+            cluster.before_start = death.befall
             await gone.start()
-            await until(lambda: gone.ended.is_set() or gone.door.applied >= 1500)
-            with trio.move_on_after(0.3):  # old rows are still being swept
-                await gone.ended.wait()
-            if not gone.ended.is_set():
-                break  # it came through
+            await until(lambda: gone.ended.is_set() or has_come_through(gone))
+            if death.called_off():
+                break
+            await gone.ended.wait()
             assert isinstance(gone.error, SyncFailed)
             cluster.network.heal()
             store = gone.place.open()
@@ -210,6 +199,41 @@ async def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(directory: P
         assert switched > 0
         await cluster.settled()
         assert gone.machine.values == values(1500)
+
+
+class Death:
+    """The k-th write of the member that it befalls is its last: it comes before it, or behind it."""
+
+    def __init__(self, k: int, is_written: bool) -> None:
+        self._left, self._is_written = k, is_written
+        self._lock = threading.Lock()
+
+    def befall(self, member: Member, store: Store) -> None:
+        original = store.commit
+
+        def commit(turn: Turn, staged: Any = None) -> None:
+            with self._lock:
+                self._left -= 1
+                dies = self._left == 0
+            if not dies or self._is_written:
+                original(turn, staged)
+            if dies:
+                raise SyncFailed("the process dies here")
+
+        store.commit = commit  # type: ignore[method-assign]
+
+    def called_off(self) -> bool:
+        """Whether it had not come yet; now it never does."""
+        with self._lock:
+            came = self._left <= 0
+            self._left = 1 << 60
+        return not came
+
+
+def has_come_through(member: Member) -> bool:
+    """It has all values, its store too, and the old rows are swept."""
+    store = member.place.store
+    return store.bounds().applied >= 1500 and store.spare_rows() == 0
 
 
 async def test_a_member_without_room_for_a_snapshot_says_so_and_goes_on() -> None:

@@ -34,7 +34,7 @@ def start(name: str, *arguments: object, prefix: tuple[str, ...] = (), **options
 def run(name: str, *arguments: object, prefix: tuple[str, ...] = (), **options: Any) -> tuple[int, list[str]]:
     """The exit code of the child `name` and the lines that it printed."""
     child = start(name, *arguments, prefix=prefix, **options)
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=600)
     return child.returncode, output.splitlines()
 
 
@@ -108,7 +108,7 @@ def open_as_nobody(path: str, way: str) -> None:
 
 def read_all(path: str) -> None:
     """Everything in a store, one line each, or the name of the error."""
-    signal.alarm(60)
+    signal.alarm(300)
     try:
         store = open_reader(path)
         bounds = store.bounds()
@@ -152,7 +152,7 @@ def flip_and_read(path: str) -> None:
 def outcome_of_reading(path: str, expected: bytes) -> str:
     pid = os.fork()
     if pid == 0:
-        signal.alarm(20)
+        signal.alarm(120)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         try:
             os._exit(0 if digest(path) == expected else 1)

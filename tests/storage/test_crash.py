@@ -33,7 +33,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, purge: str) -> None:
         # The pipe may end in half a number: only whole lines are acknowledgements.
         acknowledged = max([acknowledged, *map(int, rest.rpartition("\n")[0].split())])
         check(path, acknowledged, purge)
-    assert acknowledged > CRASHES
+    assert acknowledged >= CRASHES
 
 
 def check(path: Path, acknowledged: int, purge: str) -> None:

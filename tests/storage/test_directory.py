@@ -222,7 +222,9 @@ def test_this_process_may_not_open_it_twice(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
+def test_a_killed_holder_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for either."""
+    monkeypatch.setattr("graft.storage.lock.ORPHAN_PATIENCE_SECONDS", 600.0)
     path = tmp_path / ".graft"
     child = children.start("hold", path, stdin=children.subprocess.PIPE)
     assert child.stdout is not None
@@ -234,7 +236,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     assert (holder.pid, holder.is_alive(), holder.closed_at) == (pid, False, None)
     started = time.monotonic()
     store = open_store(path)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 300
     store.close()
 
 
