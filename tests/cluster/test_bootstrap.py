@@ -1,0 +1,169 @@
+"""Founding: whatever the order of questions, crashes and wipes, there is at most one cluster."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graft import raft
+from graft.cluster.bootstrap import Found, Join, Seen, Wait, decide, propose
+from graft.cluster.identity import Identity, belong, check_name, cluster_id, load_identity, save_identity
+from graft.errors import StorageError, StoreCorrupt, UsageError
+
+NAMES = ("a", "b", "c")
+
+
+class World:
+    """Members that ask each other when the test says so. What they know of each other is what they were told last."""
+
+    def __init__(self) -> None:
+        self.incarnations = 0
+        self.identity: dict[str, Identity] = {}
+        self.seen: dict[str, dict[str, Seen]] = {}
+        for name in NAMES:
+            self.wipe(name)
+        self.founded: dict[str, Found] = {}
+        self.majorities: set[str] = set()
+
+    def wipe(self, name: str) -> None:
+        """The disk is empty; a founder that was wiped is none any more."""
+        self.incarnations += 1
+        self.identity[name] = Identity(name, self.incarnations)
+        self.seen[name] = {}
+        if hasattr(self, "founded"):
+            self.founded.pop(name, None)
+
+    def restart(self, name: str) -> None:
+        self.seen[name] = {}
+
+    def answer(self, name: str) -> Seen:
+        me, found = self.identity[name], self.founded.get(name)
+        if found is not None:
+            return Seen(name, me.incarnation, name, found.cluster, found.founders)
+        return Seen(name, me.incarnation, name, "", propose(me, NAMES, 0, self.seen[name]))
+
+    def ask(self, name: str, other: str) -> None:
+        if name not in self.founded:
+            self.seen[name][other] = self.answer(other)
+
+    def act(self, name: str) -> None:
+        if name in self.founded:
+            return
+        try:
+            decision = decide(self.identity[name], "n", NAMES, 0, self.seen[name])
+        except UsageError:
+            return
+        if isinstance(decision, Found):
+            self.founded[name] = decision
+
+    def check(self) -> None:
+        """A cluster can elect a leader only where a majority of its founders, in those incarnations, began with it."""
+        for found in self.founded.values():
+            began = [
+                each.id
+                for each in found.founders
+                if self.founded.get(each.id) == found and self.identity[each.id].incarnation == each.incarnation
+            ]
+            if 2 * len(began) > len(found.founders):
+                self.majorities.add(found.cluster)
+        assert len(self.majorities) <= 1, self.majorities
+
+
+STEP = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("meet"), st.sampled_from(NAMES), st.none()),
+    st.tuples(st.just("act"), st.sampled_from(NAMES), st.none()),
+    st.tuples(st.just("restart"), st.sampled_from(NAMES), st.none()),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEP, min_size=20, max_size=60), st.lists(st.tuples(st.integers(0, 60), st.sampled_from(NAMES)), max_size=1))
+def test_at_most_one_cluster_is_founded(steps: list[tuple[str, str, str | None]], wipes: list[tuple[int, str]]) -> None:
+    """One disk may be lost at any moment, as Raft allows; answers are as old as they like."""
+    world = World()
+    lost = dict(wipes)
+    for i, (what, name, other) in enumerate(steps):
+        if i in lost:
+            world.wipe(lost[i])
+        if what == "ask":
+            assert other is not None
+            if other != name:
+                world.ask(name, other)
+        elif what == "meet":
+            for each in NAMES:
+                if each != name:
+                    world.ask(name, each)
+        elif what == "act":
+            world.act(name)
+        else:
+            world.restart(name)
+        world.check()
+
+
+def test_three_founders_found_one_cluster() -> None:
+    world = World()
+    for _ in range(2):
+        for name in NAMES:
+            for other in NAMES:
+                if other != name:
+                    world.ask(name, other)
+    for name in NAMES:
+        world.act(name)
+    assert len({found.cluster for found in world.founded.values()}) == 1
+    assert set(world.founded) == set(NAMES)
+
+
+def test_nobody_founds_before_all_others_agree() -> None:
+    world = World()
+    world.ask("a", "b")
+    world.ask("a", "c")
+    decision = decide(world.identity["a"], "n", NAMES, 0, world.seen["a"])
+    assert isinstance(decision, Wait)
+    assert "same founders" in decision.why
+
+
+def test_a_founder_that_is_late_begins_as_the_others_did_and_a_wiped_one_joins() -> None:
+    founders = (raft.Member("a", 1), raft.Member("b", 2), raft.Member("c", 3))
+    seen = {"a": Seen("a", 1, "a:1", "n-1", founders)}
+    assert decide(Identity("c", 3), "n", NAMES, 0, seen) == Found("n-1", founders)
+    assert decide(Identity("c", 4), "n", NAMES, 0, seen) == Join("n-1", ("a:1",))
+    assert decide(Identity("d", 9), "n", NAMES, 0, seen) == Join("n-1", ("a:1",))
+
+
+def test_two_clusters_are_refused() -> None:
+    seen = {"a": Seen("a", 1, "a:1", "n-1"), "b": Seen("b", 2, "b:1", "n-2")}
+    with pytest.raises(UsageError, match="different clusters: n-1, n-2"):
+        decide(Identity("c", 3), "n", (), 0, seen)
+
+
+def test_who_waits_says_for_whom() -> None:
+    me = Identity("a", 1)
+    assert decide(me, "n", NAMES, 0, {"b": Seen("b", 2, "b:1")}) == Wait("waiting for c")
+    assert "is not one of its founders" in decide(Identity("d", 1), "n", NAMES, 0, {}).why  # type: ignore[union-attr]
+    assert "discovery.founders" in decide(me, "n", (), 0, {}).why  # type: ignore[union-attr]
+    assert decide(me, "n", (), 3, {}) == Wait("waiting for 3 members, 1 are here")
+    assert isinstance(decide(me, "n", ("a",), 0, {}), Found)
+    assert isinstance(decide(me, "n", (), 1, {}), Found)
+
+
+def test_an_identity_is_kept_and_never_changes_clusters(tmp_path: object) -> None:
+    from pathlib import Path
+
+    directory = Path(str(tmp_path))
+    assert load_identity(directory) is None
+    founders = (raft.Member("a", 7), raft.Member("b", 8))
+    identity = belong(Identity("a", 7), cluster_id("n", founders), founders)
+    save_identity(directory, identity)
+    assert load_identity(directory) == identity
+    assert belong(identity, identity.cluster, founders) == identity
+    with pytest.raises(StorageError, match="two clusters never merge"):
+        belong(identity, "n-other")
+    with pytest.raises(UsageError, match="belongs to the member a"):
+        check_name(identity, "b", directory)
+    assert cluster_id("n", founders) != cluster_id("n", [evolve(founders[0], incarnation=9), founders[1]])
+    (directory / "member.json").write_text("{")
+    with pytest.raises(StoreCorrupt, match=r"member\.json is damaged"):
+        load_identity(directory)
