@@ -80,7 +80,10 @@ STEP = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STEP, min_size=20, max_size=60), st.lists(st.tuples(st.integers(0, 60), st.sampled_from(NAMES)), max_size=1))
+@given(
+    st.lists(STEP, min_size=20, max_size=60),
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from(NAMES)), max_size=1),
+)
 def test_at_most_one_cluster_is_founded(steps: list[tuple[str, str, str | None]], wipes: list[tuple[int, str]]) -> None:
     """One disk may be lost at any moment, as Raft allows; answers are as old as they like."""
     world = World()
@@ -123,6 +126,33 @@ def test_nobody_founds_before_all_others_agree() -> None:
     decision = decide(world.identity["a"], "n", NAMES, 0, world.seen["a"])
     assert isinstance(decision, Wait)
     assert "same founders" in decision.why
+
+
+def test_a_lost_disk_and_old_answers_found_no_second_cluster() -> None:
+    """a and b begin; b loses its disk; c, which knows a only from before, and the new b may not begin without a."""
+    world = World()
+    for name in NAMES:
+        for other in NAMES:
+            if other != name:
+                world.ask(name, other)
+    world.ask("a", "b")
+    world.ask("a", "c")
+    world.ask("b", "a")
+    world.ask("b", "c")
+    world.act("a")
+    world.act("b")
+    world.check()
+    assert world.majorities
+    world.wipe("b")
+    world.ask("c", "b")
+    world.seen["b"] = {"a": Seen("a", 1, "a"), "c": world.answer("c")}
+    world.ask("c", "b")
+    world.act("c")
+    world.act("b")
+    world.check()
+    assert "b" not in world.founded
+    world.ask("b", "a")
+    assert isinstance(decide(world.identity["b"], "n", NAMES, 0, world.seen["b"]), Join)
 
 
 def test_a_founder_that_is_late_begins_as_the_others_did_and_a_wiped_one_joins() -> None:
