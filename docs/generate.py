@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -23,6 +23,9 @@ import click
 from graft.cli import app, exits
 from graft.cluster.embedded import SLOTS
 from graft.cluster.host import MAX_RESULT_BYTES
+from graft.config import LEAVES
+from graft.config.converting import kind_of
+from graft.config.rendering import written
 from graft.engine import lifecycle
 from graft.engine.commands import COMMANDS
 from graft.engine.joins import READY, RULES, Rule
@@ -153,10 +156,36 @@ def command_line() -> str:
         parts.append(f"## {title}")
         for name in commands:
             command = import_module(f"graft.cli.commands.{name}").command
-            context = click.Context(
-                command, parent=graft, info_name=name, terminal_width=88, **command.context_settings
+            parts += _helps(command, graft, name)
+    return "\n\n".join(parts)
+
+
+def _helps(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
+    """The help of a command, and of those below it."""
+    context = click.Context(command, parent=parent, info_name=name, terminal_width=88, **command.context_settings)
+    yield f"### {context.command_path}\n\n```\n{command.get_help(context)}\n```"
+    if isinstance(command, click.Group):
+        for inner, each in command.commands.items():
+            yield from _helps(each, context, inner)
+
+
+def settings() -> str:
+    """Every setting of a member, a table a section."""
+    parts = []
+    for section in dict.fromkeys(leaf.path[:-1] for leaf in LEAVES.values()):
+        rows = [
+            (
+                f"`{leaf.path[-1]}`",
+                kind_of(leaf.type),
+                leaf.meaning.shown_default or code(written(leaf.type, leaf.default)),
+                "yes" if leaf.meaning.reload else "",
+                leaf.meaning.about,
             )
-            parts.append(f"### graft {name}\n\n```\n{command.get_help(context)}\n```")
+            for leaf in LEAVES.values()
+            if leaf.path[:-1] == section
+        ]
+        title = f"## `{'.'.join(section)}`" if section else "## Top level"
+        parts.append(f"{title}\n\n{table(('key', 'type', 'default', 'reload', 'means'), rows)}")
     return "\n\n".join(parts)
 
 
@@ -209,6 +238,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "kinds-and-modifiers": kinds_and_modifiers,
     "later-keys": later_keys,
     "modifiers": modifiers,
+    "settings": settings,
     "run-states": lambda: moves(lifecycle.RUN),
     "scope-states": lambda: moves(lifecycle.SCOPE),
     "step-meanings": meanings,

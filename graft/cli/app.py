@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "schema": "Print the JSON Schema of flow files, for editors.",
     },
     "Set up": {
+        "config": "Show and check the settings of a member.",
         "completion": "Print the completion script of a shell.",
     },
 }

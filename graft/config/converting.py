@@ -25,7 +25,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
-from graft.config.fields import META, Meaning, Seconds, Secret, Size
+from graft.config.fields import META, Every, Meaning, Seconds, Secret, Size
 from graft.plan import conversion
 
 R = TypeVar("R")
@@ -107,6 +107,11 @@ def convert(type_: Any, value: Any) -> Any:
     return tuple(made) if isinstance(made, list) and isinstance(tree, tuple) and tree[0] == "list" else made
 
 
+def kind_of(type_: Any) -> str:
+    """What a setting of this type is called on the reference page."""
+    return LEAVES[type_][1]
+
+
 def _entry(tree: Any, name: Any, value: Any) -> Any:
     try:
         return conversion.convert(tree, value)
@@ -157,7 +162,13 @@ def _hook_of(converter: Converter, record: type) -> Any:
 def _checked(type_: Any, meaning: Meaning) -> Any:
     def read(value: Any, _type: Any) -> Any:
         made = convert(type_, value)
-        if meaning.check is not None and (wanted := meaning.check(made)) is not None:
+        check = meaning.check
+        if isinstance(check, Every):
+            for name, item in made.items() if isinstance(made, dict) else enumerate(made):
+                if (wanted := check.check(item)) is not None:
+                    head = f"`{name}`: " if isinstance(made, dict) else ""
+                    raise ValueError(f"{head}expected {wanted}, got {_shown(item)}")
+        elif check is not None and (wanted := check(made)) is not None:
             raise ValueError(f"expected {wanted}, got {_shown(value)}")
         return made
 

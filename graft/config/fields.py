@@ -8,8 +8,8 @@ written `"64MiB"` (a plain number is bytes). So the names carry no unit, and nei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NewType
+from collections.abc import Callable
+from typing import Any, NewType, Union
 
 import attrs
 from attrs import frozen
@@ -17,6 +17,7 @@ from attrs import frozen
 Seconds = NewType("Seconds", float)
 Size = NewType("Size", int)  # bytes
 Check = Callable[[Any], str | None]  # of a value of the right type: None, or what was expected
+Checks = Union[Check, "Every"]
 META = "graft.setting"
 HIDDEN = "********"
 
@@ -53,12 +54,17 @@ class Meaning:
 
     about: str
     reload: bool = False  # whether it may change while the member runs
-    check: Check | None = None
+    check: Checks | None = None
     shown_default: str | None = None  # for a default that depends on the machine
 
 
 def setting(
-    default: Any, about: str, *, reload: bool = False, check: Check | None = None, shown_default: str | None = None
+    default: Any,
+    about: str,
+    *,
+    reload: bool = False,
+    check: Checks | None = None,
+    shown_default: str | None = None,
 ) -> Any:
     """A field of a settings record. A list or a table as default is copied for each record."""
     meaning = Meaning(about, reload, check, shown_default)
@@ -105,11 +111,12 @@ def like(pattern: str, wanted: str) -> Check:
     return lambda value: None if compiled.fullmatch(value) else wanted
 
 
-def every(check: Check) -> Check:
-    """Of a list or of the values of a table: the check of each."""
+@frozen
+class Every:
+    """The check of each item of a list, or of each value of a table."""
 
-    def check_all(values: Any) -> str | None:
-        items: Sequence[Any] = list(values.values()) if isinstance(values, dict) else values
-        return next((f"each {wanted}" for item in items if (wanted := check(item)) is not None), None)
+    check: Check
 
-    return check_all
+
+def every(check: Check) -> Every:
+    return Every(check)

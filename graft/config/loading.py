@@ -62,6 +62,7 @@ def load(
 ) -> Loaded:
     """The settings of a member. Blocks while files or URLs are read.
 
+    `environ`: variables that are settings, and those that references (`env:NAME`) may name; none by default.
     `flags` are values by key (`{"transport.listen_port": 7401}`), None meaning that a flag was not given. `host_name`
     is the default of `node_id`. Raises InvalidConfig with every problem of every source.
     """
@@ -72,9 +73,9 @@ def load(
 def read(sources: Sources) -> Loaded:
     """Like `load`. Raises InvalidConfig."""
     reads = [
-        *map(read_file, sources.files),
+        *(read_file(name, sources.environ) for name in sources.files),
         read_environment(sources.environ, TOP),
-        read_flags(sources.flags),
+        read_flags(sources.flags, sources.environ),
     ]
     problems = [problem for each in reads for problem in each.problems]
     tree, origins, clashes = _merged([*_defaults(sources), *(entry for each in reads for entry in each.entries)])

@@ -66,8 +66,8 @@ class Read:
     problems: tuple[Problem, ...] = ()
 
 
-def read_file(name: str) -> Read:
-    """The file or URL `name`."""
+def read_file(name: str, environ: Mapping[str, str]) -> Read:
+    """The file or URL `name`. `environ` is what references to variables mean."""
     kind = "url" if is_url(name) else "file"
     shown = _without_password(name) if kind == "url" else name
     try:
@@ -81,7 +81,7 @@ def read_file(name: str) -> Read:
         line = next((parsed.lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in parsed.lines), 0)
         return Origin(kind, f"{shown}:{line}" if line else shown)
 
-    return _resolved([Entry(keys, value, origin(keys)) for keys, value in _flat(parsed.tree)], base)
+    return _resolved([Entry(keys, value, origin(keys)) for keys, value in _flat(parsed.tree)], base, environ)
 
 
 def read_environment(environ: Mapping[str, str], top: tuple[str, ...]) -> Read:
@@ -90,20 +90,30 @@ def read_environment(environ: Mapping[str, str], top: tuple[str, ...]) -> Read:
     if environ.get(DATA):
         found.append(Entry(("storage", "directory"), environ[DATA], Origin("env", DATA)))
     for name in sorted(environ):
-        keys = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
-        if name.startswith(PREFIX) and all(keys) and (len(keys) > 1 or keys[0] in top):
+        if (keys := _keys(name, top)) is not None:
             found.append(Entry(keys, environ[name], Origin("env", name)))
     return _resolved(found, Path(), environ)
 
 
-def read_flags(flags: Mapping[str, Any]) -> Read:
+def _keys(name: str, top: tuple[str, ...]) -> Keys | None:
+    """The setting that a variable means, None if it means none."""
+    keys = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
+    return keys if name.startswith(PREFIX) and all(keys) and (len(keys) > 1 or keys[0] in top) else None
+
+
+def without_settings(environ: Mapping[str, str], top: tuple[str, ...]) -> dict[str, str]:
+    """`environ` for a file that is read alone: only what its references may mean."""
+    return {name: value for name, value in environ.items() if name != DATA and _keys(name, top) is None}
+
+
+def read_flags(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Read:
     """Values by key (`transport.listen_port`), those that are None left out. A flag is named after the key's end."""
     found = [
         Entry(tuple(key.split(".")), value, Origin("flag", "--" + key.rpartition(".")[2].replace("_", "-")))
         for key, value in flags.items()
         if value is not None
     ]
-    return _resolved(found, Path())
+    return _resolved(found, Path(), environ)
 
 
 def is_url(name: str) -> bool:
@@ -118,7 +128,7 @@ def _flat(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
         yield keys, tree
 
 
-def _resolved(entries: list[Entry], base: Path, environ: Mapping[str, str] | None = None) -> Read:
+def _resolved(entries: list[Entry], base: Path, environ: Mapping[str, str]) -> Read:
     """The entries with their references replaced by what these stand for."""
     made, problems = [], []
     for entry in entries:
@@ -133,13 +143,11 @@ def _resolved(entries: list[Entry], base: Path, environ: Mapping[str, str] | Non
     return Read(tuple(made), tuple(problems))
 
 
-def _dereference(reference: str, base: Path, environ: Mapping[str, str] | None) -> str:
+def _dereference(reference: str, base: Path, environ: Mapping[str, str]) -> str:
     """Raises LookupError that says what is missing."""
     scheme, _, rest = reference.partition(":")
     if scheme == "env":
-        import os
-
-        value = (os.environ if environ is None else environ).get(rest)
+        value = environ.get(rest)
         if value is None:
             raise LookupError(f"the environment variable {rest} is not set")
         return value
@@ -200,6 +208,9 @@ def _fetch(url: str) -> tuple[str, str]:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="").geturl()

@@ -126,6 +126,11 @@ def _yaml(text: str) -> Parsed:
     return Parsed(reader.value(documents[0], (), 0) if documents else {}, reader.lines)
 
 
+_YAML_TAGS = frozenset(
+    ["bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value"]
+)  # what PyYAML takes plain text for
+
+
 class _YamlReader:
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
@@ -136,11 +141,13 @@ class _YamlReader:
         self._left -= 1
         if self._left < 0 or depth > MAX_DEPTH:
             raise BadSyntax("it has too many values, or nests too deep", line)
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _YAML_TAGS:
+            raise BadSyntax(f"the tag {node.tag} is not allowed", line)
         if node.id == "mapping":
             return self._table(node, path, depth)
         if node.id == "sequence":
             return [self.value(each, (*path, str(index)), depth + 1) for index, each in enumerate(node.value)]
-        return self._scalar(node, line)
+        return self._scalar(node)
 
     def _table(self, node: Any, path: Path, depth: int) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -154,9 +161,7 @@ class _YamlReader:
             made[key.value] = self.value(value, (*path, key.value), depth + 1)
         return made
 
-    def _scalar(self, node: Any, line: int) -> Any:
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            raise BadSyntax(f"the tag {node.tag} is not allowed", line)
+    def _scalar(self, node: Any) -> Any:
         if node.style is not None:  # quoted, or a block of text
             return node.value
         return next((make(node.value) for known, make in _YAML_SCALARS if known.fullmatch(node.value)), node.value)

@@ -1,0 +1,71 @@
+"""`graft config`: what a member would be told, where each value comes from, and whether a file is right."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from graft.cli.terminal import note, out, plain_text
+
+if TYPE_CHECKING:
+    from graft.config import Loaded
+
+
+@click.group("config")
+def command() -> None:
+    """Show and check the settings of a member (`graft serve`)."""
+
+
+@command.command("show")
+@click.option(
+    "--config",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="A TOML, YAML or JSON file, or an http(s) URL; may be repeated, later ones win. (env var: GRAFT_CONFIG)",
+)
+@click.option("--origin", is_flag=True, help="Say where each value came from.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON; durations in seconds, sizes in bytes.")
+def show(files: tuple[str, ...], origin: bool, as_json: bool) -> None:
+    """Print the settings that are in effect.
+
+    They are the defaults, overridden by files, overridden by the environment. What is printed is TOML that can be
+    used as a file. Secrets are not shown.
+    """
+    from graft.config import rendering
+
+    loaded = _load(files)
+    if not as_json:
+        out(plain_text(rendering.render(loaded, origin=origin).rstrip("\n")))
+        return
+    import json
+
+    out(json.dumps(rendering.as_json(loaded, origin=origin), indent=2))
+
+
+@command.command("check")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+def check(files: tuple[str, ...]) -> None:
+    """Check a configuration and report every error. GRAFT_ variables are left out.
+
+    Several files are read together, later ones win. Exit code 0 when they are valid, 2 otherwise. What `graft serve`
+    would miss is said too; it is no error, because flags and the environment may bring it.
+    """
+    from graft.config import load, unfit_for_serving
+    from graft.config.loading import TOP
+    from graft.config.sources import without_settings
+
+    loaded = load(files, environ=without_settings(os.environ, TOP))
+    for missing in unfit_for_serving(loaded.settings):
+        tail = f" ({missing.suggestion})" if missing.suggestion else ""
+        note(plain_text(f"`graft serve` needs more: `{'.'.join(missing.path)}`: {missing.message}{tail}"))
+    out(f"{', '.join(files)}: ok")
+
+
+def _load(files: tuple[str, ...]) -> Loaded:
+    from graft.config import CONFIG, load
+
+    named = os.environ.get(CONFIG)
+    return load(files or ((named,) if named else ()), environ=os.environ)

@@ -1,0 +1,77 @@
+"""`graft config`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tomli
+
+from tests.support.commands import Graft
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRAFT_CONFIG", raising=False)
+
+
+def test_show_is_toml_with_origins(graft: Graft, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("g.toml", "[transport]\nlisten_port = 1\n")
+    monkeypatch.setenv("GRAFT_TRANSPORT__MAX_CALLS", "7")
+    ended = graft("config", "show", "--config", "g.toml", "--origin")
+    assert ended.code == 0
+    assert tomli.loads(ended.out)["transport"]["listen_port"] == 1
+    lines = {line.partition(" = ")[0]: line.partition("  # ")[2] for line in ended.out.splitlines()}
+    assert (lines["listen_port"], lines["max_calls"], lines["listen_host"]) == (
+        "g.toml:2",
+        "GRAFT_TRANSPORT__MAX_CALLS",
+        "default",
+    )
+
+
+def test_the_environment_may_name_the_file(graft: Graft, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("g.json", '{"node_id": "n1"}')
+    monkeypatch.setenv("GRAFT_CONFIG", "g.json")
+    assert json.loads(graft("config", "show", "--json").out)["node_id"] == "n1"
+    shown = json.loads(graft("config", "show", "--json", "--origin").out)
+    assert shown["origins"]["node_id"] == "g.json:1"
+
+
+def test_no_secret_is_printed(graft: Graft, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_SECURITY__KEY_PASSWORD", "hunter2")
+    write("g.toml", "[security]\nplaintext = 'hunter2'\n")
+    for argv in (("show",), ("show", "--origin", "--json")):
+        ended = graft("config", *argv)
+        assert ended.code == 0
+        assert "hunter2" not in ended.out + ended.err
+        assert "********" in ended.out
+
+
+def test_check_says_ok_and_what_serving_would_miss(graft: Graft, write: Write) -> None:
+    write("g.toml", "node_id = 'a'\n")
+    ended = graft("config", "check", "g.toml")
+    assert (ended.code, ended.out) == (0, "g.toml: ok\n")
+    assert "`graft serve` needs more: `security.cert_file`" in ended.err
+
+
+def test_check_tells_every_problem(graft: Graft, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_TRANSPORT__MAX_CALLS", "not looked at")
+    monkeypatch.setenv("ZONE", "eu")
+    write("g.toml", "[engine]\nleese = '5s'\n\n[transport]\nmax_calls = 'x'\n[resources]\nzone = 'env:ZONE'\n")
+    ended = graft("config", "check", "g.toml")
+    assert ended.code == 2
+    assert ended.out == ""
+    assert "g.toml:2: `engine.leese`: there is no such setting (did you mean `engine.lease`?)" in ended.err
+    assert "g.toml:5: `transport.max_calls`: expected int, got 'x'" in ended.err
+    assert "2 problems" in ended.err
+
+
+def test_text_of_a_file_cannot_drive_the_terminal(graft: Graft, write: Write) -> None:
+    write("g.toml", '"\\u001b[2J" = 1\n[resources]\nzone = "\\u001b[2J"\n')
+    ended = graft("config", "check", "g.toml")
+    assert ended.code == 2
+    assert "\x1b" not in ended.out + ended.err
