@@ -216,14 +216,15 @@ BUGS: tuple[Bug, ...] = (
         (
             _edit(
                 "sim.disk:Image.recovered",
-                "corrupt = tuple(sorted(index for index in self.corrupt if index > self.applied))",
-                "bad = [index for index in self.corrupt if index > self.applied]\n"
+                "corrupt = tuple(self.store.damaged(bounds.applied + 1, bounds.last))",
+                "bad = self.store.damaged(bounds.applied + 1, bounds.last)\n"
                 "    if bad:\n"
-                "        self._truncate(min(bad))\n"
                 "        hard = self.hard_state\n"
                 "        before = lambda pairs: tuple(pair for pair in pairs if pair[0] < min(bad))\n"
                 "        runs, members = before(hard.runs), before(hard.configurations)\n"
-                "        self.hard_state = HardState(hard.term, hard.vote, runs, members, before(hard.versions))\n"
+                "        hard = HardState(hard.term, hard.vote, runs, members, before(hard.versions))\n"
+                "        self.commit(Persist(0, (), min(bad), hard), self.applied, [])\n"
+                "        bounds = self.store.bounds()\n"
                 "    corrupt = ()",
             ),
         ),

@@ -199,13 +199,13 @@ def _fsync(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 def _rot(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     """Some synced entries can no longer be read; one may be hit by a write that was meant for another."""
     victim = _victim(world, dice)
-    if victim is None or not victim.image.entries or not world.can_lose(victim):
+    if victim is None or not victim.image.terms or not world.can_lose(victim):
         return None
     image = victim.image
     last = min(image.last, victim.watch.last)
     low = image.first if dice.chance(300) else max(image.first, last - 5)
     if low <= last:
-        image.corrupt |= {dice.between(low, last) for _ in range(dice.between(1, 3))}
+        image.rot({dice.between(low, last) for _ in range(dice.between(1, 3))})
         world.fired["disk.rot"] += 1
         if dice.chance(500):
             victim.crash()

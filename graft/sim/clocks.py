@@ -30,7 +30,7 @@ class MemberClock:
 
     def true_delay_us(self, true_us: int, deadline_seconds: float) -> int:
         """How long to wait, from `true_us` on, until the clock shows at least the deadline."""
-        missing_us = int(deadline_seconds * _MILLION) + 1 - self.local_us(true_us)
+        missing_us = int(deadline_seconds * _MILLION // 1) + 1 - self.local_us(true_us)  # `int` rounds up below zero
         return max(0, -(-missing_us * _MILLION // self._rate))
 
     def jump(self, true_us: int, by_us: int) -> None:

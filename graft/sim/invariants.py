@@ -157,7 +157,7 @@ class Watch:
             who=who,
             first=recovered.first,
             before=_term_in(hard.runs, recovered.first - 1),
-            terms=[entry.term for entry in image.entries],
+            terms=list(image.terms),
             term=hard.term,
             vote=hard.vote,
             configurations=list(hard.configurations),

@@ -17,6 +17,7 @@ from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft.messages import Message
 from graft.raft.records import Configuration, Entry, HardState, Kind, SnapshotMeta
+from graft.raft_driver.reading import read_entries
 from graft.sim.clocks import MemberClock
 from graft.sim.desk import Desk
 from graft.sim.disk import Image
@@ -88,7 +89,7 @@ class Member:
 
     def found(self, configuration: Configuration) -> None:
         """Make the disk of a founding member (an empty configuration: of one that joins)."""
-        self.image = Image(HardState(configurations=((0, configuration),)))
+        self.image = Image(HardState(configurations=((0, configuration),)), self.incarnation)
 
     def start(self) -> None:
         """A process starts on the disk as it is."""
@@ -102,7 +103,7 @@ class Member:
         image.used = True
         image.exported.clear()
         self.watch = Watch.of(self.ledger, self.identity, image, recovered)
-        self.machine = image.state.machine(self.world.decoded)
+        self.machine = image.machine(self.world.decoded)
         self.applied = image.applied
         self.writer = Writer(self)
         self.desk = Desk(self)
@@ -360,9 +361,10 @@ class Member:
         machine, desk = self.machine, self.desk
         for entry in entries:
             answer = machine.apply(entry.data) if entry.kind == Kind.COMMAND else None
+            changes, machine.changes = machine.changes, []
             self.applied = entry.index
             self.ledger.saw_state(entry.index, machine.state_hash, self.identity)
-            self.writer.applied(entry.index, entry.data if entry.kind == Kind.COMMAND else None)
+            self.writer.applied(entry.index, changes)
             desk.entry_applied(entry, answer)
         desk.serve_reads()
         self.handle(ev.Applied(self.applied))
@@ -373,22 +375,10 @@ class Member:
         self.later(self.dice.exponential(500), self._entries_read, effect)
 
     def _entries_read(self, effect: fx.ReadEntries) -> None:
-        image = self.image
-        entries: list[Entry] = []
-        size, corrupt = 0, None
-        for index in range(max(effect.first, image.first), min(effect.last, image.last) + 1):
-            if index in image.corrupt:
-                corrupt = index
-                self.fired["disk.corrupt_read"] += 1
-                break
-            entry = image.entries[index - image.first]
-            size += len(entry.data)
-            if entries and size > effect.max_bytes:
-                break
-            entries.append(entry)
-        if effect.first < image.first:
-            entries = []
-        self.handle(ev.EntriesRead(effect.read, tuple(entries), corrupt))
+        read = read_entries(self.image.store, effect)
+        if read.corrupt is not None:
+            self.fired["disk.corrupt_read"] += 1
+        self.handle(read)
 
     # -- effects: snapshots ----------------------------------------------------------------------------------------
 
@@ -412,7 +402,7 @@ class Member:
 
     def export(self) -> bytes:
         """The synced state as a snapshot file."""
-        return self.image.state.machine(self.world.decoded).dump()
+        return self.image.machine(self.world.decoded).dump()
 
     def _drop_snapshot(self, effect: fx.DropSnapshot) -> None:
         self.image.exported.pop(effect.id, None)
@@ -438,7 +428,7 @@ class Member:
         """The disk has switched: so does the process."""
         self.fired["snapshot.installed"] += 1
         self._switching -= 1
-        self.machine = self.image.state.machine(self.world.decoded)
+        self.machine = self.image.machine(self.world.decoded)
         self.applied = self.watch.applied = meta.index
         self.ledger.saw_state(meta.index, self.machine.state_hash, self.identity)
         self.desk.skipped_to(meta.index)

@@ -65,7 +65,7 @@ def run(plan: Plan, *, keep_trace: int | None = 0) -> Result:
         world.run()
     except Violation as violation:
         rule, text = violation.rule, violation.text
-    except AssertionError:
+    except (AssertionError, ValueError):  # a ValueError: the store refuses a turn that contradicts the log
         rule, text = "crash", traceback.format_exc()
     digest = world.trace.hexdigest()
     records = tuple(world.trace.records())

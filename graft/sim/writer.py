@@ -13,6 +13,8 @@ from zlib import crc32
 
 from attrs import Factory, define
 
+from graft.errors import StorageError
+from graft.interfaces import Change
 from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft.messages import Message
@@ -35,11 +37,11 @@ class DiskTrouble:
 
 @define
 class Turn:
-    """One transaction: the writes, and the state up to `applied` with the commands that made it."""
+    """One transaction: the writes, and the state up to `applied` with the changes that made it."""
 
     writes: list[Write]
     applied: int
-    commands: list[bytes] = Factory(list)
+    changes: list[Change] = Factory(list)
 
 
 class Writer:
@@ -53,7 +55,7 @@ class Writer:
         self.synced = 0
         self.ordered = 0  # newest ticket
         self.state_after: deque[tuple[int, int]] = deque()  # (applied index, ticket that must be synced with it)
-        self.unsynced: deque[tuple[int, bytes | None]] = deque()  # applied entries: index, command
+        self.unsynced: deque[tuple[int, list[Change]]] = deque()  # applied entries: index, what they changed
         self.lazy = False
 
     # -- what the core orders --------------------------------------------------------------------------------------
@@ -69,9 +71,9 @@ class Writer:
         else:
             self.held.append((after, message))
 
-    def applied(self, index: int, command: bytes | None) -> None:
+    def applied(self, index: int, changes: list[Change]) -> None:
         """The state machine has the entry at `index`; it may be synced with what was ordered by now."""
-        self.unsynced.append((index, command))
+        self.unsynced.append((index, changes))
         self.state_after.append((index, self.ordered))
 
     # -- turns -----------------------------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ class Writer:
         latency = 100 + member.dice.exponential(member.plan.disk_us) + member.trouble.slow_us
         member.later(latency, self._finish)
 
-    def _state_for(self, writes: list[Write]) -> tuple[int, list[bytes]]:
+    def _state_for(self, writes: list[Write]) -> tuple[int, list[Change]]:
         """How much of the state may be synced with these writes."""
         ticket, applied = self.synced, self.member.image.applied
         for write in writes:
@@ -115,12 +117,10 @@ class Writer:
             ticket = write.ticket
         while self.state_after and self.state_after[0][1] <= ticket:
             applied = self.state_after.popleft()[0]
-        commands = []
+        changes: list[Change] = []
         while self.unsynced and self.unsynced[0][0] <= applied:
-            command = self.unsynced.popleft()[1]
-            if command is not None:
-                commands.append(command)
-        return applied, commands
+            changes += self.unsynced.popleft()[1]
+        return applied, changes
 
     def _finish(self) -> None:
         turn, member = self.turn, self.member
@@ -131,14 +131,16 @@ class Writer:
             member.later(30_000, self._finish)
             return
         if trouble.fail:
-            kind, trouble.fail = trouble.fail, ""
-            member.fired[f"disk.{kind}"] += 1
-            if kind == "fsync" and member.dice.chance(500):
-                self.write(member.image, turn)
-            self.failed(turn, kind)
-            return
-        self.write(member.image, turn)
-        self.complete(turn)
+            store = member.image.store
+            store.trouble, trouble.fail = trouble.fail, ""
+            member.fired[f"disk.{store.trouble}"] += 1
+            store.lands = store.trouble == "fsync" and member.dice.chance(500)
+        try:
+            self.write(member.image, turn)
+        except StorageError as error:
+            self.failed(turn, str(error))
+        else:
+            self.complete(turn)
 
     def failed(self, turn: Turn, kind: str) -> None:
         """The turn failed. A process that goes on after that is broken (bug 17)."""
@@ -177,7 +179,7 @@ class Writer:
             image.install(last.meta, last.hard_state, last.keep_log)
         else:
             persists = [write for write in turn.writes if isinstance(write, fx.Persist)]
-            image.commit(fx.merge(persists) if persists else None, turn.applied, turn.commands)
+            image.commit(fx.merge(persists) if persists else None, turn.applied, turn.changes)
 
     def _chunk_written(self, chunk: fx.WriteChunk) -> None:
         image, meta = self.member.image, chunk.meta
