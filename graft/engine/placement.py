@@ -14,13 +14,13 @@ draining member is one that could.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import frozen
 
 from graft.engine.graph import Line
-from graft.engine.records import Member
+from graft.engine.records import ClusterConfig, Member
 from graft.ids import StepKey
 from graft.resources import Ledger
 from graft.resources.ledger import TOTAL
@@ -51,10 +51,10 @@ class Placement:
         """Must be called when a member or the lowest version changed."""
         self._choices.clear()
 
-    def choice(self, line: Line, members: Iterable[Member], min_version: int) -> Choice:
+    def choice(self, line: Line, members: Mapping[str, Member], config: ClusterConfig | None) -> Choice:
         found = self._choices.get(line)
         if found is None:
-            found = self._choices[line] = choose(line, members, min_version)
+            found = self._choices[line] = choose(line, members.values(), 0 if config is None else config.min_version)
         return found
 
     def strand(self, line: Line, key: StepKey) -> None:

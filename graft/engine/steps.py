@@ -103,11 +103,13 @@ def _take_position(s: State, step: Step) -> None:
 
 def dispatch(s: State) -> None:
     """Give free slots to the heads of the lines; strand a line that no live member could run."""
-    lines = s.queue.lines()
-    while lines:
-        line = lines[0] if len(lines) == 1 else _next_line(s, lines)
-        if not _place_head(s, line) or not s.queue.has_line(line):
-            lines.remove(line)
+    queue = s.queue
+    if not queue.is_empty():
+        lines = queue.lines()
+        while lines:
+            line = lines[0] if len(lines) == 1 else _next_line(s, lines)
+            if not _place_head(s, line) or not queue.has_line(line):
+                lines.remove(line)
 
 
 def _next_line(s: State, lines: list[Line]) -> Line:
@@ -119,8 +121,7 @@ def _next_line(s: State, lines: list[Line]) -> Line:
 
 def _place_head(s: State, line: Line) -> bool:
     """Start the head of a line; False when nothing of the line can start now."""
-    config = s.meta.config
-    choice = s.placement.choice(line, s.members.values(), 0 if config is None else config.min_version)
+    choice = s.placement.choice(line, s.members, s.meta.config)
     if not choice.able:
         for key in s.queue.take_line(line):
             s.move(s.steps[key], "strand", choice.why)
@@ -138,9 +139,8 @@ def members_changed(s: State) -> None:
     """Look again at who can run what: stranded steps that a member can run now queue at their old place."""
     s.placement.forget_choices()
     s.zones = {member.id: member.zone for member in s.members.values()}
-    config = s.meta.config
     for line, keys in sorted(s.placement.stranded.items()):
-        choice = s.placement.choice(line, s.members.values(), 0 if config is None else config.min_version)
+        choice = s.placement.choice(line, s.members, s.meta.config)
         for key in sorted(keys):
             step = s.steps[key]
             if choice.able:

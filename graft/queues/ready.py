@@ -75,6 +75,9 @@ class ReadyQueue(Generic[Line, Item]):
         """The lines that have items, in the order in which they came to have some."""
         return list(self._lines)
 
+    def is_empty(self) -> bool:
+        return not self._lines
+
     def has_line(self, line: Line) -> bool:
         return line in self._lines
 

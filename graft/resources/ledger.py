@@ -62,18 +62,21 @@ class Ledger:
         return total < limits.get(TOTAL, total + 1) and used.get(kind, 0) < limits.get(kind, total + 1)
 
     def take(self, member: str, kind: str) -> None:
-        for used in (self._used[member], self._all):
-            used[TOTAL] += 1
-            used[kind] = used.get(kind, 0) + 1
+        used, everywhere = self._used[member], self._all
+        used[TOTAL] += 1
+        used[kind] = used.get(kind, 0) + 1
+        everywhere[TOTAL] += 1
+        everywhere[kind] = everywhere.get(kind, 0) + 1
 
     def release(self, member: str, kind: str) -> None:
         """Give a slot back. A member whose account was closed meanwhile has nothing to give back to."""
         used = self._used.get(member)
         if used is not None:
             assert min(used[TOTAL], used.get(kind, 0)) > 0, f"{member} releases a {kind} slot that it never took"
-            for each in (used, self._all):
-                each[TOTAL] -= 1
-                each[kind] -= 1
+            used[TOTAL] -= 1
+            used[kind] -= 1
+            self._all[TOTAL] -= 1
+            self._all[kind] -= 1
 
     # Looking
 
