@@ -45,8 +45,7 @@ def register(s: State, command: RegisterMember) -> str | None:
 
 
 def _begin_incarnation(s: State, member: Member, command: RegisterMember) -> None:
-    # A log from before there were clusters has version 0, and kept no past.
-    if command.version and member.incarnation:
+    if s.cluster_rules and member.incarnation:
         member.past = (member.incarnation, *member.past)[:MAX_PAST]
     member.incarnation, member.stopping = command.incarnation, False
     s.ledger.open(member.id, dict(command.slots))

@@ -172,7 +172,8 @@ class Step(Record):
     """One instance of a node. Its path follows from its scope and ordinal.
 
     Invariant: `member` is set exactly while an attempt is out (`running` or `cancelling` of a task).
-    `attempt` counts tries of the step's own code, `token` every start, so it also tells attempts apart that were lost.
+    `attempt` counts tries of the step's own code, `token` every start, so it also tells attempts apart that were lost;
+    above its low 32 bits stands the generation in which the step was made, from 0.
     """
 
     table = "steps"

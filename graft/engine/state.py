@@ -98,6 +98,15 @@ class State:
         self._dirty: dict[Record, None] = {}
         self._writes: list[Change] = []
 
+    @property
+    def cluster_rules(self) -> bool:
+        """Whether the rules hold that came with clusters: a configuration was logged.
+
+        A log from before has none, and gives the state that it always gave: lines by kind, tokens that begin again
+        with each generation, no memory of past incarnations.
+        """
+        return self.meta.config is not None
+
     # Records
 
     def edit(self, record: Record) -> None:

@@ -23,6 +23,8 @@ from graft.plan import ErrorRecord
 ENDED: Final = "ended"
 OPEN: Final = "open"
 
+GENERATION_BITS: Final = 32  # a token: the generation of the run before it, and the number of the start
+
 TIMEOUT = ErrorRecord("timeout", "total_timeout was over")
 LOST = ErrorRecord("lost_member", "the member that ran it was lost")
 
@@ -34,6 +36,9 @@ def key_of(step: Step) -> StepKey:
 def create(s: State, scope: Scope, ordinal: int) -> Step:
     """A pending step, live in its scope."""
     step = Step(run=scope.run, scope=scope.no, ordinal=ordinal)
+    if s.cluster_rules:
+        # The step may have run in an earlier generation of the run: what that settles late must not count for this.
+        step.token = (s.runs[scope.run].generation - 1) << GENERATION_BITS
     s.add(step)
     s.edit(scope)
     scope.open += 1
@@ -113,8 +118,8 @@ def dispatch(s: State) -> None:
 
 
 def _next_line(s: State, lines: list[Line]) -> Line:
-    """First come, first served. A log from before there were clusters, which set no configuration, went by kind."""
-    if s.meta.config is None:
+    """First come, first served; by kind in a log from before there were clusters."""
+    if not s.cluster_rules:
         return min(lines)
     return min(lines, key=s.queue.head)
 
