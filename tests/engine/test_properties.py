@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from graft.engine import Engine
-from graft.engine.commands import decode_command
+from graft.engine.commands import AttemptSettled, RegisterMember, decode_command
 from graft.engine.engine import HASH_KEY
 from graft.engine.lifecycle import FINAL
 from graft.engine.records import BY_TABLE, NONE, decode_record
@@ -34,6 +34,27 @@ retries = st.builds(
     initial_ms=st.just(100),
     on=st.just(("exit", "timeout")),
     then=st.sampled_from(["fail", "fail", "pause"]),
+)
+asked = st.sampled_from([(), (), (), (("gpu", "*"),), (("gpu", "*"), ("zone", "eu"))])
+
+MEMBERS = ("a", "b", "c")
+OFFERS = (
+    {},
+    {"labels": (("gpu", "a100"),)},
+    {"labels": (("gpu", "a100"), ("zone", "eu")), "zone": "eu"},
+    {"node_types": ("python",), "zone": "eu", "version": 2},
+    {"node_types": ("run",), "version": 1},
+)
+configs = st.fixed_dictionaries(
+    {},
+    optional={
+        "total": st.integers(1, 4),
+        "kinds": st.just((("run", 1),)),
+        "default_kind": st.integers(1, 2),
+        "max_runs": st.integers(1, 2),
+        "retry_attempts": st.just(2),
+        "min_version": st.integers(0, 2),
+    },
 )
 
 
@@ -69,6 +90,7 @@ def blocks(draw: st.DrawFn, depth: int = 0) -> list[Block]:
                 retry=draw(st.none() | retries),
                 timeout_ms=draw(st.none() | st.just(700)) if isinstance(action, str) else None,
                 total_timeout_ms=draw(st.none() | st.none() | st.just(900)),
+                runs_on=draw(asked),
             )
         )  # fmt: skip
     caught_targets = {names.index(catch.to) for node in nodes for catch in node.catch}
@@ -115,14 +137,17 @@ plans = blocks().map(lambda made: Plan("p", tuple(made)))
 
 
 class Random(RuleBasedStateMachine):
-    """Everything that can happen to a run, in any order; the invariants are checked by `Driven` at every step."""
+    """Everything that can happen to a run and to the members, in any order; `Driven` checks after every apply."""
 
-    @initialize(plan=plans, total=st.integers(1, 4))
-    def begin(self, plan: Plan, total: int) -> None:
+    @initialize(plan=plans, total=st.integers(1, 4), config=st.none() | configs)
+    def begin(self, plan: Plan, total: int, config: dict[str, Any] | None) -> None:
         self.driven = Driven(slots=(("*", total), ("run", 1)))
-        self.driven.register()
+        self.driven.register("a", labels=(("gpu", "a100"), ("zone", "eu")))
+        if config is not None:
+            self.driven.configure(**config)
         self.driven.start(plan)
         self.finals: dict[tuple[int, int, int], str] = {}
+        self.old: list[tuple[tuple[int, int, int], int]] = []  # attempts that are over
         self.generation = 1
 
     def key(self, data: st.DataObject) -> tuple[int, int, int]:
@@ -133,6 +158,7 @@ class Random(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, status: str) -> None:
         error = ErrorRecord(data.draw(st.sampled_from(ERRORS)), "x") if status in ("failed", "timed_out") else None
         key = self.key(data)
+        self.old.append((key, self.driven.attempts[key].token))
         applied = self.driven.settle(key, status, error=error, dice=data.draw(st.integers(0, 2**32 - 1)))
         assert applied.refused is None
 
@@ -164,8 +190,65 @@ class Random(RuleBasedStateMachine):
         self.driven.timers(milliseconds)
 
     @rule()
-    def crash(self) -> None:
-        self.driven.restart()
+    def reload(self) -> None:
+        self.driven.reload()
+
+    def end_attempts(self, member: str) -> None:
+        self.old += [(key, each.token) for key, each in self.driven.attempts.items() if each.member == member]
+
+    @rule(member=st.sampled_from(MEMBERS), offer=st.sampled_from(OFFERS), crash=st.booleans())
+    def register(self, member: str, offer: dict[str, Any], crash: bool) -> None:
+        self.end_attempts(member)
+        if crash:
+            self.driven.reload()
+        assert self.driven.register(member, **offer).refused is None
+
+    @precondition(lambda self: self.driven.incarnations)
+    @rule(data=st.data())
+    def member_goes_down(self, data: st.DataObject) -> None:
+        member = data.draw(st.sampled_from(sorted(self.driven.incarnations)))
+        self.end_attempts(member)
+        assert self.driven.down(member).refused is None
+
+    @rule(member=st.sampled_from(MEMBERS))
+    def forget(self, member: str) -> None:
+        self.end_attempts(member)
+        self.driven.forget(member)
+
+    @rule(member=st.sampled_from(MEMBERS), draining=st.booleans(), own=st.booleans())
+    def drain_member(self, member: str, draining: bool, own: bool) -> None:
+        self.driven.drain_member(member, draining, self.driven.incarnations.get(member, 0) if own else 0)
+
+    @rule(config=configs)
+    def configure(self, config: dict[str, Any]) -> None:
+        self.driven.configure(**config)
+
+    @precondition(lambda self: self.old)
+    @rule(data=st.data(), status=st.sampled_from(["succeeded", "failed", "lost"]))
+    def settle_late(self, data: st.DataObject, status: str) -> None:
+        """Promise 2: what comes late, twice, or from a member that was declared down changes nothing."""
+        key, token = data.draw(st.sampled_from(self.old))
+        now = self.driven.attempts.get(key)
+        if now is not None and now.token == token:
+            assert not self.driven.engine.state.cluster_rules, "a token was given twice"
+            return
+        applied = self.driven.apply(AttemptSettled(*key, token=token, status=status, value=b"0", **self.driven.stamp()))
+        assert applied.refused is not None
+        assert applied.effects == ()
+
+    @precondition(lambda self: self.driven.incarnations)
+    @rule(data=st.data())
+    def register_again(self, data: st.DataObject) -> None:
+        """The same registration twice changes nothing; one of an incarnation that ended is refused."""
+        driven = self.driven
+        member = data.draw(st.sampled_from(sorted(driven.incarnations)))
+        record = driven.engine.state.members[member]
+        offer = {name: getattr(record, name) for name in ("labels", "node_types", "zone", "version")}
+        driven.drain()
+        before = driven.engine.state_hash()
+        driven.apply(RegisterMember(member, record.incarnation, record.slots, **offer, **driven.stamp()))
+        driven.drain()
+        assert driven.engine.state_hash() == before
 
     @rule()
     def drain(self) -> None:
@@ -212,6 +295,8 @@ class Random(RuleBasedStateMachine):
         """Promise 9: when trouble stops, the run ends, or waits with a reason."""
         driven = self.driven
         driven.unpause()
+        driven.configure()
+        driven.register("z", labels=(("gpu", "a100"), ("zone", "eu")))
         for _ in range(400):
             if driven.attempts:
                 driven.settle(min(driven.attempts))
@@ -222,6 +307,7 @@ class Random(RuleBasedStateMachine):
             else:
                 break
         waiting = [step for step in driven.engine.state.steps.values() if step.status == "waiting"]
+        assert not any(driven.engine.state.is_stranded(step) for step in waiting)
         assert driven.engine.state.live_runs() == [] or waiting
 
     def _answer(self, effect: Any) -> None:
