@@ -275,6 +275,10 @@ class WorkflowsBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def GetStep(self, stream: 'grpclib.server.Stream[graft.transport.proto.graft_pb2.StepRequest, graft.transport.proto.graft_pb2.StepReply]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def List(self, stream: 'grpclib.server.Stream[graft.transport.proto.graft_pb2.ListRequest, graft.transport.proto.graft_pb2.ListReply]') -> None:
         pass
 
@@ -321,6 +325,12 @@ class WorkflowsBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 graft.transport.proto.graft_pb2.GetRequest,
                 graft.transport.proto.graft_pb2.RunReply,
+            ),
+            '/graft.v1.Workflows/GetStep': grpclib.const.Handler(
+                self.GetStep,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                graft.transport.proto.graft_pb2.StepRequest,
+                graft.transport.proto.graft_pb2.StepReply,
             ),
             '/graft.v1.Workflows/List': grpclib.const.Handler(
                 self.List,
@@ -387,6 +397,12 @@ class WorkflowsStub:
             '/graft.v1.Workflows/Get',
             graft.transport.proto.graft_pb2.GetRequest,
             graft.transport.proto.graft_pb2.RunReply,
+        )
+        self.GetStep = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/graft.v1.Workflows/GetStep',
+            graft.transport.proto.graft_pb2.StepRequest,
+            graft.transport.proto.graft_pb2.StepReply,
         )
         self.List = grpclib.client.UnaryUnaryMethod(
             channel,

@@ -31,16 +31,20 @@ class Hello(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., target: _Optional[str] = ..., address: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
-    __slots__ = ("cluster_name", "member", "incarnation", "founders")
+    __slots__ = ("cluster_name", "member", "incarnation", "founders", "cluster", "address")
     CLUSTER_NAME_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     FOUNDERS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     cluster_name: str
     member: str
     incarnation: int
     founders: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cluster_name: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., founders: _Optional[_Iterable[str]] = ...) -> None: ...
+    cluster: str
+    address: str
+    def __init__(self, cluster_name: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., founders: _Optional[_Iterable[str]] = ..., cluster: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
 class ProbeReply(_message.Message):
     __slots__ = ("member", "incarnation", "cluster", "founders", "version", "leader", "state", "address")
@@ -399,15 +403,31 @@ class Step(_message.Message):
     map_done: int
     def __init__(self, path: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[bytes] = ..., reason: _Optional[str] = ..., has_out: _Optional[bool] = ..., children: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., map_done: _Optional[int] = ...) -> None: ...
 
+class StepReply(_message.Message):
+    __slots__ = ("status", "has_out", "out", "is_map", "map_total")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    HAS_OUT_FIELD_NUMBER: _ClassVar[int]
+    OUT_FIELD_NUMBER: _ClassVar[int]
+    IS_MAP_FIELD_NUMBER: _ClassVar[int]
+    MAP_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    has_out: bool
+    out: bytes
+    is_map: bool
+    map_total: int
+    def __init__(self, status: _Optional[str] = ..., has_out: _Optional[bool] = ..., out: _Optional[bytes] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ...) -> None: ...
+
 class ListRequest(_message.Message):
-    __slots__ = ("limit", "stale", "prefix")
+    __slots__ = ("limit", "stale", "prefix", "before")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
     limit: int
     stale: bool
     prefix: str
-    def __init__(self, limit: _Optional[int] = ..., stale: _Optional[bool] = ..., prefix: _Optional[str] = ...) -> None: ...
+    before: str
+    def __init__(self, limit: _Optional[int] = ..., stale: _Optional[bool] = ..., prefix: _Optional[str] = ..., before: _Optional[str] = ...) -> None: ...
 
 class ListReply(_message.Message):
     __slots__ = ("runs",)
