@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -25,9 +27,10 @@ LEASE_POLL_SECONDS = 0.2  # the clock of the lease goes on while the machine sle
 class HostLoop:
     """One host. Its handlers run in the task that reads, the outcomes come from the tasks of attempts."""
 
-    def __init__(self, worker: Worker, channel: trio.socket.SocketType) -> None:
+    def __init__(self, worker: Worker, channel: socket.socket) -> None:
         self._worker = worker
-        self._channel = channel
+        self._raw = channel  # not blocking
+        self._channel = trio.socket.from_stdlib_socket(channel)
         self._nodes: dict[int, tuple[Node, ProgramCache]] = {}
         self._attempts: dict[int, tuple[StepKey, int]] = {}
         self._cancelled: set[int] = set()  # by the member
@@ -51,14 +54,35 @@ class HostLoop:
             self._deal(frames.feed(data))
 
     def _deal(self, messages: list[list[Any]]) -> None:
+        starts: list[list[Any]] = []
         for message in messages:
+            if message[0] == wire.START:
+                starts.append(message)
+                continue
+            if starts:
+                self._begin(starts)
+                starts = []
             _HANDLERS[message[0]](self, message)
+        if starts:
+            self._begin(starts)
 
     def _node(self, message: list[Any]) -> None:
         self._nodes[message[1]] = (decode_node(message[2]), ProgramCache())
 
     def _forget(self, message: list[Any]) -> None:
         del self._nodes[message[1]]
+
+    def _begin(self, starts: list[list[Any]]) -> None:
+        """Say that they are taken, and begin those that are not late; see `host_wire` for why in this order."""
+        self._out += wire.frame(wire.TAKEN, [message[1] for message in starts])
+        self._push()
+        now = math.inf if self._out else time.monotonic()  # what is still in our buffer is not said
+        late = [message[1] for message in starts if message[3] <= now]
+        if late:
+            self._send(wire.frame(wire.LATE, late))
+        for message in starts:
+            if message[3] > now:
+                self._start(message)
 
     def _start(self, message: list[Any]) -> None:
         number = message[1]
@@ -130,18 +154,26 @@ class HostLoop:
         self._out += data
         self._more.set()
 
+    def _push(self) -> None:
+        """Put into the socket what it takes now."""
+        try:
+            while self._out:
+                del self._out[: self._raw.send(self._out)]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._out.clear()  # the reader sees the end
+
     async def write(self) -> None:
         """Whatever was said in one turn of the loop goes out at once."""
         self._send(wire.frame(wire.READY))
         while True:
             await self._more.wait()
             self._more = trio.Event()
-            data, self._out = memoryview(self._out), bytearray()
-            try:
-                while data:
-                    data = data[await self._channel.send(data) :]
-            except OSError:
-                return  # the reader sees the end
+            self._push()
+            while self._out:
+                await trio.lowlevel.wait_writable(self._raw)
+                self._push()
 
 
 LEASE_ENDED = "the member's lease ended while the step ran"
@@ -149,7 +181,6 @@ LEASE_ENDED = "the member's lease ended while the step ran"
 _HANDLERS = {
     wire.NODE: HostLoop._node,
     wire.FORGET: HostLoop._forget,
-    wire.START: HostLoop._start,
     wire.CANCEL: HostLoop._cancel,
     wire.DROP: HostLoop._drop,
     wire.PING: HostLoop._ping,
@@ -163,13 +194,12 @@ async def serve(
 ) -> None:
     """Until the member says stop, or has gone. Leaving stops every attempt that is left."""
     channel.setblocking(False)
-    with trio.socket.from_stdlib_socket(channel) as ours:
-        async with open_worker(settings) as worker:
-            loop = HostLoop(worker, ours)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(loop.write)
-                nursery.start_soon(loop.watch_lease)
-                await loop.read(frames, waiting)
-                nursery.cancel_scope.cancel()
-            if not loop.stopping:
-                worker.stop(grace_ms=0)
+    async with open_worker(settings) as worker:
+        loop = HostLoop(worker, channel)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loop.write)
+            nursery.start_soon(loop.watch_lease)
+            await loop.read(frames, waiting)
+            nursery.cancel_scope.cancel()
+        if not loop.stopping:
+            worker.stop(grace_ms=0)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,10 @@ from graft.worker.guardian_client import GuardianLost, Guardians, Process
 from graft.worker.inputs import names_read
 
 READ_BYTES = 1 << 15  # at a time: some hundred outcomes, then the loop has its turn
+READS_AT_ONCE = 32  # at most, where the loop cannot have its turn
+BEGIN_SECONDS = 1.0  # a host that has not read an attempt by then must not begin it
 KNOWN_NODES = 4096  # that a host keeps
+STATUS_SECONDS = 1.0  # after the end of its socket, for the status, which says more
 CLOSE_SECONDS = 5.0  # how long a killed host may take to be gone
 LEFTOVER_SECONDS = 2.0  # … and what it had started, which its own guardian kills
 COMMAND = (sys.executable, "-P", "-m", "graft.worker.host")
@@ -36,13 +40,15 @@ COMMAND = (sys.executable, "-P", "-m", "graft.worker.host")
 class Flight:
     """An attempt that was handed in and has not settled. `host` is None while it waits for one."""
 
-    __slots__ = ("assignment", "cancelled", "give_up_at", "host", "number", "overdue_at", "settle")
+    __slots__ = ("assignment", "begin_by", "cancelled", "give_up_at", "host", "number", "overdue_at", "settle", "taken")
 
     def __init__(self, assignment: Assignment, settle: Settle) -> None:
         self.assignment = assignment
         self.settle = settle
         self.number = 0  # in its host
         self.host: HostProcess | None = None
+        self.begin_by = 0.0  # CLOCK_MONOTONIC, seconds: its host may not begin it later
+        self.taken = False  # its host has said that it begins
         self.cancelled = False
         self.overdue_at = float("inf")  # its timeout passes (Trio's time)
         self.give_up_at = float("inf")  # a host that turned would have settled it by now
@@ -51,7 +57,7 @@ class Flight:
 class HostProcess:
     """One host. `down` says why, once it is of no use any more."""
 
-    def __init__(self, channel: trio.socket.SocketType, process: Process) -> None:
+    def __init__(self, channel: socket.socket, process: Process) -> None:
         self.process = process
         self.flights: dict[int, Flight] = {}
         self.ready = trio.Event()
@@ -59,13 +65,16 @@ class HostProcess:
         self.down: str | None = None
         self.on_settled: Callable[[Flight, Outcome], None] = lambda _, __: None
         self.on_answer: Callable[[], None] = lambda: None
-        self._channel = channel
+        self.on_returned: Callable[[list[Flight]], None] = lambda _: None
+        self._raw = channel  # not blocking
+        self._channel = trio.socket.from_stdlib_socket(channel)
         self._out = bytearray()
         self._more = trio.Event()
         self._frames = wire.FrameReader(wire.FRAME_MARGIN)
         self._nodes: OrderedDict[int, tuple[int, Node, tuple[str, ...]]] = OrderedDict()  # by id; it keeps them alive
         self._node_count = 0
         self._count = 0
+        self._recalled: set[int] = set()  # it may yet find them in its socket
         self._runs: set[int] = set()
         self._ping: tuple[int, float] | None = None  # that is not answered yet, and since when
         self._pings = 0
@@ -87,8 +96,9 @@ class HostProcess:
         a = flight.assignment
         node, names = self._introduce(a.node)
         self._count += 1
-        data = wire.start_frame(self._count, node, names, a)
-        flight.number, flight.host = self._count, self
+        begin_by = time.monotonic() + BEGIN_SECONDS
+        data = wire.start_frame(self._count, node, names, a, begin_by)
+        flight.number, flight.host, flight.begin_by, flight.taken = self._count, self, begin_by, False
         self.flights[self._count] = flight
         self._runs.add(a.key[0])
         self._frames.limit = max(self._frames.limit, a.max_result_bytes + wire.FRAME_MARGIN)
@@ -122,6 +132,38 @@ class HostProcess:
             self._pings += 1
             self._ping = (self._pings, now)
             self.say(wire.PING, self._pings)
+
+    def recall(self) -> None:
+        """Give back the attempts that it has not begun in time, and will not."""
+        if all(flight.taken for flight in self.flights.values()):
+            return
+        now = time.monotonic()
+        if not self._read_at_once():
+            return
+        late = [flight for flight in self.flights.values() if not flight.taken and flight.begin_by < now]
+        self._recalled.update(flight.number for flight in late)
+        self._give_back(late)
+
+    def _give_back(self, flights: list[Flight]) -> None:
+        for flight in flights:
+            del self.flights[flight.number]
+            flight.host = None
+        if flights:
+            self.on_returned(flights)
+
+    def _read_at_once(self) -> bool:
+        """Deal with all that is in the socket. False when that is much, or the end."""
+        try:
+            for _ in range(READS_AT_ONCE):
+                data = self._raw.recv(READ_BYTES)
+                if not data:
+                    return False
+                self._take(data)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            pass
+        return False
 
     def give_up(self, why: str) -> None:
         """Have it taken down. Its attempts are lost."""
@@ -165,23 +207,34 @@ class HostProcess:
                 return  # the reader sees the end
 
     async def _read(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := await self._channel.recv(READ_BYTES):
-                for message in self._frames.feed(data):
-                    self._deal(message)
+                self._take(data)
+        await trio.sleep(STATUS_SECONDS)
+        self.give_up("it closed its socket")
+
+    def _take(self, data: bytes) -> None:
+        if self.down is not None:
+            return
+        try:
+            for message in self._frames.feed(data):
+                self._deal(message)
         except wire.HostileFrame as error:
             self.give_up(f"it sent {error}")
-            return
-        except OSError:
-            pass
-        with trio.move_on_after(1):  # its status says more than its silence
-            await self.process.exited.wait()
-        self.give_up("it closed its socket")
 
     def _deal(self, message: list[Any]) -> None:
         tag = message[0]
         if tag == wire.SETTLED:
             self._settled(message)
+        elif tag == wire.TAKEN:
+            for number in wire.read_numbers(message):
+                flight = self.flights.get(number)
+                if flight is not None:
+                    flight.taken = True
+                elif number not in self._recalled:
+                    raise wire.HostileFrame("an attempt that it does not have")
+        elif tag == wire.LATE:
+            self._late(wire.read_numbers(message))
         elif tag == wire.PONG and self._ping is not None and message[1:] == [self._ping[0]]:
             self._ping = None
             self.on_answer()
@@ -190,6 +243,13 @@ class HostProcess:
             self.on_answer()
         else:
             raise wire.HostileFrame(f"what it has no reason to say: {tag}")
+
+    def _late(self, numbers: list[int]) -> None:
+        known = [number for number in numbers if number not in self._recalled]
+        self._recalled.difference_update(numbers)
+        if len(set(known)) != len(known) or not all(number in self.flights for number in known):
+            raise wire.HostileFrame("an attempt that it does not have")
+        self._give_back([self.flights[number] for number in known])
 
     def _settled(self, message: list[Any]) -> None:
         number = message[1] if len(message) > 1 else None
@@ -211,8 +271,6 @@ class HostProcess:
 
 def wait_until_gone(tag: str, seconds: float) -> bool:
     """Wait for the guardian of a dead host, which ends when it has killed all that it had. False: in vain."""
-    import time
-
     deadline = time.monotonic() + seconds
     while any(program.tag_of(pid) == tag for pid, *_ in program.processes()):
         if time.monotonic() > deadline:
@@ -221,18 +279,20 @@ def wait_until_gone(tag: str, seconds: float) -> bool:
     return True
 
 
-async def start_host(guardians: Guardians, environment: dict[bytes, bytes], hello: dict[str, Any]) -> HostProcess:
-    """Start the process; it is `ready` some 0.3 s later. Raises SpawnFailed, GuardianLost, OSError."""
+async def start_host(
+    guardians: Guardians, environment: dict[bytes, bytes], directory: Path, hello: dict[str, Any]
+) -> HostProcess:
+    """Start the process, in `directory`; it is `ready` some 0.3 s later. Raises SpawnFailed, GuardianLost, OSError."""
     ours, theirs = socket.socketpair()
     try:
         with theirs, _output() as output:
             files = (theirs.fileno(), output.fileno(), output.fileno())
-            process = await guardians.spawn(COMMAND, environment, Path("/"), files)
+            process = await guardians.spawn(COMMAND, environment, directory, files)
     except BaseException:
         ours.close()
         raise
     ours.setblocking(False)
-    host = HostProcess(trio.socket.from_stdlib_socket(ours), process)
+    host = HostProcess(ours, process)
     host.say(wire.HELLO, hello)
     return host
 

@@ -2,7 +2,7 @@
 
 A frame is four bytes of length (big-endian) and one msgpack array, whose first element is a tag. The member's frames
 are trusted. Those of a host are not: a step shares the host's process and may write to its socket. So a host says only
-three things, each is checked field by field, and a frame that is not exactly one of them is the end of that host.
+five things, each is checked field by field, and a frame that is not exactly one of them is the end of that host.
 
 Member to host::
 
@@ -21,6 +21,13 @@ Host to member::
     [READY]                                       once, first
     [SETTLED, attempt, status, value, error, retry_after_ms]
     [PONG, number]
+    [TAKEN, attempts]                             they are about to begin
+    [LATE, attempts]                              they were not begun, for their START was read too late
+
+A host whose loop does not turn has frames in its socket that nobody reads; the attempts in them should run elsewhere,
+once. So START says until when it may be begun (CLOCK_MONOTONIC, one for the machine). A host puts TAKEN into the socket
+first, looks at the clock then, and begins only when it is not late. So an attempt of which the member, after that time,
+finds no TAKEN in the socket will never begin there, and can be handed out again.
 """
 
 from __future__ import annotations
@@ -42,7 +49,7 @@ from graft.worker.assignment import Assignment, Outcome
 from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, shorten
 
 HELLO, NODE, FORGET, START, CANCEL, DROP, PING, LEASE, STOP = range(9)
-READY, SETTLED, PONG = range(3)
+READY, SETTLED, PONG, TAKEN, LATE = range(5)
 
 STATUSES: Final = frozenset({"succeeded", "failed", "cancelled", "timed_out", "lost"})
 MAX_ERROR_BYTES = 256 * 1024  # of an error with all its causes; with more, the causes are left out
@@ -104,7 +111,7 @@ def _message(data: bytearray) -> list[Any]:
 # An attempt on its way to a host
 
 
-def start_frame(number: int, node: int, names: tuple[str, ...], a: Assignment) -> bytes:
+def start_frame(number: int, node: int, names: tuple[str, ...], a: Assignment, begin_by: float) -> bytes:
     """Looks up what the attempt reads. Raises what `frame` raises, and whatever a look-up raises by mistake."""
     values, absent = {}, {}
     for name in names:
@@ -117,6 +124,7 @@ def start_frame(number: int, node: int, names: tuple[str, ...], a: Assignment) -
         START,
         number,
         node,
+        begin_by,
         a.run_id,
         a.key,
         a.token,
@@ -147,7 +155,7 @@ class Given:
 
 
 def read_start(message: list[Any], node: Node, programs: ProgramCache) -> Assignment:
-    _, _, _, run_id, key, token, attempt, path, values, absent, secrets, base, idempotency_key, max_bytes = message
+    _, _, _, _, run_id, key, token, attempt, path, values, absent, secrets, base, idempotency_key, max_bytes = message
     return Assignment(
         run_id=run_id,
         key=(key[0], key[1], key[2]),
@@ -162,6 +170,14 @@ def read_start(message: list[Any], node: Node, programs: ProgramCache) -> Assign
         programs=programs,
         max_result_bytes=max_bytes,
     )
+
+
+def read_numbers(message: list[Any]) -> list[int]:
+    """Of TAKEN and LATE. Raises HostileFrame."""
+    if len(message) != 2 or type(message[1]) is not list or not all(type(each) is int for each in message[1]):
+        raise HostileFrame("a list of attempts that is none")
+    numbers: list[int] = message[1]
+    return numbers
 
 
 # An outcome on its way back

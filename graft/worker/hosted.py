@@ -18,6 +18,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -74,6 +75,7 @@ class HostedWorker:
         self._waiting: deque[Flight] = deque()
         self._hosts: list[HostProcess] = []
         self._lease: float | None = None
+        self._last_words: str | None = None
         self._leased = trio.Event()
         self._busy = trio.Event()
         self._closing = False
@@ -94,6 +96,11 @@ class HostedWorker:
     def host_pids(self) -> list[int]:
         """Of the hosts that take attempts."""
         return [host.pid for host in self._hosts if host.pid is not None and host.ready.is_set()]
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no host to run anything, in words for an operator; None when there is one."""
+        return None if self.host_pids else self._last_words or "no worker host has started yet"
 
     def start(self, assignment: Assignment, settle: Settle) -> None:
         """Run it, and call `settle(assignment, outcome)` when it ended. A start that is already known is ignored."""
@@ -162,6 +169,8 @@ class HostedWorker:
         now = trio.current_time()
         hang, room = self._settings.hang_seconds, self._settings.attempts_per_host
         hosts = [host for host in self._hosts if host.is_answering(now, hang)]
+        if any(not host.ready.is_set() for host in self._hosts):  # leave their share to those that are about to come
+            room = min(room, -(-len(self._flights) // len(self._hosts)))
         while self._waiting and hosts:
             host = min(hosts, key=_load)
             if len(host.flights) >= room:
@@ -185,6 +194,16 @@ class HostedWorker:
 
     def _must_stop_by(self, flight: Flight, when: float) -> None:
         flight.give_up_at = min(flight.give_up_at, when + self._grace_seconds + STOP_SLACK_SECONDS)
+
+    def _take_back(self, flights: list[Flight]) -> None:
+        """A host did not begin them. The time of those that have a timeout begins when another one does."""
+        for flight in reversed(flights):
+            flight.overdue_at = flight.give_up_at = float("inf")
+            if flight.cancelled:
+                self._soon.run_sync_soon(self._settle, flight, Outcome("cancelled"))
+            else:
+                self._waiting.appendleft(flight)
+        self._hand_out()
 
     # Settling
 
@@ -241,10 +260,11 @@ class HostedWorker:
 
     async def _host(self) -> None:
         try:
-            host = await start_host(self._guardians, self._environment(), self._hello())
-        except (SpawnFailed, GuardianLost, OSError):
+            host = await start_host(self._guardians, self._environment(), _directory(), self._hello())
+        except (SpawnFailed, GuardianLost, OSError) as error:
+            self._last_words = f"a worker host could not be started: {error}"
             return  # and try again after the pause
-        host.on_settled, host.on_answer = self._settle, self._hand_out
+        host.on_settled, host.on_answer, host.on_returned = self._settle, self._hand_out, self._take_back
         host.say(wire.LEASE, self._lease)
         if self._closing:
             host.say(wire.STOP, 0)
@@ -258,6 +278,7 @@ class HostedWorker:
             host.give_up("it did not start in time")
         finally:
             self._hosts.remove(host)
+            self._last_words = f"the last worker host is gone: {host.down}"
             with trio.CancelScope(shield=True):
                 await host.take_down()
             self._lose(host)
@@ -284,8 +305,10 @@ class HostedWorker:
             now = trio.current_time()
             for host in self._hosts:
                 host.ask(now)
-                if not host.is_answering(now, self._settings.hang_seconds) and _has_overdue(host, now):
-                    host.give_up("it hung, with an attempt in it that had to stop")
+                if not host.is_answering(now, self._settings.hang_seconds):
+                    host.recall()
+                    if _has_overdue(host, now):
+                        host.give_up("it hung, with an attempt in it that had to stop")
             if self._waiting:
                 self._lose_waiting() if not self._is_leased() else self._hand_out()
             if self._flights:
@@ -299,6 +322,14 @@ class HostedWorker:
         waiting, self._waiting = list(self._waiting), deque()
         for flight in waiting:
             self._settle(flight, lost(flight.assignment, "the member's lease ended before it began"))
+
+
+def _directory() -> Path:
+    """Python steps see the working directory that they see under `graft run`: that of the process, ours."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
 
 
 def _load(host: HostProcess) -> int:
