@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from graft.engine.graph import Line
 from graft.engine.lifecycle import FINAL
 from graft.engine.placement import choose, pick
 from graft.engine.records import NONE, Step
 from graft.engine.state import State
+from graft.ids import StepKey
 from graft.resources.ledger import TOTAL
 
 
@@ -85,6 +87,9 @@ def slots_are_what_attempts_use(s: State) -> None:
             assert limit is None or used[member, kind] <= limit, f"limit {kind} of {member}"
         total = sum(count for (who, kind), count in used.items() if who == member and kind != TOTAL)
         assert s.ledger.used(member) == total, f"total of {member}"
+    for kind in {kind for _, kind in used} | {TOTAL}:
+        everywhere = sum(count for (_, each), count in used.items() if each == kind)
+        assert s.ledger.cluster_used(kind) == everywhere, f"{kind} slots of the cluster"
 
 
 def the_queue_is_the_queued(s: State) -> None:
@@ -116,6 +121,29 @@ def maps_keep_their_slots(s: State) -> None:
                 assert not to_do or (scope.slots and scope.open == scope.slots), f"{scope} does not fill its slots"
 
 
+def stranded_steps_are_those_that_nobody_can_run(s: State) -> None:
+    found: dict[Line, set[StepKey]] = {}
+    for key, step in s.steps.items():
+        if s.is_stranded(step):
+            found.setdefault(s.line_of(step), set()).add(key)
+    assert found == {line: set(keys) for line, keys in s.placement.stranded.items()}, "index of stranded steps"
+    min_version = 0 if s.meta.config is None else s.meta.config.min_version
+    for line, keys in found.items():
+        choice = choose(line, s.members.values(), min_version)
+        assert not choice.able, f"{line} is stranded, and {choice} could run it"
+        assert {s.steps[key].reason for key in keys} == {choice.why}
+
+
+def every_deadline_has_a_timer(s: State) -> None:
+    """Also after another member took over: nothing depends on who set a timer."""
+    for scope in s.scopes.values():
+        if scope.deadline and not s.runs[scope.run].paused:
+            assert (scope.deadline, scope.run, scope.no, NONE) in s.timers, f"{scope} has no timer"
+    for step in _live(s):
+        if step.deadline and not s.runs[step.run].paused:
+            assert (step.deadline, step.run, step.scope, step.ordinal) in s.timers, f"{step} has no timer"
+
+
 def every_wait_has_an_answer(s: State) -> None:
     """Promise 9: a live run has something that will move it: an attempt, a timer, a decision, a queue, a person."""
     for run in s.live_runs():
@@ -139,5 +167,7 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     the_queue_is_the_queued,
     no_slot_idles,
     maps_keep_their_slots,
+    stranded_steps_are_those_that_nobody_can_run,
+    every_deadline_has_a_timer,
     every_wait_has_an_answer,
 )
