@@ -30,6 +30,18 @@ SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
 class Embedded(Runs):
     """The engine of this process, which is a cluster of its own."""
 
+    def __init__(self, host: Host, log_directory: Path | None, store: Store) -> None:
+        super().__init__(host, log_directory)
+        self.host, self.store = host, store
+
+    def busy(self) -> list[str]:
+        """Runs that go on in this process: neither paused, nor waiting for a person."""
+        live = self.host.engine.state.live_runs()
+        return [run.id for run in live if not run.paused and not (self._only_waits(run.no) and self._is_stuck(run.id))]
+
+    def _is_stuck(self, run_id: str) -> bool:
+        return self.run_view(run_id).waiting is not None
+
 
 def open_embedded(
     data: Path, *, ephemeral: bool = False, max_result_bytes: int = MAX_RESULT_BYTES
@@ -57,7 +69,7 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
                     await host.serve_alone(worker)
                     nursery.start_soon(host.run_timers)
                     try:
-                        yield Embedded(host, logs)
+                        yield Embedded(host, logs, store)
                     finally:
                         host.stop_serving()
                 nursery.cancel_scope.cancel()
