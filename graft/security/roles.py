@@ -41,7 +41,7 @@ METHOD_ROLES: dict[str, frozenset[str]] = {
     "Workflows/Start": _authors,
     "Workflows/StartMany": _authors,
     "Workflows/Get": _readers,
-    "Workflows/GetValue": _readers,
+    "Workflows/GetStep": _readers,
     "Workflows/List": _readers,
     "Workflows/Events": _readers,
     "Workflows/Watch": _readers,

@@ -12,7 +12,7 @@ class Limits:
     """Sizes in bytes, times in seconds. Each bound is per connection unless it says otherwise."""
 
     max_message_bytes: int = 16 * MIB  # of one message, after decompression too
-    max_inflation: int = 100  # a gzip message may be at most so many times its size (beyond 64 KiB): no bombs
+    max_inflation: int = 100  # a gzip message may be at most so many times its size (beyond 4 MiB): no bombs
     compress_from_bytes: int = 16 * KIB  # larger messages of calls go compressed, when the other side takes gzip
     max_connections: int = 2048  # of a server
     max_unready: int = 256  # connections of a server that have not shown who they are; a newer one ends the oldest

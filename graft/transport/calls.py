@@ -1,0 +1,228 @@
+"""What happens to one call at a server: who asks, may he, the handler under Trio, its answer or error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import trio
+from attrs import define, frozen
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1 import health_pb2
+from grpclib.server import Stream
+
+from graft.errors import GraftError
+from graft.security.audit import Audit, AuditRecord
+from graft.security.roles import ROLES, may_call
+from graft.transport.bridge import Bridge, ToAsyncio, ToTrio, unwrap
+from graft.transport.health import Health
+from graft.transport.limits import Limits
+from graft.transport.proto import graft_pb2
+from graft.transport.statuses import TRAILER, encode_error, status_of
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "graft.v1"
+CARDINALITIES = {
+    (False, False): Cardinality.UNARY_UNARY,
+    (True, False): Cardinality.STREAM_UNARY,
+    (False, True): Cardinality.UNARY_STREAM,
+    (True, True): Cardinality.STREAM_STREAM,
+}
+
+
+@frozen
+class Caller:
+    """Who calls. Over plaintext and over a Unix socket: nobody in particular (""), with every role."""
+
+    identity: str
+    roles: frozenset[str]
+    address: str
+    cluster: str = ""
+    expires_at: float = float("inf")  # of the certificate, seconds since the Unix epoch
+
+
+def anybody(address: str) -> Caller:
+    return Caller("", ROLES, address)
+
+
+# A method that takes a stream gets an async iterator of requests in place of the request.
+UnaryHandler = Callable[[Any, Caller], Awaitable[Any]]
+StreamHandler = Callable[[Any, Caller], AsyncGenerator[Any, None]]
+Services = Mapping[str, Mapping[str, UnaryHandler | StreamHandler]]
+
+
+@define(eq=False)
+class Call:
+    """One that runs. `reading_since`: its request has not arrived yet; Trio's time."""
+
+    stream: Any
+    task: asyncio.Task[Any] | None
+    reading_since: float | None
+    is_watch: bool = False  # it has no end of its own: whoever watches goes on elsewhere
+
+
+@define
+class Calls:
+    """Makes grpclib's handlers of ours. `running` is what a server waits for when it stops."""
+
+    bridge: Bridge
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    audit: Audit
+    wall: Callable[[], float]  # seconds since the Unix epoch
+    running: set[Call]
+
+    def mapping(self, services: Services, health: Health) -> dict[str, Handler]:
+        """By path. Raises ValueError for a service or method that the contract does not know."""
+        found = {}
+        for service, methods in services.items():
+            descriptor = graft_pb2.DESCRIPTOR.services_by_name.get(service)
+            if descriptor is None:
+                raise ValueError(f"graft.proto has no service {service}")
+            for method, handler in methods.items():
+                if method not in descriptor.methods_by_name:
+                    raise ValueError(f"graft.proto has no method {service}.{method}")
+                about = descriptor.methods_by_name[method]
+                found[f"/{PACKAGE}.{service}/{method}"] = self._handler(
+                    f"{service}/{method}",
+                    handler,
+                    CARDINALITIES[about.client_streaming, about.server_streaming],
+                    getattr(graft_pb2, about.input_type.name),
+                    getattr(graft_pb2, about.output_type.name),
+                )
+        request, reply = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+        for method, handler, shape in (
+            ("Check", health.check, Cardinality.UNARY_UNARY),
+            ("Watch", health.watch, Cardinality.UNARY_STREAM),
+        ):
+            path = f"/grpc.health.v1.Health/{method}"
+            found[path] = self._handler(f"Health/{method}", handler, shape, request, reply)
+        return found
+
+    def guard(self, method: str, handler: Handler) -> Handler:
+        """A handler of grpclib's own (reflection), behind the same door."""
+
+        async def guarded(stream: Any) -> None:
+            self.authorise(method, stream._stream.connection.caller)
+            await handler.func(stream)
+
+        return handler._replace(func=guarded)
+
+    def authorise(self, method: str, caller: Caller) -> None:
+        """Raises GRPCError, after a record of it, when `caller` may not call `method`."""
+        who = caller.identity or caller.address
+        if self.wall() > caller.expires_at:
+            text, reason, status = f"the certificate of {who} has expired", "expired", Status.UNAUTHENTICATED
+        elif not may_call(method, caller.roles):
+            roles = ", ".join(sorted(caller.roles))
+            text, reason, status = f"{who} ({roles}) may not call {method}", "role", Status.PERMISSION_DENIED
+        else:
+            return
+        self.audit(AuditRecord(reason, text, caller.address, caller.identity, tuple(sorted(caller.roles)), method))
+        raise GRPCError(status, text)
+
+    def _handler(
+        self, method: str, function: Callable[..., Any], shape: Cardinality, request: type, reply: type
+    ) -> Handler:
+        serve = self._serve_stream if shape.server_streaming else self._serve_unary
+
+        async def handle(stream: Stream[Any, Any]) -> None:
+            h2_stream: Any = stream._stream
+            caller = h2_stream.connection.caller
+            call = Call(h2_stream, asyncio.current_task(), trio.current_time(), shape.server_streaming)
+            self.running.add(call)
+            try:
+                self.authorise(method, caller)
+                await serve(stream, call, function, caller, shape.client_streaming)
+            except GRPCError as error:
+                if error.status is Status.RESOURCE_EXHAUSTED or error.status is Status.INVALID_ARGUMENT:
+                    self._refused_message(method, caller, error)
+                raise
+            except GraftError as error:
+                await self._fail(stream, status_of(error), error.message, {TRAILER: encode_error(error)})
+            except Exception as error:
+                mine = unwrap(error)
+                if isinstance(mine, (GRPCError, GraftError)):
+                    raise mine from None
+                # What it was is ours to know: the log has it, the caller gets no traceback.
+                log.exception("%s failed", method, exc_info=error)
+                await self._fail(stream, Status.INTERNAL, f"{method} failed inside; the server's log says why", {})
+            finally:
+                self.running.discard(call)
+
+        return Handler(handle, shape, request, reply)
+
+    def _refused_message(self, method: str, caller: Caller, error: GRPCError) -> None:
+        text = f"a message of {caller.identity or caller.address} to {method} was refused: {error.message}"
+        roles = tuple(sorted(caller.roles))
+        self.audit(AuditRecord("message", text, caller.address, caller.identity, roles, method))
+
+    async def _fail(self, stream: Any, status: Status, text: str, metadata: dict[str, Any]) -> None:
+        if not stream._send_trailing_metadata_done and stream._stream.closable:
+            await stream.send_trailing_metadata(status=status, status_message=text, metadata=metadata)
+
+    async def _request(self, stream: Any, call: Call, caller: Caller, many: bool) -> tuple[Any, Any]:
+        """The request, or an iterator of them and the task that reads them."""
+        if many:
+            call.reading_since = None
+            requests: ToTrio[Any] = ToTrio(self.loop)
+            return requests, self.loop.create_task(_read(stream, requests))
+        request = await stream.recv_message()
+        call.reading_since = None
+        if request is None:
+            raise GRPCError(Status.INVALID_ARGUMENT, "the call ended without a request")
+        return request, None
+
+    async def _serve_unary(
+        self, stream: Any, call: Call, function: Callable[..., Any], caller: Caller, many: bool
+    ) -> None:
+        request, reader = await self._request(stream, call, caller, many)
+        try:
+            reply = await self.bridge.start(self._in_time, function, request, caller)
+            await stream.send_message(reply)
+        finally:
+            if reader is not None:
+                reader.cancel()
+
+    async def _in_time(self, function: Callable[..., Awaitable[Any]], request: Any, caller: Caller) -> Any:
+        with trio.move_on_after(self.limits.call_seconds):
+            return await function(request, caller)
+        raise GRPCError(Status.DEADLINE_EXCEEDED, f"no answer in {self.limits.call_seconds:g} s")
+
+    async def _serve_stream(
+        self, stream: Any, call: Call, function: Callable[..., Any], caller: Caller, many: bool
+    ) -> None:
+        request, reader = await self._request(stream, call, caller, many)
+        replies: ToAsyncio[Any] = ToAsyncio(self.loop)
+        producer = self.bridge.start(_produce, function, request, caller, replies)
+        producer.add_done_callback(lambda done: replies.end())
+        try:
+            while batch := await replies.take():
+                for reply in batch:
+                    await stream.send_message(reply)
+            await producer
+        finally:
+            producer.cancel()
+            if reader is not None:
+                reader.cancel()
+
+
+async def _produce(function: StreamHandler, request: Any, caller: Caller, replies: ToAsyncio[Any]) -> None:
+    async with aclosing(function(request, caller)) as items:
+        async for item in items:
+            await replies.put(item)
+
+
+async def _read(stream: AsyncIterator[Any], requests: ToTrio[Any]) -> None:
+    try:
+        async for request in stream:
+            await requests.put(request)
+    except Exception as error:
+        requests.end(error)
+    finally:
+        requests.end()

@@ -1,0 +1,196 @@
+"""grpclib's HTTP/2 with the bounds that it lacks.
+
+A server tells the other side its own limits, counts control frames (pings, settings, resets: floods of them are how
+HTTP/2 servers are attacked), survives frames and events that grpclib does not know, and speaks of gzip in its headers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import trio
+from grpclib.config import Configuration
+from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Protocol, Stream
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event, PingReceived, RemoteSettingsChanged, StreamReset
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes, Settings
+
+from graft.transport.limits import Limits
+from graft.transport.sockets import SocketTransport
+
+log = logging.getLogger(__name__)
+
+CONTROLS = (PingReceived, RemoteSettingsChanged, StreamReset)
+CONTROL_SECONDS = 10.0
+MAX_FRAME_BYTES = 256 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+
+Headers = list[tuple[str, str]]
+Problem = Callable[[str, str], None]  # reason, text
+
+
+def configuration(limits: Limits) -> Configuration:
+    return Configuration(
+        _keepalive_time=limits.keepalive_seconds,
+        _keepalive_timeout=limits.keepalive_timeout_seconds,
+        _keepalive_permit_without_calls=True,
+        _http2_max_pings_without_data=0,  # no bound
+        _http2_min_sent_ping_interval_without_data=limits.keepalive_seconds / 2,
+        http2_connection_window_size=limits.connection_window_bytes,
+        http2_stream_window_size=limits.stream_window_bytes,
+    )
+
+
+def _h2_config(client_side: bool) -> H2Configuration:
+    """What grpclib takes, but what arrives at a server is checked: headers of strangers are not to be trusted."""
+    return H2Configuration(
+        client_side=client_side,
+        header_encoding="ascii",
+        validate_inbound_headers=not client_side,
+        validate_outbound_headers=False,
+        normalize_inbound_headers=False,
+        normalize_outbound_headers=False,
+    )
+
+
+class GraftStream(Stream):
+    """`accepts_gzip`: the other side reads compressed messages. `limits`: of the connection, for whoever reads."""
+
+    limits: Limits
+    accepts_gzip = False
+
+    async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
+        if headers and headers[0][0] == ":status":
+            headers = [*headers, ("grpc-accept-encoding", "identity,gzip")]
+            if self.accepts_gzip:
+                headers.append(("grpc-encoding", "gzip"))
+        await super().send_headers(headers, end_stream)
+
+    async def send_request(self, headers: Headers, end_stream: bool = False, **more: Any) -> Callable[[], None]:
+        self.accepts_gzip = True  # every member reads it
+        headers = [*headers, ("grpc-encoding", "gzip"), ("grpc-accept-encoding", "identity,gzip")]
+        return await super().send_request(headers, end_stream, **more)
+
+
+class GraftConnection(Connection):
+    limits: Limits
+    caller: Any = None  # at a server: who is at the other end
+
+    def create_stream(self, **arguments: Any) -> GraftStream:
+        stream = GraftStream(self, self._connection, self._transport, **arguments)
+        stream.limits = self.limits
+        return stream
+
+    def flush(self) -> None:
+        if not self.is_closing():  # grpclib forgets to ask
+            super().flush()
+
+
+class _Processor(EventsProcessor):
+    def process(self, event: Event) -> None:
+        process = getattr(self, "processors", {}).get(type(event))
+        if process is not None:  # others are legal: informational headers, frames from the future
+            process(event)
+
+
+class GraftProtocol(H2Protocol):
+    """One connection. `problem` is told why it is closed when the other side is to blame."""
+
+    transport: SocketTransport
+    processor: EventsProcessor
+    connection: GraftConnection
+
+    def __init__(self, handler: AbstractHandler, limits: Limits, *, client_side: bool, problem: Problem) -> None:
+        super().__init__(handler, _configuration(limits, client_side), _h2_config(client_side))
+        self.limits, self.problem = limits, problem
+        self.ready = trio.Event()  # the other side has spoken HTTP/2
+        self.lost = trio.Event()
+        self.last_active = trio.current_time()
+        self.on_writable: list[Callable[[], None]] = []
+        self._controls, self._counting_since = 0, trio.current_time()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        limits, h2 = self.limits, H2Connection(config=self.h2_config)
+        h2.local_settings = Settings(
+            client=self.h2_config.client_side,
+            initial_values={
+                SettingCodes.HEADER_TABLE_SIZE: 4096,
+                SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams,
+                SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
+                SettingCodes.MAX_FRAME_SIZE: MAX_FRAME_BYTES,
+                SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+                SettingCodes.ENABLE_PUSH: 0,
+            },
+        )
+        h2.max_inbound_frame_size = MAX_FRAME_BYTES
+        h2.decoder.max_header_list_size = MAX_HEADER_BYTES
+        h2.initiate_connection()
+        h2.increment_flow_control_window(limits.connection_window_bytes - 65535)
+        self.connection = GraftConnection(h2, transport, config=self.config)
+        self.connection.limits = limits
+        self.connection.flush()
+        self.connection.initialize()
+        self.processor = _Processor(self.handler, self.connection)
+
+    def data_received(self, data: bytes) -> None:
+        if self.connection.is_closing():
+            return
+        self.last_active = trio.current_time()
+        try:
+            events = self.connection.feed(data)
+        except (H2Error, ValueError, IndexError, KeyError) as error:
+            return self.refuse("protocol", f"it does not speak HTTP/2: {error}")
+        self.ready.set()
+        self.connection.flush()
+        for event in events:
+            if isinstance(event, CONTROLS) or (isinstance(event, DataReceived) and not event.data):
+                self._controls += 1
+            try:
+                self.processor.process(event)
+            except Exception:  # of grpclib or a peer's stream: this connection's end and nobody else's
+                log.exception("connection of %s", self.transport.address)
+                return self.refuse("internal", "an event of its connection could not be handled")
+        self.connection.flush()
+        if self._controls > self.limits.max_controls:
+            if self.last_active - self._counting_since < CONTROL_SECONDS:
+                return self.refuse("flood", f"more than {self.limits.max_controls} control frames in ten seconds")
+            self._controls, self._counting_since = 0, self.last_active
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        for wake in self.on_writable:
+            wake()
+
+    def refuse(self, reason: str, text: str) -> None:
+        """End the connection, and say why to `problem`."""
+        self.problem(reason, text)
+        self.goodbye(ErrorCodes.PROTOCOL_ERROR, text)
+
+    def goodbye(self, code: ErrorCodes = ErrorCodes.NO_ERROR, reason: str = "closed here") -> None:
+        """GOAWAY, and the end of all streams."""
+        if not self.connection.is_closing():
+            try:
+                self.connection._connection.close_connection(code)
+                self.connection.flush()
+            except H2Error:
+                pass  # it was not open any more
+        self.processor.close(reason)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if hasattr(self, "processor"):
+            self.processor.close("Connection lost")
+        self.lost.set()
+
+
+def _configuration(limits: Limits, client_side: bool) -> Configuration:
+    found = configuration(limits)
+    return found.__for_client__() if client_side else found.__for_server__()
+
+
+__all__ = ["GraftConnection", "GraftProtocol", "GraftStream", "Headers"]
