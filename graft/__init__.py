@@ -1,6 +1,6 @@
 """Graft: durable structured concurrency. Flows in TOML or Python, run by Trio, kept in LMDB.
 
-Names for authors of steps are loaded when they are first used, so `import graft` costs next to nothing.
+Names are loaded when they are first used, so `import graft` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graft.client.client import Client as Client
     from graft.registry.context import Context as Context
 
 __version__ = "0.1.0"
 
-_HOMES = {"Context": "graft.registry.context"}
+_HOMES = {"Client": "graft.client.client", "Context": "graft.registry.context"}
 
 
 def __getattr__(name: str) -> Any:
