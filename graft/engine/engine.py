@@ -42,6 +42,7 @@ from graft.errors import PlanError
 from graft.plan import Plan, decode, plan_hash
 
 MAX_KNOWN_IDS: Final = 65_536
+TICK_MS: Final = 10_000
 TOO_MANY_RUNS: Final = "there are as many live runs as the cluster's configuration allows"
 
 
@@ -308,9 +309,16 @@ class Engine:
         return self.state.hash
 
     def next_timer(self) -> tuple[int | None, int | None]:
-        """When time has to be told again: (engine time, wall time) in ms, None where nothing waits for it."""
+        """When time has to be told again: (engine time, wall time) in ms, None where nothing waits for it.
+
+        While a timer waits for engine time, at least every `TICK_MS` of it: a new leader goes on from the engine time
+        that was told last, so that much at most is lost when the leader changes.
+        """
         s = self.state
-        return (s.timers[0][0] if s.timers else None, s.wakes[0][0] if s.wakes else None)
+        return (
+            min(s.timers[0][0], s.meta.now + TICK_MS) if s.timers else None,
+            s.wakes[0][0] if s.wakes else None,
+        )
 
 
 def request_digest(command: StartRun) -> int:
