@@ -14,10 +14,11 @@ import trio
 from attrs import Factory, define
 
 from graft.raft.messages import Message
+from graft.transport.letters import Letter
 
 MAX_QUEUED = 1024  # messages on one link; the oldest is dropped for a newer one
 
-Receive = Callable[[Message], None]
+Receive = Callable[[Message | Letter], None]
 
 
 @define
@@ -26,7 +27,7 @@ class _Link:
 
     is_cut: bool = False
     delay_seconds: float = 0.0
-    queued: deque[tuple[float, Message]] = Factory(lambda: deque(maxlen=MAX_QUEUED))
+    queued: deque[tuple[float, Message | Letter]] = Factory(lambda: deque(maxlen=MAX_QUEUED))
     dropped: int = 0
 
 
@@ -86,7 +87,7 @@ class MemoryNetwork:
 
     # Messages
 
-    def send(self, source: str, message: Message) -> None:
+    def send(self, source: str, message: Message | Letter) -> None:
         link = self._links[source, message.target]
         if link.is_cut:
             return
@@ -97,7 +98,7 @@ class MemoryNetwork:
         link.queued.append((trio.current_time() + link.delay_seconds, message))
         self._changed.set()
 
-    def _hand(self, message: Message) -> None:
+    def _hand(self, message: Message | Letter) -> None:
         receive = self._members.get(message.target)
         if receive is not None:
             receive(message)
@@ -124,5 +125,5 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, member: str) -> None:
         self._network, self._member = network, member
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Letter) -> None:
         self._network.send(self._member, message)
