@@ -106,6 +106,7 @@ class Host:
         strict: bool = False,
         config: raft.Config | None = None,
         founders: Sequence[raft.Member] | None = None,
+        directory_incarnation: int | None = None,
         transport: Transport | None = None,
         snapshots: Snapshots | None = None,
     ) -> None:
@@ -118,6 +119,7 @@ class Host:
             entropy,
             config=config,
             founders=founders,
+            incarnation=directory_incarnation,
             transport=transport,
             snapshots=snapshots,
         )
@@ -134,6 +136,7 @@ class Host:
         self._max_result_bytes = max_result_bytes
         self._leads = False
         self._running: dict[tuple[StepKey, int], bool] = {}  # attempts that the worker has; True: it is to be lost
+        self._idle = trio.Event()
         self._held: list[StartAttempt] = []  # until the member may start
         self._undecided: list[Decide] = []
         self.undecided_lost = False  # a proposed decision did not get into the log
@@ -331,6 +334,11 @@ class Host:
         """How many attempts the worker has."""
         return len(self._running)
 
+    async def wait_idle(self) -> None:
+        """Return when the worker has no attempt."""
+        while self._running:
+            await self._idle.wait()
+
     def start_held(self) -> None:
         """The member may start attempts: those that waited for it, if the state still gives them to it."""
         held, self._held = self._held, []
@@ -375,6 +383,9 @@ class Host:
 
     def _settled(self, assignment: Assignment, outcome: Outcome) -> None:
         is_lost = self._running.pop((assignment.key, assignment.token), False)
+        if not self._running:
+            self._idle.set()
+            self._idle = trio.Event()
         if self._worker is None:
             return
         self.submitter.submit(

@@ -69,6 +69,7 @@ class ClusterMember:
         offer: Offer,
         config: raft.Config,
         founders: Sequence[raft.Member] | None = (),
+        incarnation: int | None = None,
         times: LeaseTimes | None = None,
         log_directory: Path | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
@@ -87,6 +88,7 @@ class ClusterMember:
             strict=strict,
             config=config,
             founders=founders,
+            directory_incarnation=incarnation,
             transport=transport,
             snapshots=snapshots,
         )

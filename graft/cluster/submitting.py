@@ -60,12 +60,27 @@ class ClusterSubmitter:
         self._items: deque[_Item] = deque()
         self._wake = trio.Event()
         self._asked = 0
+        self._unsettled = 0
+        self._flushed = trio.Event()
         post.on(KIND, self._take)
 
     # Who submits
 
     def submit(self, command: Command) -> None:
-        self._add(_Item(command, b"", _nobody))
+        self._unsettled += 1
+        self._add(_Item(command, b"", self._one_settled))
+
+    def _one_settled(self, result: Applied | Exception) -> None:
+        """What the member submits for itself: the state tells what became of it."""
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._flushed.set()
+            self._flushed = trio.Event()
+
+    async def flushed(self) -> None:
+        """Return when all that was submitted is applied."""
+        while self._unsettled:
+            await self._flushed.wait()
 
     async def request(self, command: Command, seconds: float = REQUEST_SECONDS) -> Applied:
         """Return when it was applied, here too. Raises Rejected, NoQuorum."""
@@ -220,7 +235,3 @@ class _Gathering:
         self._missing -= 1
         if not self._missing:
             self._done(self._fates)
-
-
-def _nobody(result: Applied | Exception) -> None:
-    """What the member submits for itself: the state tells what became of it."""

@@ -48,8 +48,8 @@ class RaftDoor:
     """`run` is the loop; `propose` may be called before it starts: in a cluster of one proposals wait for it.
 
     `overlay` holds the newest state changes that are not in the store yet: read it before the store.
-    `founders`: see `founding.open_member`. `config` is for all but the ids. Without a `transport` messages go nowhere,
-    without `snapshots` none are made or taken.
+    `founders`, `incarnation`: see `founding.open_member`. `config` is for all but the ids. Without a `transport`
+    messages go nowhere, without `snapshots` none are made or taken.
     """
 
     def __init__(
@@ -62,11 +62,12 @@ class RaftDoor:
         *,
         config: raft.Config | None = None,
         founders: Sequence[raft.Member] | None = None,
+        incarnation: int | None = None,
         transport: Transport | None = None,
         snapshots: Snapshots | None = None,
     ) -> None:
         self._store, self._machine, self._clock, self._transport = store, machine, clock, transport
-        self.identity, recovered = open_member(store, member, entropy, founders, snapshots)
+        self.identity, recovered = open_member(store, member, entropy, founders, snapshots, incarnation)
         config = raft.Config(id=member, retain_entries=RETAIN_ENTRIES) if config is None else config
         config = evolve(config, id=member, incarnation=self.identity.incarnation)
         self._core = raft.Raft(config, recovered, entropy.u64, clock.monotonic())

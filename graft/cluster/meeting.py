@@ -1,0 +1,203 @@
+"""Members that ask each other who they are, before there is a cluster and when one joins it (`bootstrap` decides).
+
+A question tells as much about the asker as the answer does about the other, so both learn. A member that waits to be
+found (`graft member add`) thereby hears of the cluster that wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import trio
+
+from graft import raft
+from graft.cluster import bootstrap
+from graft.cluster.bootstrap import Found, Join, Seen, Wait
+from graft.cluster.identity import Identity, belong
+from graft.errors import GraftError, Rejected, Unreachable, UsageError
+from graft.security.tls import ClientSecurity
+from graft.transport.calls import Caller
+from graft.transport.channel import open_channel
+from graft.transport.proto import graft_pb2 as pb
+
+ASK_SECONDS: Final = 2.0
+JOIN_SECONDS: Final = 35.0
+AGAIN_SECONDS: Final = 0.2
+TELL_SECONDS: Final = 5.0  # between two lines that say the same
+
+Peers = Callable[[], Iterable[str]]
+
+
+def founder_texts(founders: Iterable[raft.Member]) -> list[str]:
+    return [f"{each.id}={each.incarnation}" for each in founders]
+
+
+def read_founders(texts: Iterable[str]) -> tuple[raft.Member, ...]:
+    """Raises UsageError for what another member cannot have meant."""
+    found = []
+    for text in texts:
+        id, _, incarnation = text.rpartition("=")
+        if not id or not incarnation.isascii() or not incarnation.isdigit():
+            raise UsageError(f"{text!r} names no founder")
+        found.append(raft.Member(id, int(incarnation)))
+    return tuple(found)
+
+
+class Meeting:
+    """Of one member. `address` is where it is reached, `name` that of the cluster in the settings."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        name: str,
+        address: str,
+        *,
+        founders: tuple[str, ...],
+        expect: int,
+        version: int,
+        security: ClientSecurity | None,
+        leader: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.identity = identity
+        self._name, self._address, self._version = name, address, version
+        self._founders, self._expect = founders, expect
+        self._security, self._leader = security, leader
+        self._seen: dict[str, Seen] = {}
+
+    # What others ask
+
+    async def probe(self, request: Any, caller: Caller) -> Any:
+        """Who this is. Raises UsageError for members of a cluster of another name."""
+        self._check(request, caller)
+        if not self.identity.cluster and request.member != self.identity.member:
+            self._saw(request)
+        return pb.ProbeReply(
+            member=self.identity.member,
+            incarnation=self.identity.incarnation,
+            cluster=self.identity.cluster,
+            founders=founder_texts(self._proposal()),
+            version=self._version,
+            leader=self._leader() or "",
+            state="running" if self.identity.cluster else "founding" if self._proposal() else "empty",
+            address=self._address,
+        )
+
+    def _check(self, request: Any, caller: Caller) -> None:
+        if request.cluster_name != self._name:
+            raise UsageError(
+                f"{request.member} is of a cluster called {request.cluster_name}, this one is called {self._name}",
+                hint="service_name has to be the same on all members",
+            )
+        if caller.identity and caller.identity != request.member:
+            raise UsageError(f"{caller.identity} says that it is {request.member}")
+
+    def _saw(self, said: Any) -> None:
+        self._seen[said.member] = Seen(
+            said.member, said.incarnation, said.address, said.cluster, read_founders(said.founders)
+        )
+
+    def _proposal(self) -> tuple[raft.Member, ...]:
+        if self.identity.cluster:
+            return self.identity.founders
+        return bootstrap.propose(self.identity, self._founders, self._expect, self._seen)
+
+    # What this member asks
+
+    async def ask(self, address: str) -> Any:
+        """The answer of whoever is there. Raises Unreachable, UsageError, Denied."""
+        request = pb.ProbeRequest(
+            cluster_name=self._name,
+            member=self.identity.member,
+            incarnation=self.identity.incarnation,
+            founders=founder_texts(self._proposal()),
+            cluster=self.identity.cluster,
+            address=self._address,
+        )
+        async with open_channel(address, security=self._security) as channel:
+            return await channel.call("Cluster", "Probe", request, timeout=ASK_SECONDS)
+
+    async def settle(self, peers: Peers, role: str, tell: Callable[[str], None]) -> tuple[Identity, dict[str, str]]:
+        """Found a cluster with others, or join one: the identity that came of it, and where members are.
+
+        Looks until it succeeds; `tell` is told now and then what it waits for. Raises UsageError where that is in
+        vain: two clusters, or a join that was refused for good.
+        """
+        told, told_at = "", -TELL_SECONDS
+        while True:
+            problems = await self._ask_all([each for each in peers() if each != self._address])
+            decision = bootstrap.decide(self.identity, self._name, self._founders, self._expect, self._seen)
+            if isinstance(decision, Found):
+                self.identity = belong(self.identity, decision.cluster, decision.founders)
+                return self.identity, {each.member: each.address for each in self._seen.values()}
+            if isinstance(decision, Join):
+                why = await self._join(decision, role)
+                if not isinstance(why, str):
+                    return self.identity, why
+            else:
+                assert isinstance(decision, Wait)
+                why = "; ".join([decision.why, *problems])
+            if why != told or trio.current_time() - told_at >= TELL_SECONDS:
+                tell(why)
+                told, told_at = why, trio.current_time()
+            await trio.sleep(AGAIN_SECONDS)
+
+    async def _ask_all(self, addresses: list[str]) -> list[str]:
+        """Ask everybody at once; what went wrong, in words."""
+        problems: list[str] = []
+
+        async def ask(address: str) -> None:
+            try:
+                reply = await self.ask(address)
+                if reply.member == self.identity.member:
+                    return  # an address of our own, under another name
+                self._saw(reply)
+            except GraftError as error:
+                self._seen = {name: seen for name, seen in self._seen.items() if seen.address != address}
+                problems.append(f"{address}: {error.message}")
+
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                nursery.start_soon(ask, address)
+        return sorted(problems)
+
+    async def _join(self, decision: Join, role: str) -> dict[str, str] | str:
+        """Where the members are, or why it did not work yet."""
+        request = pb.JoinRequest(
+            cluster_name=self._name,
+            member=self.identity.member,
+            incarnation=self.identity.incarnation,
+            address=self._address,
+            role=role,
+            version=self._version,
+        )
+        why = ""
+        for address in decision.addresses:
+            try:
+                async with open_channel(address, security=self._security) as channel:
+                    reply = await channel.call("Cluster", "Join", request, timeout=JOIN_SECONDS)
+            except (Unreachable, Rejected) as error:
+                why = f"{address}: {error.message}"
+                continue
+            self.identity = belong(self.identity, reply.cluster)
+            return {each.id: each.address for each in reply.members if each.address}
+        return why
+
+
+def joiner(
+    meeting: Meeting, join: Callable[[str, int, str, str], Awaitable[None]], addresses: Callable[[], dict[str, str]]
+) -> Callable[[Any, Caller], Awaitable[Any]]:
+    """The handler of `Join`, at a member that is in a cluster."""
+
+    async def handle(request: Any, caller: Caller) -> Any:
+        meeting._check(request, caller)
+        if request.role not in ("voter", "executor"):
+            raise UsageError(f"a member cannot join as {request.role!r}", hint="as voter or executor")
+        await join(request.member, request.incarnation, request.role, request.address)
+        members = [pb.Member(id=id, address=address) for id, address in sorted(addresses().items())]
+        return pb.JoinReply(cluster=meeting.identity.cluster, members=members)
+
+    return handle
+
+
+__all__ = ["Meeting", "founder_texts", "joiner", "read_founders"]

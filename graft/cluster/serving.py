@@ -1,0 +1,381 @@
+"""One member as a process: a data directory, a server, worker hosts, and the member between them (`graft serve`).
+
+The order of a start: hold the directory; know who it is; listen, so that others can ask; found or join a cluster if the
+directory belongs to none; run the member. The order of a stop: give up leading and new work; wait for the steps, for
+a while; stop what is left of them and say that it is lost, so that others begin it at once; close.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from graft import raft
+from graft.cluster.history import LOGS
+from graft.cluster.host import Offer
+from graft.cluster.identity import Identity, belong, check_name, cluster_id, load_identity, save_identity
+from graft.cluster.leases import LeaseTimes
+from graft.cluster.meeting import Meeting, joiner
+from graft.cluster.member import ClusterMember
+from graft.cluster.operators import ClusterOperators
+from graft.cluster.services import ClusterService, Workflows
+from graft.cluster.system import SystemClock, SystemEntropy
+from graft.config import Settings
+from graft.engine.commands import DrainMember, ForgetMember
+from graft.errors import GraftError, Rejected
+from graft.interfaces import Store
+from graft.raft.messages import Message
+from graft.raft_driver import adopt, sole_member
+from graft.security.audit import Audit
+from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
+from graft.storage import SnapshotDirectory, open_store
+from graft.transport.calls import Caller, Services
+from graft.transport.health import Health
+from graft.transport.letters import Letter
+from graft.transport.limits import Limits
+from graft.transport.peers import Hello, PeerHub
+from graft.transport.proto import graft_pb2
+from graft.transport.server import Server, open_server
+from graft.worker.guardian import boottime
+from graft.worker.hosted import HostedWorker, HostSettings, open_hosted_worker
+from graft.worker.settings import WorkerSettings
+
+SOCKET: Final = "socket"
+SNAPSHOTS: Final = "snapshots"
+LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
+HAND_OVER_SECONDS: Final = 5.0
+LOSE_SECONDS: Final = 10.0
+
+Tell = Callable[[str], None]
+Peers = Callable[[], Iterable[str]]
+
+
+class Serving:
+    """A member that runs. `stop` begins its graceful end, after which the block of `open_serving` can be left."""
+
+    def __init__(self, settings: Settings, identity: Identity, tell: Tell) -> None:
+        self.settings, self.identity = settings, identity
+        self._tell = tell
+        self.member: ClusterMember | None = None
+        self.server: Server | None = None
+        self.health = Health(serving=False)
+        self.handlers: dict[str, Mapping[str, Any]] = {}
+        self.address = settings.transport.advertise_address
+
+    # Between the transport and the member
+
+    def hello(self) -> Hello:
+        identity = self.identity
+        return Hello(identity.cluster, identity.member, identity.incarnation, self.address, VERSION)
+
+    def receive(self, message: Message | Letter) -> None:
+        if self.member is not None:
+            self.member.receive(message)
+
+    def services(self) -> Services:
+        """Every method of the contract, answered by whoever is there when it is called."""
+        found: dict[str, dict[str, Any]] = {}
+        for service in ("Cluster", "Workflows"):
+            methods = graft_pb2.DESCRIPTOR.services_by_name[service].methods
+            found[service] = {
+                method.name: partial(self._stream if method.server_streaming else self._call, service, method.name)
+                for method in methods
+            }
+        return found
+
+    def _handler(self, service: str, method: str) -> Any:
+        handler = self.handlers.get(service, {}).get(method)
+        if handler is None:
+            raise Rejected(
+                f"{self.identity.member} does not take part in a cluster yet", reason="not_ready", hint="try again"
+            )
+        return handler
+
+    async def _call(self, service: str, method: str, request: Any, caller: Caller) -> Any:
+        return await self._handler(service, method)(request, caller)
+
+    async def _stream(self, service: str, method: str, request: Any, caller: Caller) -> AsyncGenerator[Any, None]:
+        async with aclosing(self._handler(service, method)(request, caller)) as replies:
+            async for reply in replies:
+                yield reply
+
+    # The end
+
+    async def stop(self) -> None:
+        """Hand over what others can do. Never raises what has to do with the others: it stops anyway."""
+        member = self.member
+        if member is None:
+            return
+        self.health.set(False)
+        timeout = float(self.settings.engine.drain_timeout)
+        with trio.move_on_after(HAND_OVER_SECONDS):
+            try:
+                command = DrainMember(member.id, True, member.host.incarnation)
+                await member.submitter.request(command)
+                if member.host.door.leads and len(member.configuration.members) > 1:
+                    await member.changes.transfer(None)
+            except GraftError as error:
+                self._tell(f"stopping without a hand-over: {error.message}")
+        if member.host.running:
+            self._tell(f"waiting up to {timeout:g} s for {member.host.running} steps")
+        with trio.move_on_after(timeout):
+            await member.host.wait_idle()
+        with trio.move_on_after(LOSE_SECONDS):
+            member.host.lose_attempts()
+            await member.host.wait_idle()
+            await member.submitter.flushed()
+
+
+@asynccontextmanager
+async def open_serving(
+    settings: Settings,
+    *,
+    peers: Peers,
+    tell: Tell,
+    audit: Audit,
+    environ: Mapping[str, str] = os.environ,
+) -> AsyncIterator[Serving]:
+    """A member that takes part in its cluster, until the block is left.
+
+    `peers` gives the addresses that discovery knows now; `tell` gets lines for the operator. Entering waits until there
+    is a cluster. Raises storage errors, UsageError for settings that cannot be, OSError for an address in use.
+    """
+    directory = Path(settings.storage.directory)
+    store = open_store(directory, quota_bytes=int(settings.storage.quota), map_bytes=int(settings.storage.map_size))
+    try:
+        identity, was = identify(directory, store, settings)
+        serving = Serving(settings, identity, tell)
+        limits = limits_of(settings)
+        files = tls_files(settings)
+        name = settings.service_name
+        client = None if files is None else ClientSecurity(files, name)
+        hub = PeerHub(
+            identity.member,
+            serving.receive,
+            hello=serving.hello,
+            entropy=SystemEntropy(),
+            security=client,
+            limits=limits,
+            audit=audit,
+        )
+        async with open_server(
+            serving.services(),
+            listen=listeners(settings, directory),
+            security=None if files is None else ServerSecurity(files, name),
+            limits=limits,
+            peers=hub,
+            health=serving.health,
+            audit=audit,
+            plaintext_anywhere=settings.security.force_plaintext,
+        ) as server:
+            serving.server = server
+            serving.address = serving.address or server.addresses[0]
+            tell(f"{identity.member} listens on {', '.join(server.addresses)}")
+            async with _open_member(serving, store, directory, hub, client, peers, was):
+                yield serving
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def _open_member(
+    serving: Serving,
+    store: Store,
+    directory: Path,
+    hub: PeerHub,
+    client: ClientSecurity | None,
+    peers: Peers,
+    was: str,
+) -> AsyncIterator[None]:
+    settings, tell = serving.settings, serving._tell
+    snapshots = SnapshotDirectory(directory / SNAPSHOTS)
+    clock = SystemClock()
+    role = "voter" if "voter" in settings.resources.roles else "executor"
+    meeting = Meeting(
+        serving.identity,
+        settings.service_name,
+        serving.address,
+        founders=settings.discovery.founders,
+        expect=settings.discovery.expect,
+        version=VERSION,
+        security=client,
+        leader=lambda: None if serving.member is None else serving.member.host.door.leader,
+    )
+    serving.handlers["Cluster"] = {"Probe": meeting.probe}
+    addresses: dict[str, str] = {}
+    if not serving.identity.cluster:
+        serving.identity, addresses = await meeting.settle(peers, role, tell)
+        await trio.to_thread.run_sync(save_identity, directory, serving.identity)
+    member = ClusterMember(
+        serving.identity.member,
+        store,
+        snapshots,
+        clock,
+        SystemEntropy(),
+        hub,
+        offer=offer_of(settings, serving.address),
+        config=raft_config(settings),
+        founders=serving.identity.founders,
+        incarnation=serving.identity.incarnation,
+        times=LeaseTimes(settings.engine.lease, settings.engine.grace, settings.engine.clock_drift),
+        log_directory=directory / LOGS,
+        max_result_bytes=int(settings.engine.max_result_size),
+        located=hub.set_address,
+        leased=lambda until: worker.lease(boottime() + until - clock.monotonic()),
+    )
+    for id, address in addresses.items():
+        hub.set_address(id, address)
+    worker: HostedWorker
+    async with open_hosted_worker(host_settings(settings, directory)) as worker, trio.open_nursery() as nursery:
+        serving.member = member
+        nursery.start_soon(_locate, member, hub)
+        _offer_services(serving, member, meeting, store, snapshots, nursery)
+        await nursery.start(member.run, worker)
+        if was:
+            await member.submitter.request(ForgetMember(was))
+        serving.health.set(True)
+        tell(f"{member.id} takes part in the cluster {serving.identity.cluster}")
+        try:
+            yield
+        finally:
+            serving.health.set(False)
+            member.host.stop_serving()
+        nursery.cancel_scope.cancel()
+
+
+def _offer_services(
+    serving: Serving,
+    member: ClusterMember,
+    meeting: Meeting,
+    store: Store,
+    snapshots: SnapshotDirectory,
+    nursery: trio.Nursery,
+) -> None:
+    async def invite(address: str) -> str:
+        reply = await meeting.ask(address)
+        return str(reply.member)
+
+    operators = ClusterOperators(member, serving.identity.cluster, store, snapshots, invite)
+    join = joiner(meeting, member.changes.join, lambda: known_addresses(member) | {member.id: serving.address})
+    serving.handlers["Cluster"] = {**ClusterService(operators).handlers(), "Probe": meeting.probe, "Join": join}
+    workflows = Workflows(member.runs, nursery, member=member.id, fresh=member.runs.fresh)
+    serving.handlers["Workflows"] = workflows.handlers()
+
+
+def known_addresses(member: ClusterMember) -> dict[str, str]:
+    """Where members said that they are reached."""
+    return {each.id: each.address for each in member.host.engine.state.members.values() if each.address}
+
+
+async def _locate(member: ClusterMember, hub: PeerHub) -> None:
+    """Keep the transport's addresses as the members registered them."""
+    while True:
+        for id, address in known_addresses(member).items():
+            hub.set_address(id, address)
+        await trio.sleep(LOOK_SECONDS)
+
+
+# Who the directory is
+
+
+def identify(directory: Path, store: Store, settings: Settings) -> tuple[Identity, str]:
+    """Who this directory is, and the name that it had as the data directory of `graft run` ("" for others)."""
+    identity = load_identity(directory)
+    was = ""
+    if identity is None and store.hard_state() is None:
+        identity = Identity(settings.node_id, SystemEntropy().u64() >> 1)
+        save_identity(directory, identity)
+    elif identity is None:
+        sole = sole_member(store)
+        was = sole.id
+        founder = raft.Member(settings.node_id, sole.incarnation, "voter")
+        identity = belong(
+            Identity(founder.id, founder.incarnation), cluster_id(settings.service_name, [founder]), [founder]
+        )
+        adopt(store, founder.id)
+        save_identity(directory, identity)
+    check_name(identity, settings.node_id, directory)
+    return identity, was
+
+
+# What the settings mean for the parts
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    security = settings.security
+    if security.plaintext:
+        return None
+    return TlsFiles(
+        Path(security.cert_file),
+        Path(security.key_file),
+        Path(security.ca_file),
+        security.tls_min_version,  # type: ignore[arg-type]
+        security.ciphers,
+    )
+
+
+def listeners(settings: Settings, directory: Path) -> list[str]:
+    transport = settings.transport
+    host = f"[{transport.listen_host}]" if ":" in transport.listen_host else transport.listen_host
+    return [f"{host}:{transport.listen_port}", f"unix:{directory / SOCKET}", *transport.client_listen]
+
+
+def limits_of(settings: Settings) -> Limits:
+    transport = settings.transport
+    return Limits(
+        max_message_bytes=int(transport.max_message_size),
+        compress_from_bytes=int(transport.compress_above) if transport.compression == "gzip" else 1 << 62,
+        max_connections=transport.max_connections,
+        max_streams=transport.max_calls,
+        handshake_seconds=transport.connect_timeout,
+        connect_seconds=transport.connect_timeout,
+        idle_seconds=transport.idle_timeout,
+        keepalive_seconds=transport.keepalive_interval,
+        keepalive_timeout_seconds=transport.keepalive_timeout,
+        backoff_seconds=transport.reconnect_min,
+        max_backoff_seconds=transport.reconnect_max,
+        breaker_failures=transport.breaker_failures,
+    )
+
+
+def raft_config(settings: Settings) -> raft.Config:
+    engine = settings.engine
+    return raft.Config(
+        id="",
+        election_timeout_seconds=engine.election_timeout,
+        heartbeat_seconds=engine.heartbeat,
+        rpc_timeout_seconds=engine.rpc_timeout,
+        max_clock_drift=engine.clock_drift,
+        retain_entries=settings.storage.keep_log_entries,
+        snapshot_chunk_bytes=int(settings.storage.snapshot_chunk),
+        max_entry_bytes=int(settings.transport.max_message_size) // 2,
+        max_version=VERSION,
+    )
+
+
+def offer_of(settings: Settings, address: str) -> Offer:
+    resources = settings.resources
+    slots = resources.kinds() if "executor" in resources.roles else (("*", 0),)
+    return Offer(slots, address, dict(resources.labels), (), resources.zone, VERSION)
+
+
+def host_settings(settings: Settings, directory: Path) -> HostSettings:
+    resources, engine = settings.resources, settings.engine
+    return HostSettings(
+        WorkerSettings(
+            log_dir=directory / LOGS, grace_ms=int(engine.stop_grace * 1000), thread_limit=resources.threads
+        ),
+        hosts=resources.worker_processes or min(4, os.cpu_count() or 1),
+        user=resources.worker_user or None,
+        pass_environment=resources.worker_environment,
+    )
+
+
+VERSION: Final = 1
+"""The newest cluster version that this program understands."""
