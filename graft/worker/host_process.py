@@ -74,7 +74,8 @@ class HostProcess:
         self._nodes: OrderedDict[int, tuple[int, Node, tuple[str, ...]]] = OrderedDict()  # by id; it keeps them alive
         self._node_count = 0
         self._count = 0
-        self._recalled: set[int] = set()  # it may yet find them in its socket
+        self._recalled: set[int] = set()  # it has yet to find them in its socket
+        self._returning: set[int] = set()  # … and has yet to say that it was too late
         self._runs: set[int] = set()
         self._ping: tuple[int, float] | None = None  # that is not answered yet, and since when
         self._pings = 0
@@ -227,12 +228,7 @@ class HostProcess:
         if tag == wire.SETTLED:
             self._settled(message)
         elif tag == wire.TAKEN:
-            for number in wire.read_numbers(message):
-                flight = self.flights.get(number)
-                if flight is not None:
-                    flight.taken = True
-                elif number not in self._recalled:
-                    raise wire.HostileFrame("an attempt that it does not have")
+            self._taken(wire.read_numbers(message))
         elif tag == wire.LATE:
             self._late(wire.read_numbers(message))
         elif tag == wire.PONG and self._ping is not None and message[1:] == [self._ping[0]]:
@@ -244,12 +240,27 @@ class HostProcess:
         else:
             raise wire.HostileFrame(f"what it has no reason to say: {tag}")
 
+    def _taken(self, numbers: list[int]) -> None:
+        for number in numbers:
+            flight = self.flights.get(number)
+            if flight is not None and not flight.taken:
+                flight.taken = True
+            elif number in self._recalled:
+                self._recalled.discard(number)
+                self._returning.add(number)
+            else:
+                raise wire.HostileFrame("an attempt that it does not have")
+
     def _late(self, numbers: list[int]) -> None:
-        known = [number for number in numbers if number not in self._recalled]
-        self._recalled.difference_update(numbers)
-        if len(set(known)) != len(known) or not all(number in self.flights for number in known):
-            raise wire.HostileFrame("an attempt that it does not have")
-        self._give_back([self.flights[number] for number in known])
+        back = []
+        for number in numbers:
+            if number in self._returning:
+                self._returning.discard(number)
+            elif number in self.flights and self.flights[number] not in back:
+                back.append(self.flights[number])
+            else:
+                raise wire.HostileFrame("an attempt that it does not have")
+        self._give_back(back)
 
     def _settled(self, message: list[Any]) -> None:
         number = message[1] if len(message) > 1 else None

@@ -174,9 +174,9 @@ def read_start(message: list[Any], node: Node, programs: ProgramCache) -> Assign
 
 def read_numbers(message: list[Any]) -> list[int]:
     """Of TAKEN and LATE. Raises HostileFrame."""
-    if len(message) != 2 or type(message[1]) is not list or not all(type(each) is int for each in message[1]):
+    numbers = message[1] if len(message) == 2 else None
+    if type(numbers) is not list or not numbers or not all(type(each) is int for each in numbers):
         raise HostileFrame("a list of attempts that is none")
-    numbers: list[int] = message[1]
     return numbers
 
 
@@ -198,7 +198,7 @@ def read_settled(message: list[Any], a: Assignment) -> Outcome:
     if len(message) != 6:
         raise HostileFrame("an outcome without all its fields")
     _, _, status, value, error, retry_after_ms = message
-    if status not in STATUSES or (value is not None) != (status == "succeeded"):
+    if type(status) is not str or status not in STATUSES or (value is not None) != (status == "succeeded"):
         raise HostileFrame(f"an outcome that is none: {status!r:.40}")
     if retry_after_ms is not None and not (
         type(retry_after_ms) is int and 0 <= retry_after_ms < MAX_RETRY_AFTER_MS and status == "failed"
