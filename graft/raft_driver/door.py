@@ -82,7 +82,8 @@ class RaftDoor:
         self._leads = False
         self._role_changed = trio.Event()
         self._alarm = trio.Event()  # for the pump
-        self._alarm_at = math.inf
+        self._earlier = trio.Event()  # for the clock: the deadline came closer
+        self._rings_at = math.inf  # when the clock wakes
         self._closing = False
 
     @property
@@ -204,8 +205,8 @@ class RaftDoor:
                 break
             events = answers
         deadline = self._core.next_deadline()
-        if deadline is not None and deadline < self._alarm_at:
-            self._alarm.set()
+        if deadline is not None and deadline < self._rings_at:
+            self._earlier.set()
 
     def _persist(self, effect: fx.Persist) -> None:
         self._writer.writes.order(effect)
@@ -293,7 +294,10 @@ class RaftDoor:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._tell([ev.CampaignRequested()] if self._is_sole else [])
+                self._writer.dirty.set()  # what was replayed
                 self._nursery.start_soon(self._pump)
+                self._nursery.start_soon(self._ring)
+                self._nursery.start_soon(self._writer.flush)
                 self._nursery.start_soon(self._desk.run)
                 task_status.started()
                 while True:
@@ -323,17 +327,26 @@ class RaftDoor:
             if events:
                 self._tell(events)
             self._apply_some()
-            await trio.lowlevel.checkpoint()
 
     async def _wait_for_events(self) -> None:
         if self._inbox or self._applier.is_ready or (self._leads and self._proposals and not self._is_sole):
-            return
-        self._alarm = trio.Event()
-        deadline = self._core.next_deadline()
-        self._alarm_at = math.inf if deadline is None else deadline
-        with trio.move_on_after(max(0.0, self._alarm_at - self._clock.monotonic())):
+            await trio.lowlevel.checkpoint()
+        else:
+            self._alarm = trio.Event()
             await self._alarm.wait()
-        self._alarm_at = -math.inf
+
+    async def _ring(self) -> None:
+        """Wake the pump at the core's deadline. Most deadlines only move away, which costs nothing here."""
+        while True:
+            self._earlier = trio.Event()
+            deadline = self._core.next_deadline()
+            left = math.inf if deadline is None else deadline - self._clock.monotonic()
+            if left <= 0:
+                self._alarm.set()
+                left = math.inf  # the pump tells the core, which names another one
+            self._rings_at = self._clock.monotonic() + left
+            with trio.move_on_after(left):
+                await self._earlier.wait()
 
     # Turns
 
@@ -379,17 +392,17 @@ class RaftDoor:
     # Applying
 
     def _apply_some(self) -> None:
-        """Apply a slice of what is committed; tell the core, carry out effects, answer who proposed."""
+        """Apply a slice of what is committed; carry out effects, answer who proposed, tell the core."""
         if not self._applier.is_ready:
             return
         results, answers = self._applier.apply_slice(self._proposals)
-        self._tell([ev.Applied(self._applier.handed)])
         self._machine.dispatch(results)
         for done, applied in answers:
             done(applied)
         self._requests.applied(self._applier.applied)
+        self._tell([ev.Applied(self._applier.handed)])
         if self.overlay:
-            self._writer.wake.set()  # its wait for the next flush begins
+            self._writer.dirty.set()
 
 
 _EXECUTE: Final[dict[type, Callable[[RaftDoor, Any], ev.Event | None]]] = {

@@ -7,7 +7,6 @@ again from the log. A turn takes all that is ordered, so the state that it carri
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -38,6 +37,9 @@ class Writer:
         self.writes = Writes()
         self._extra: deque[tuple[Turn, Answer]] = deque()
         self.wake = trio.Event()
+        self.dirty = trio.Event()  # set when there are state changes to write
+        self._flush_is_due = False
+        self._turns = 0
         self.has_failed = False
 
     @property
@@ -46,18 +48,26 @@ class Writer:
 
     async def wait(self, until: Callable[[], bool]) -> None:
         """Return when `until` holds, looked at whenever `wake` is set, or when state changes waited long enough."""
-        flush_at = math.inf
-        while not until():
-            if self._overlay and flush_at == math.inf:
-                flush_at = trio.current_time() + FLUSH_SECONDS
+        while not (until() or self._flush_is_due):
             self.wake = trio.Event()
-            with trio.move_on_at(flush_at) as waited:
-                await self.wake.wait()
-            if waited.cancelled_caught:
-                return
+            await self.wake.wait()
+
+    async def flush(self) -> None:
+        """See that state changes get written when nothing else does. A timeout at every wait would cost more."""
+        while True:
+            await self.dirty.wait()
+            turns = self._turns
+            await trio.sleep(FLUSH_SECONDS)
+            if turns == self._turns:
+                self._flush_is_due = True
+                self.wake.set()
+            if not self._overlay:
+                self.dirty = trio.Event()
 
     async def commit(self) -> tuple[int, int] | None:
         """One turn: its ticket (0: no write of Raft's) and how far the synced state goes; None: nothing to write."""
+        self._flush_is_due = False
+        self._turns += 1
         write = self.writes.take()
         if not write.ticket and not self._overlay:
             await trio.lowlevel.checkpoint()
