@@ -46,6 +46,19 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def generated(session: nox.Session) -> None:
+    """Generate the code of graft.proto anew and compare it with what is committed; `-- --write` puts it in place."""
+    _sync(session, "--group=proto")
+    target = Path("." if "--write" in session.posargs else session.create_tmp())
+    kinds = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpclib_python")]
+    session.run("python", "-m", "grpc_tools.protoc", "-I.", *kinds, "graft/transport/proto/graft.proto")
+    for name in ("graft_pb2.py", "graft_pb2.pyi", "graft_grpc.py"):
+        file = Path("graft/transport/proto") / name
+        if (target / file).read_bytes() != file.read_bytes():
+            session.error(f"{file} is not what graft.proto says: nox -s generated -- --write")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, in dist/."""
     session.install("build", "hatchling")

@@ -13,6 +13,7 @@ from graft.errors import AbsentValue, ExpressionError, InvalidFlow, PlanError
 from graft.expressions import Budget, compile_tree, free_vars, render
 from graft.plan import decode, encode
 from graft.plan.types import assignable, parse_type, problems, render_type
+from graft.transport import wire
 from graft_dsl import compile_text, format_text, render_graph
 from graft_dsl import render as render_diagnostics
 from graft_dsl.diagnostics import Diagnostic
@@ -100,10 +101,21 @@ def _check_places(error: InvalidFlow, text: str) -> None:
     assert render_diagnostics(found, color=True)
 
 
+def message(data: bytes) -> None:
+    """Bytes between members are refused with a ValueError, or they are a message that has the same bytes again."""
+    try:
+        found = wire.decode(data)
+    except ValueError:
+        return
+    again = wire.encode(found)
+    assert wire.encode(wire.decode(again)) == again
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "expression": expression,
     "flow_file": flow_file,
     "template": template,
+    "message": message,
     "plan": plan,
     "type_text": type_text,
 }

@@ -1,7 +1,7 @@
 """A certificate authority of one's own, for trying a cluster on a laptop. Real clusters get theirs from somebody else.
 
-What `make_dev` writes shows what Graft wants of certificates, wherever they come from: a key of its own for everybody, the
-name `graft://CLUSTER/ROLE/NAME` in the subjectAltName, `clientAuth` for all and `serverAuth` for members only.
+What `make_dev` writes shows what Graft wants of certificates, wherever they come from: a key of its own for everybody,
+the name `graft://CLUSTER/ROLE/NAME` in the subjectAltName, `clientAuth` for all and `serverAuth` for members only.
 """
 
 from __future__ import annotations
