@@ -42,7 +42,8 @@ _SUFFIXES = {"a param": "value", "a secret": "secret", "an item": "item"}
 LATER = "later"
 BROKEN = "broken"
 MAX_GROUPS = 16  # groups inside groups
-MERGED = ("env", "labels", "runs_on", "with")  # a node's own entries join those of the defaults; every other key replaces
+# A node's own entries of these join those of the defaults; every other key replaces.
+MERGED = ("env", "labels", "runs_on", "with")
 
 
 def read_flow(document: Mapping[str, Any], source: TomlSource, report: Report, base: Path, stem: str) -> FlowDecl:
