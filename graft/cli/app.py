@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "schema": "Print the JSON Schema of flow files, for editors.",
     },
     "Set up": {
+        "serve": "Run a member of a cluster.",
         "config": "Show and check the settings of a member.",
         "completion": "Print the completion script of a shell.",
     },
@@ -43,7 +44,7 @@ COMMANDS: dict[str, str] = {name: about for section in SECTIONS.values() for nam
 
 # Commands of the language's contract that are to come. They are known by name, so that the answer is a plain one.
 _TO_COME = """
-    approve artifacts backfill backup diff doctor export member pause reject replay resolve restore schedule serve
+    approve artifacts backfill backup diff doctor export member pause reject replay resolve restore schedule
     signal sim snapshot test top ui unpause upgrade
 """
 NOT_YET = frozenset(_TO_COME.split())

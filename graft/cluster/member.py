@@ -113,6 +113,11 @@ class ClusterMember:
         """Who is in the cluster, as far as this member knows."""
         return self.host.door.status().configuration
 
+    async def offer(self, offer: Offer) -> None:
+        """Register what this member has to offer from now on. Raises Rejected."""
+        self.host.offer = offer
+        await self.submitter.request(self.host.registration())
+
     def receive(self, message: Message | Letter) -> None:
         """Never blocks; on the Trio thread."""
         if isinstance(message, (Ask, Answer)):

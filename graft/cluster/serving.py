@@ -42,8 +42,8 @@ from graft.transport.limits import Limits
 from graft.transport.peers import Hello, PeerHub
 from graft.transport.proto import graft_pb2
 from graft.transport.server import Server, open_server
+from graft.worker import HostedWorker, HostSettings, open_hosted_worker
 from graft.worker.guardian import boottime
-from graft.worker.hosted import HostedWorker, HostSettings, open_hosted_worker
 from graft.worker.settings import WorkerSettings
 
 SOCKET: Final = "socket"

@@ -1,0 +1,186 @@
+"""The process of `graft serve`: its log, its signals, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from graft.cli import exits
+from graft.cluster.serving import Serving, offer_of, open_serving
+from graft.config import Loaded, reload
+from graft.discovery import open_discovery
+from graft.discovery.discovery import Discovery
+from graft.discovery.kinds import make_source
+from graft.discovery.records import Here
+from graft.errors import GraftError, StorageError
+
+if TYPE_CHECKING:
+    from graft.security.audit import AuditRecord
+
+log = logging.getLogger("graft.serve")
+AUDIT = "audit.log"
+QUIET = {"grpclib": logging.ERROR, "h2": logging.WARNING, "hpack": logging.WARNING, "asyncio": logging.ERROR}
+
+
+def serve(loaded: Loaded) -> int:
+    """Run a member until a signal ends it. Gives the exit code; raises what ended it otherwise."""
+    set_up_logging(loaded)
+    try:
+        return trio.run(_serve, loaded)
+    except BaseExceptionGroup as group:
+        raise the_cause(group) from None
+
+
+async def _serve(loaded: Loaded) -> int:
+    stopping = trio.Event()
+    code = exits.SUCCEEDED
+    box = _Box(loaded)
+    receiver = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with trio.CancelScope() as everything, receiver as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_listen, signals, box, stopping, everything)
+            await _run(box, stopping)
+            nursery.cancel_scope.cancel()
+    if everything.cancelled_caught:
+        log.warning("stopped at once: its steps are lost, and begin elsewhere when its lease has ended")
+        code = exits.INTERRUPTED
+    return code
+
+
+class _Box:
+    """What signals need to reach."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self.serving: Serving | None = None
+        self.discovery: Discovery | None = None
+
+
+async def _run(box: _Box, stopping: trio.Event) -> None:
+    settings = box.loaded.settings
+    audit = open_audit(box.loaded)
+    with trio.CancelScope() as starting:  # until there is a cluster a signal just ends it
+        async with trio.open_nursery() as nursery:
+
+            async def cancel_start() -> None:
+                await stopping.wait()
+                if box.serving is None:
+                    starting.cancel()
+
+            nursery.start_soon(cancel_start)
+            async with (
+                open_discovery(settings, address=settings.transport.advertise_address) as box.discovery,
+                open_serving(
+                    settings,
+                    peers=lambda: [peer.address for peer in box.discovery.peers] if box.discovery else [],
+                    tell=log.info,
+                    audit=audit,
+                ) as box.serving,
+            ):
+                await stopping.wait()
+                log.info("stopping")
+                await box.serving.stop()
+            nursery.cancel_scope.cancel()
+    log.info("stopped")
+
+
+async def _listen(signals: Any, box: _Box, stopping: trio.Event, everything: trio.CancelScope) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            await _reload(box)
+        elif stopping.is_set():
+            everything.cancel()
+        else:
+            stopping.set()
+
+
+async def _reload(box: _Box) -> None:
+    """Read the settings again and use what may change while a member runs."""
+    try:
+        loaded, changed, refused = await trio.to_thread.run_sync(reload, box.loaded)
+    except GraftError as error:
+        log.error("the settings were not read again: %s", error)
+        return
+    box.loaded = loaded
+    log.info("read the settings again: %s", ", ".join(changed) if changed else "nothing changed")
+    if refused:
+        log.warning("these take effect at the next start: %s", ", ".join(refused))
+    set_up_logging(loaded)
+    if box.discovery is not None and any(key.startswith("discovery.") for key in changed):
+        box.discovery.use(make_source(Here(loaded.settings, loaded.settings.transport.advertise_address)))
+    member = None if box.serving is None else box.serving.member
+    if box.serving is not None and member is not None and any(key.startswith("resources.") for key in changed):
+        await member.offer(offer_of(loaded.settings, box.serving.address))
+
+
+# The log
+
+
+def set_up_logging(loaded: Loaded) -> None:
+    """One line a message on stderr: text for a person, JSON for a collector."""
+    wanted = loaded.settings.observability
+    as_text = wanted.log_format == "text" or (wanted.log_format == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Text() if as_text or wanted.log_format == "auto" else _Json())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(wanted.log_level.upper())
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"{moment} {level}{record.getMessage()}"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
+        fields = {"at": moment, "level": record.levelname.lower(), "logger": record.name, "text": record.getMessage()}
+        return json.dumps(fields)
+
+
+def open_audit(loaded: Loaded) -> Callable[[AuditRecord], None]:
+    """Who was refused, and why: a line of JSON each in a file, and a warning in the log."""
+    settings = loaded.settings
+    path = Path(settings.observability.audit_file or Path(settings.storage.directory) / AUDIT)
+
+    def write(record: AuditRecord) -> None:
+        log.warning("refused (%s): %s", record.reason, record.text)
+        line = json.dumps({"at": round(time.time(), 3)} | attrs.asdict(record))
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, line.encode() + b"\n")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            log.error("the audit line was not written: %s: %s", path, error.strerror)
+
+    return write
+
+
+def the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the member: a store that failed explains all the rest."""
+    for kind in (StorageError, GraftError):
+        mine, _ = group.split(kind)
+        if mine is not None:
+            group = mine
+            break
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf
