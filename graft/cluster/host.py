@@ -44,6 +44,7 @@ from graft.engine.commands import (
     decode_command,
     encode_command,
 )
+from graft.engine.defaults import with_defaults
 from graft.engine.engine import HASH_KEY
 from graft.engine.records import NONE, Scope, id_key
 from graft.errors import StoreCorrupt
@@ -364,7 +365,7 @@ class Host:
             token=effect.token,
             attempt=effect.attempt,
             path=path,
-            node=self.paths.node(run_no, scope, ordinal),
+            node=with_defaults(self.paths.node(run_no, scope, ordinal), self.engine.state.meta.config),
             lookup=self.values.lookup(run_no, scope_no, ordinal),
             secrets={secret.name: secret for secret in flow.secrets},
             base=Path(run.base, flow.directory),
