@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,43 +12,18 @@ from click.shell_completion import CompletionItem
 
 from graft.cli.guess import closest
 from graft.cli.looks import FINAL
+from graft.cli.place import DEFAULT
 from graft.errors import GraftError, UnknownRun, UsageError
 from graft.ids import RUN_ID
 
 if TYPE_CHECKING:
-    from graft.cluster.history import Readable
     from graft.cluster.views import RunSummary, RunView
-    from graft.worker.logs import LogStore
 
-DEFAULT = ".graft"
 INTERRUPTED = "interrupted"  # the engine's own word, too
 LAST = ("last", "-")
 MAX_COMPLETIONS = 50
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _not_empty(_ctx: click.Context, _param: click.Parameter, data: str) -> str:
-    if not data:
-        raise UsageError("--data is empty", hint=f"leave it out for {DEFAULT} in the current directory")
-    return data
-
-
-def data_option(command: F) -> F:
-    """`--data DIR`: given to the command as `data`."""
-    return click.option(
-        "--data",
-        metavar="DIR",
-        envvar="GRAFT_DATA",
-        default=DEFAULT,
-        callback=_not_empty,
-        help="Data directory (default: .graft in the current directory; env var: GRAFT_DATA).",
-    )(command)
-
-
-def data_flag(data: str) -> str:
-    """What a command needs so that it finds the same data directory."""
-    return "" if data == DEFAULT else f" --data {shlex.quote(data)}"
 
 
 def must_exist(data: str) -> Path:
@@ -64,31 +37,12 @@ def must_exist(data: str) -> Path:
     return existing(path).root
 
 
-def open_runs(data: str) -> AbstractContextManager[Readable]:
-    """The runs of a data directory, read-only; also while another process holds it."""
-    from graft.cluster.history import open_history
-
-    return open_history(must_exist(data))
-
-
-def open_logs(data: str) -> LogStore:
-    from graft.cluster.history import LOGS
-    from graft.worker.logs import LogStore
-
-    return LogStore(Path(data) / LOGS)
-
-
 def is_held(data: str) -> bool:
     """Whether a process works on the data directory, as far as can be told from here."""
     from graft.storage import read_holder
 
     holder = read_holder(Path(data) / "lock")
     return holder is not None and holder.closed_at is None and holder.is_alive()
-
-
-def is_over(data: str, history: Readable, run_id: str) -> bool:
-    """Whether nothing more will happen in a run for now: it has ended, or no process works on it."""
-    return not is_held(data) or history.status(run_id) in FINAL
 
 
 R = TypeVar("R", "RunSummary", "RunView")
@@ -99,20 +53,6 @@ def as_it_is(run: R, held: bool) -> R:
     if held or run.paused or run.status in FINAL:
         return run
     return evolve(run, paused=INTERRUPTED)
-
-
-def find_run(data: str, history: Readable, name: str) -> RunView:
-    """The run as it is that `name` names: its id, a prefix that only one id has, or `last` / `-` for the newest.
-
-    Raises UnknownRun, and UsageError for a prefix that several ids have.
-    """
-    held = is_held(data)  # asked first: who lets go of the directory later had recorded everything by then
-    if name not in LAST:
-        try:
-            return as_it_is(history.run_view(name), held)
-        except UnknownRun:
-            pass
-    return as_it_is(history.run_view(complete_id(name, history.run_ids())), held)
 
 
 def check_id(run_id: str) -> str:
@@ -171,8 +111,10 @@ class RunName(_TextType):
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from graft.cluster.history import open_history
+
         try:
-            with open_runs(ctx.params.get("data") or DEFAULT) as history:
+            with open_history(must_exist(ctx.params.get("data") or DEFAULT)) as history:
                 newest: list[RunSummary] = history.runs(MAX_COMPLETIONS)
         except (GraftError, OSError):
             return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,19 +17,31 @@ from graft.cli import exits, looks
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
 from graft.cli.terminal import Paint, clip, note, out, plain_text, speaks_unicode, width
+from graft.errors import GraftError
 
 if TYPE_CHECKING:
+    from graft.cli.sources import Source
     from graft.cluster.views import RunView
     from graft.plan import ErrorRecord
-    from graft.worker.logs import LogStore
+
+    Tails = dict[ErrorRecord, list[str]]
 
 MAX_ERRORS = 5
 MAX_WAITS = 8
 TAIL_LINES, TAIL_COLUMNS = 10, 500
 
 
-def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "", kept: bool = True) -> None:
-    """`data_flag`: what a command needs to find the same data directory; `kept`: there is one."""
+async def tails_of(source: Source, view: RunView) -> Tails:
+    """The last lines that the attempts wrote whose errors are shown. What cannot be had is left out."""
+    found: Tails = {}
+    for error in failures(view)[:MAX_ERRORS]:
+        with suppress(GraftError, OSError):
+            found[error] = await tail(source, view, error)
+    return found
+
+
+def print_ending(view: RunView, code: int, tails: Tails, *, flags: str = "", kept: bool = True) -> None:
+    """`flags`: what a command needs to find the same place; `kept`: there is one."""
     paint = Paint.of(sys.stderr)
     columns = max(20, width(sys.stderr, otherwise=200) - 6)
     bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
@@ -38,7 +51,7 @@ def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "
             note(looks.paint_line(line, paint))
     for error in failures(view)[:MAX_ERRORS]:
         note()
-        said = tail(logs, view, error)
+        said = tails.get(error, [])
         if set(error.detail.splitlines()) <= set(said):  # of a command, the detail is the end of what it wrote
             error = attrs.evolve(error, detail="")
         for line in looks.error_lines(error):
@@ -48,7 +61,7 @@ def print_ending(view: RunView, code: int, logs: LogStore, *, data_flag: str = "
     hidden = len(failures(view)) - MAX_ERRORS
     if hidden > 0:
         note(paint(f"\n… {hidden} more errors", "dim"))
-    hints = list(next_commands(view, code, data_flag)) if kept else []
+    hints = list(next_commands(view, code, flags)) if kept else []
     if hints:
         note()
     widest = max((len(command) for command, _ in hints), default=0)
@@ -80,36 +93,38 @@ def failures(view: RunView) -> list[ErrorRecord]:
     return list(dict.fromkeys(looks.leaf_errors(view.error)))
 
 
-def tail(logs: LogStore, view: RunView, error: ErrorRecord) -> list[str]:
+async def tail(source: Source, view: RunView, error: ErrorRecord) -> list[str]:
     """The last lines that the attempt wrote which failed; not those of an earlier generation of the run."""
     step = next((step for step in every_step(view.steps) if step.path == error.node), None)
     if step is None:
         return []
     since = looks.iso(step.started_at) or ""
-    lines = (
-        line.text for line in logs.read(view.run_id, error.node) if line.attempt == error.attempt and line.time >= since
-    )
-    return list(deque(lines, maxlen=TAIL_LINES))
+    last: deque[str] = deque(maxlen=TAIL_LINES)
+    async with aclosing(source.logs(view.run_id, error.node)) as lines:
+        async for line in lines:
+            if line.attempt == error.attempt and line.time >= since:
+                last.append(line.text)
+    return list(last)
 
 
-def next_commands(view: RunView, code: int, data_flag: str) -> list[tuple[str, str]]:
+def next_commands(view: RunView, code: int, flags: str) -> list[tuple[str, str]]:
     """(command, why): what a person may want to do now."""
     run = view.run_id
     if code in (exits.FAILED, exits.TIMED_OUT):
         paths = [error.node for error in failures(view) if error.node]
         step = f" {paths[0]}" if len(paths) == 1 else ""
         return [
-            (f"graft logs {run}{step}{data_flag}", "everything it wrote"),
-            (f"graft show {run}{data_flag}", "every step of the run"),
-            (f"graft retry {run}{data_flag}", "try again what failed; what succeeded is kept"),
+            (f"graft logs {run}{step}{flags}", "everything it wrote"),
+            (f"graft show {run}{flags}", "every step of the run"),
+            (f"graft retry {run}{flags}", "try again what failed; what succeeded is kept"),
         ]
     if code == exits.CANCELLED:
-        return [(f"graft retry {run}{data_flag}", "run what was cancelled; what succeeded is kept")]
+        return [(f"graft retry {run}{flags}", "run what was cancelled; what succeeded is kept")]
     if code == exits.WAITING:
         return [
-            (f"graft show {run}{data_flag}", "what it waits for"),
-            (f"graft retry {run}{data_flag}", "try again what is parked"),
-            (f"graft resume {run}{data_flag}", "wait on"),
+            (f"graft show {run}{flags}", "what it waits for"),
+            (f"graft retry {run}{flags}", "try again what is parked"),
+            (f"graft resume {run}{flags}", "wait on"),
         ]
     return []
 

@@ -1,4 +1,4 @@
-"""Following a run from inside the process that runs it: the screen, Ctrl-C, and when to stop waiting."""
+"""Following a run, here or elsewhere: the screen, Ctrl-C, and when to stop waiting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from graft.cli.terminal import Paint, is_terminal, let_go_of_broken_pipes, note,
 from graft.errors import RunConflict
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Embedded
+    from graft.cli.sources import Engine
     from graft.cluster.views import EventView, RunView
 
 FRAME_SECONDS = 0.1
@@ -104,26 +104,33 @@ def choose_screen(board: Board, run_id: str, *, as_json: bool) -> tuple[Screen, 
 
 
 async def follow(
-    engine: Embedded, view: RunView, after: int, interrupts: Interrupts, *, as_json: bool, wait: bool
+    engine: Engine, view: RunView, after: int, interrupts: Interrupts, *, as_json: bool, wait: bool
 ) -> tuple[RunView, int]:
     """Show the run until it ends, only waits, or is interrupted; gives it as it then is, and the exit code.
 
     `after`: the event from which on it is shown. `wait`: a timer is worth waiting for. What only a person can end is
-    never waited for: in this version nobody could reach the process that waits.
+    never waited for.
     """
     board = Board.of(view)
     screen, shown = choose_screen(board, view.run_id, as_json=as_json)
     follower = _Follower(engine, view.run_id, board, screen, wait)
     with shown:
         interrupted = await follower.run(view, after, interrupts)
-    final = engine.run_view(view.run_id)
+    final = await engine.run_view(view.run_id)
     from graft.cli.records import exit_code
 
     return final, exits.INTERRUPTED if interrupted else exit_code(final)
 
 
+def parting_words(engine: Engine, run_id: str, flags: str = "", *, kept: bool = True) -> str:
+    """What is said when a person leaves a run alone."""
+    if engine.is_elsewhere:
+        return f"left alone; the run goes on without this command: `graft show {run_id}{flags}`"
+    return f"stopped; `graft resume {run_id}{flags}` goes on" if kept else "stopped"
+
+
 class _Follower:
-    def __init__(self, engine: Embedded, run_id: str, board: Board, screen: Screen, wait: bool) -> None:
+    def __init__(self, engine: Engine, run_id: str, board: Board, screen: Screen, wait: bool) -> None:
         self._engine = engine
         self._run_id = run_id
         self._board = board
@@ -139,7 +146,7 @@ class _Follower:
         if view.status in looks.FINAL:
             return False
         later = trio.lowlevel.current_trio_token().run_sync_soon
-        interrupts.last_words = f"stopped; `graft resume {self._run_id}` goes on\n"
+        interrupts.last_words = parting_words(self._engine, self._run_id) + "\n"
         interrupts.listen(lambda: later(self._cancel_wanted.set), lambda: later(self._stop.cancel))
         if interrupts.count:
             self._cancel_wanted.set()
@@ -153,14 +160,14 @@ class _Follower:
     async def _watch(self, after: int) -> None:
         async with aclosing(self._engine.watch(self._run_id, after)) as events:
             async for event in events:
-                self._take(event)
+                await self._take(event)
         self._over.cancel()
 
-    def _take(self, event: EventView) -> None:
+    async def _take(self, event: EventView) -> None:
         self._changed = True
         line = self._board.apply(event)
         if line.is_map and line.total is None:
-            line.total = self._engine.map_total(self._run_id, line.path)
+            line.total = await self._engine.map_total(self._run_id, line.path)
         self._show(lambda screen: screen.event(event, line))
 
     def _show(self, what: Callable[[Screen], None]) -> None:
@@ -186,14 +193,14 @@ class _Follower:
                 self._changed, idle_since = False, None
             elif idle_since is None:
                 idle_since = trio.current_time()
-            elif trio.current_time() - idle_since >= IDLE_SECONDS and self._really_waits():
+            elif trio.current_time() - idle_since >= IDLE_SECONDS and await self._really_waits():
                 self._over.cancel()
 
     def _only_waits(self) -> bool:
         board = self._board
         return board.root.status == "running" and board.is_idle(timers_count=self._wait)
 
-    def _really_waits(self) -> bool:
+    async def _really_waits(self) -> bool:
         """Ask the state: the events may be behind it."""
-        view = self._engine.run_view(self._run_id)
+        view = await self._engine.run_view(self._run_id)
         return view.status == "running" and Board.of(view).is_idle(timers_count=self._wait)

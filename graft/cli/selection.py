@@ -18,7 +18,7 @@ from graft.errors import UsageError
 from graft.plan import Block, Node, Plan
 
 if TYPE_CHECKING:
-    from graft.cluster.history import Readable
+    from graft.cli.sources import Source
     from graft.cluster.views import RunView
 
 MAX_LOOKED_AT = 100
@@ -36,8 +36,8 @@ class Selection:
     source: str | None  # the run that the results come from; None when none is needed
 
 
-def select(
-    history: Readable, plan: Plan, params: dict[str, Any], *, from_node: str | None, only: str | None
+async def select(
+    source: Source, plan: Plan, params: dict[str, Any], *, from_node: str | None, only: str | None
 ) -> Selection:
     """Raises UsageError: no such node, or no earlier run that has what is needed."""
     name = from_node if from_node is not None else only
@@ -53,11 +53,12 @@ def select(
     rest = {node.name for node in block.nodes} - chosen - wanted
     if not wanted:
         return Selection(plan, _ordered(block, chosen), {}, _ordered(block, rest), None)
-    source = _source(history, plan, params, wanted)
-    steps = {step.path: step for step in source.steps}
-    given = {each: history.output(source.run_id, each) for each in wanted if steps[each].status == "succeeded"}
+    earlier = await _source(source, plan, params, wanted)
+    steps = {step.path: step for step in earlier.steps}
+    succeeded = [each for each in wanted if steps[each].status == "succeeded"]
+    given = {each: await source.output(earlier.run_id, each) for each in succeeded}
     skipped = {each for each in wanted if steps[each].status == "skipped"}
-    return Selection(plan, _ordered(block, chosen), given, _ordered(block, rest | skipped), source.run_id)
+    return Selection(plan, _ordered(block, chosen), given, _ordered(block, rest | skipped), earlier.run_id)
 
 
 def _alone(plan: Plan, name: str) -> Plan:
@@ -106,9 +107,9 @@ def _check_name(block: Block, name: str) -> None:
     raise UsageError(f"the flow {block.name} has no node {name}", hint=hint)
 
 
-def _source(history: Readable, plan: Plan, params: dict[str, Any], wanted: set[str]) -> RunView:
-    for summary in [each for each in history.runs() if each.name == plan.name][:MAX_LOOKED_AT]:
-        view = history.run_view(summary.run_id)
+async def _source(source: Source, plan: Plan, params: dict[str, Any], wanted: set[str]) -> RunView:
+    for summary in [each for each in await source.runs() if each.name == plan.name][:MAX_LOOKED_AT]:
+        view = await source.run_view(summary.run_id)
         ended = {step.path for step in view.steps if step.status in ENDED_WELL}
         if view.params == params and wanted <= ended:
             return view

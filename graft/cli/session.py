@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import trio
 
 from graft.cli import exits
-from graft.cli.ending import print_ending
-from graft.cli.following import follow
+from graft.cli.ending import print_ending, tails_of
+from graft.cli.following import follow, parting_words
 from graft.cli.interrupts import Interrupts
 from graft.cli.records import result_record
+from graft.cli.sources import Engine
 from graft.cli.terminal import flush, let_go_of_broken_pipes, note, out_json
-from graft.worker.logs import LogStore
-
-if TYPE_CHECKING:
-    from graft.cluster.embedded import Embedded
 
 
 def run_in_loop(main: Callable[[], Awaitable[int]], interrupts: Interrupts) -> int:
@@ -36,35 +32,38 @@ def run_in_loop(main: Callable[[], Awaitable[int]], interrupts: Interrupts) -> i
 
 
 async def attend(
-    engine: Embedded,
+    engine: Engine,
     run_id: str,
     interrupts: Interrupts,
     *,
     as_json: bool,
     wait: bool,
     fresh: bool = False,
-    data_flag: str = "",
+    flags: str = "",
     kept: bool = True,
 ) -> int:
     """Show the run until it ends and print how it ended. Gives the exit code.
 
-    `fresh`: show it from its beginning, not from now on. `kept`: it can be asked for later.
+    `fresh`: show it from its beginning, not from now on. `kept`: it can be asked for later. `flags`: what a command
+    needs to find the same place.
     """
-    after = 0 if fresh else last_event(engine, run_id)
-    final, code = await follow(engine, engine.run_view(run_id), after, interrupts, as_json=as_json, wait=wait)
+    after = 0 if fresh else await last_event(engine, run_id)
+    view = await engine.run_view(run_id)
+    final, code = await follow(engine, view, after, interrupts, as_json=as_json, wait=wait)
+    tails = {} if as_json or code == exits.INTERRUPTED else await tails_of(engine, final)
     try:
         if as_json:
             out_json(result_record(final, code))
         elif code == exits.INTERRUPTED:
-            note(f"stopped; `graft resume {final.run_id}{data_flag}` goes on" if kept else "stopped")
+            note(parting_words(engine, run_id, flags, kept=kept))
         else:
-            print_ending(final, code, LogStore(engine.log_directory), data_flag=data_flag, kept=kept)
+            print_ending(final, code, tails, flags=flags, kept=kept)
         flush()
     except BrokenPipeError:  # how the run ended counts, not whether somebody read it
         let_go_of_broken_pipes()
     return code
 
 
-def last_event(engine: Embedded, run_id: str) -> int:
+async def last_event(engine: Engine, run_id: str) -> int:
     """The newest event of a run: what a view of it that is asked for later includes."""
-    return max((event.seq for event in engine.events(run_id)), default=0)
+    return max((event.seq for event in await engine.events(run_id)), default=0)

@@ -52,7 +52,7 @@ from graft.cluster.wire import (
     read_summary,
 )
 from graft.engine.lifecycle import FINAL
-from graft.errors import Rejected, RunConflict, StoreCorrupt, Unreachable
+from graft.errors import GraftError, Rejected, RunConflict, StoreCorrupt, Unreachable
 from graft.plan import Plan, encode, plan_hash
 from graft.transport.channel import Channel
 from graft.transport.limits import Limits
@@ -454,10 +454,16 @@ async def _quiet_nursery() -> AsyncIterator[trio.Nursery]:
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        leaf: BaseException = group
-        while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
-            leaf = leaf.exceptions[0]
-        raise leaf from None
+        raise _the_cause(group) from None
+
+
+def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to show of a group: one of its errors where all are ours, for they have one cause; else the only one."""
+    _, strangers = group.split(GraftError)
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup) and (strangers is None or len(leaf.exceptions) == 1):
+        leaf = leaf.exceptions[0]
+    return leaf
 
 
 async def _within(scope: trio.CancelScope, work: Callable[[], Awaitable[None]]) -> None:

@@ -62,7 +62,7 @@ class Layout:
         return self.root / "store" / "data.mdb"
 
 
-OURS_BEFORE_FORMAT = frozenset({"lock", "format.new", "store.new"})
+OURS_BEFORE_FORMAT = frozenset({"lock", "format.new", "store.new", "holder.log"})
 """What a start that died early may leave: still a new directory."""
 
 

@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from graft.cli import exits
-from graft.cli.data import complete_id, data_flag, data_option, find_step, must_exist, run_argument
+from graft.cli.data import find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
+from graft.cli.place import Place, place_options
 from graft.cli.terminal import note
-from graft.errors import RunConflict
+from graft.errors import RunConflict, UnknownRun
+
+if TYPE_CHECKING:
+    from graft.cli.sources import Engine, Source
 
 
 @click.command("cancel")
 @run_argument()
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
-@data_option
-def command(run: str, as_json: bool, data: str) -> int:
-    """Cancel an interrupted run: its `finally` runs, then it is over. `RUN/pick[1]/pack` cancels one step of it.
+@place_options
+def command(run: str, as_json: bool, place: Place) -> int:
+    """Cancel a run, whoever runs it: its `finally` runs, then it is over. `RUN/pick[1]/pack` cancels one step of it.
 
-    RUN is an id, the beginning of one, or `last`. A run that another process runs is cancelled there, with Ctrl-C: in
-    this version no other process can reach it.
+    RUN is an id, the beginning of one, or `last`.
 
     Exit code 0 when it was cancelled.
     """
+    from graft.cli.holding import with_engine
     from graft.cli.session import attend, run_in_loop
-    from graft.cluster.embedded import open_embedded
 
-    path = must_exist(data)
+    if not place.is_remote:
+        must_exist(place.data)
+    asked: list[str] = []  # the run, once its cancel was taken
 
-    async def main() -> int:
-        async with open_embedded(path) as engine:
-            run_id, step = _target(run, engine.run_ids())
-            view = engine.run_view(run_id)
+    async def body(engine: Engine) -> int:
+        if not asked:
+            run_id, step = await _target(engine, run)
+            view = await engine.run_view(run_id)
             if view.status in FINAL:
                 raise RunConflict(f"run {run_id} has ended: {view.status}")
             step_path = None if step is None else find_step(view, step)
             await engine.cancel(run_id, step_path)
             if step_path is not None:
-                note(f"cancelled {step_path} of run {run_id}; `graft resume {run_id}` goes on with the rest")
+                rest = "" if not view.paused else f"; `graft resume {run_id}{place.flags}` goes on with the rest"
+                note(f"cancelled {step_path} of run {run_id}{rest}")
                 return exits.SUCCEEDED
-            code = await attend(engine, run_id, interrupts, as_json=as_json, wait=True, data_flag=data_flag(data))
-            return exits.SUCCEEDED if code == exits.CANCELLED else code
+            asked.append(run_id)
+        code = await attend(engine, asked[0], interrupts, as_json=as_json, wait=True, flags=place.flags)
+        return exits.SUCCEEDED if code == exits.CANCELLED else code
 
     with Interrupts() as interrupts:
-        return run_in_loop(main, interrupts)
+        return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
 
 
-def _target(name: str, newest_first: list[str]) -> tuple[str, str | None]:
+async def _target(source: Source, name: str) -> tuple[str, str | None]:
     """The run, and the path of the step after its first `/`, if any. A run's own id may have a `/`, too."""
-    if name in newest_first or "/" not in name:
-        return complete_id(name, newest_first), None
-    run, _, step = name.partition("/")
-    return complete_id(run, newest_first), step
+    from graft.cli.sources import find_id
+
+    if "/" not in name:
+        return await find_id(source, name), None
+    try:
+        return (await source.run_view(name)).run_id, None
+    except UnknownRun:
+        run, _, step = name.partition("/")
+        return await find_id(source, run), step

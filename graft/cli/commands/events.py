@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import click
 
 from graft.cli import looks
-from graft.cli.data import data_option, find_run, is_over, open_runs, run_argument
+from graft.cli.data import run_argument
+from graft.cli.place import Place, place_options
 from graft.cli.records import event_record
+from graft.cli.sources import Source, find_run, read
 from graft.cli.terminal import Paint, out, out_json
 
 if TYPE_CHECKING:
     from graft.cluster.views import EventView
-
-POLL_SECONDS = 0.2
 
 
 @click.command("events")
@@ -24,28 +24,33 @@ POLL_SECONDS = 0.2
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Only events after this sequence number.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@data_option
-def command(run: str | None, follow: bool, after: int, as_json: bool, data: str) -> None:
+@place_options
+def command(run: str | None, follow: bool, after: int, as_json: bool, place: Place) -> None:
     """Print what happened in a run (default: the last), in order.
 
     RUN is an id, the beginning of one, or `last`.
     """
     paint = Paint.of(sys.stdout)
-    with open_runs(data) as history:
-        run_id = find_run(data, history, run or "last").run_id
-        while True:
-            # Asked before the events are read: all that was written until then is among them.
-            ended = not follow or is_over(data, history, run_id)
-            for event in history.events(run_id, after):
-                after = event.seq
-                if as_json:
-                    out_json(event_record(event))
-                else:
-                    out(event_line(event, paint))
-            sys.stdout.flush()
-            if ended:
-                return
-            time.sleep(POLL_SECONDS)
+
+    def show(event: EventView) -> None:
+        if as_json:
+            out_json(event_record(event))
+        else:
+            out(event_line(event, paint))
+
+    async def body(source: Source) -> None:
+        run_id = (await find_run(source, run or "last")).run_id
+        if not follow:
+            for event in await source.events(run_id, after):
+                show(event)
+            return
+        async with aclosing(source.watch(run_id, after)) as events:
+            async for event in events:
+                show(event)
+                if place.is_remote:
+                    sys.stdout.flush()
+
+    read(place, body)
 
 
 def event_line(event: EventView, paint: Paint) -> str:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from graft.cli import looks
-from graft.cli.data import RunName, data_option, find_run, find_step, open_runs
+from graft.cli.data import RunName, find_step
 from graft.cli.looks import Piece
+from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
+from graft.cli.sources import Source, find_run, read
 from graft.cli.terminal import Paint, is_terminal, out
 from graft.errors import UsageError
 
@@ -26,8 +28,8 @@ CODE = re.compile(r"[Gg][Rr]\d+")
 @click.command("explain")
 @click.argument("subject", metavar="[CODE | RUN]", required=False, type=RunName())
 @click.argument("step", metavar="[STEP]", required=False)
-@data_option
-def command(subject: str | None, step: str | None, data: str) -> None:
+@place_options
+def command(subject: str | None, step: str | None, place: Place) -> None:
     """Explain an error code (GR010), or why a step of a run is as it is (RUN STEP).
 
     Without anything it lists the codes. RUN is an id, the beginning of one, or `last`.
@@ -37,7 +39,7 @@ def command(subject: str | None, step: str | None, data: str) -> None:
     elif CODE.fullmatch(subject) and step is None:
         _explain_code(subject.upper())
     else:
-        _explain_run(subject, step, data)
+        _explain_run(subject, step, place)
 
 
 def _list_codes() -> None:
@@ -63,17 +65,18 @@ def _explain_code(code: str) -> None:
     Console().print(Markdown(text))
 
 
-def _explain_run(run: str, step: str | None, data: str) -> None:
+def _explain_run(run: str, step: str | None, place: Place) -> None:
     paint = Paint.of(sys.stdout)
-    with open_runs(data) as history:
-        view = find_run(data, history, run)
+
+    async def body(source: Source) -> list[list[Piece]]:
+        view = await find_run(source, run)
         if step is None:
-            lines = list(run_reasons(view))
-        else:
-            path = find_step(view, step)
-            events = [event for event in history.events(view.run_id) if event.path == path]
-            lines = list(step_reasons(view, path, events))
-    for line in lines:
+            return list(run_reasons(view))
+        path = find_step(view, step)
+        events = [event for event in await source.events(view.run_id) if event.path == path]
+        return list(step_reasons(view, path, events))
+
+    for line in read(place, body):
         out(looks.paint_line(line, paint))
 
 

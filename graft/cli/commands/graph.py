@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from graft.cli.data import RunName, data_option, find_run, open_runs
+from graft.cli.data import RunName
 from graft.cli.files import replace_file
 from graft.cli.flows import compile_flow
+from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
+from graft.cli.sources import find_run, read
 from graft.cli.terminal import note, out
 from graft.errors import UsageError
 from graft.plan import Plan
@@ -22,13 +24,13 @@ FORMATS = ("text", "mermaid", "dot", "svg", "json")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Default: by the name of FILE, or text.")
 @click.option("--run", metavar="RUN", type=RunName(), help="Colour it by the states of this run.")
 @click.option("-o", "--output", metavar="FILE", help="Write it to FILE instead.")
-@data_option
-def command(flow: str | None, format_: str | None, run: str | None, output: str | None, data: str) -> None:
+@place_options
+def command(flow: str | None, format_: str | None, run: str | None, output: str | None, place: Place) -> None:
     """Draw a flow. Nothing is run.
 
     With --run and without FLOW, it draws the plan that the run has. RUN is an id, the beginning of one, or `last`.
     """
-    plan, statuses = _subject(flow, run, data)
+    plan, statuses = _subject(flow, run, place)
     chosen = format_ or format_of(output)
     from graft_dsl import render_graph
 
@@ -40,13 +42,12 @@ def command(flow: str | None, format_: str | None, run: str | None, output: str 
     note(f"wrote {output}")
 
 
-def _subject(flow: str | None, run: str | None, data: str) -> tuple[Plan, dict[str, str] | None]:
+def _subject(flow: str | None, run: str | None, place: Place) -> tuple[Plan, dict[str, str] | None]:
     if run is None:
         if flow is None:
             raise UsageError("which flow?", hint="graft graph FLOW, or graft graph --run RUN")
         return compile_flow(flow, resolve_python=False).plan, None
-    with open_runs(data) as history:
-        view = find_run(data, history, run)
+    view = read(place, lambda source: find_run(source, run))
     statuses = {step.path: step.status for step in every_step(view.steps)}
     return (view.plan if flow is None else compile_flow(flow, resolve_python=False).plan), statuses
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from graft.cli import exits
-from graft.cli.data import complete_id, data_flag, data_option, must_exist, open_runs, run_argument
+from graft.cli.data import must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
+from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
+from graft.cli.sources import find_id, read
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
 if TYPE_CHECKING:
-    from graft.cluster.history import Readable
+    from graft.cli.sources import Engine, Source
     from graft.cluster.views import RunView
 
 NAMES = 6
@@ -27,8 +28,8 @@ NAMES = 6
 @click.option("--plan", "plan_only", is_flag=True, help="Print what it would do, and stop there.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
-@data_option
-def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, data: str) -> int:
+@place_options
+def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, place: Place) -> int:
     """Go on with a run that was interrupted (default: the newest of them), and wait for its end.
 
     No step that has ended runs again. Attempts that were under way when the process died start anew and do not count.
@@ -36,40 +37,50 @@ def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, data
     """
     with Interrupts() as interrupts:
         if plan_only:
-            with open_runs(data) as history:
-                for line in intention(history.run_view(choose(history, run))):
-                    note(line)
-            return exits.SUCCEEDED
-        return _resume(run, data, interrupts, as_json=as_json, wait=not no_wait)
-
-
-def _resume(run: str | None, data: str, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
-    from graft.cli.session import attend, run_in_loop
-    from graft.cluster.embedded import open_embedded
-
-    path = must_exist(data)
-
-    async def main() -> int:
-        async with open_embedded(Path(path)) as engine:
-            run_id = choose(engine, run)
-            for line in intention(engine.run_view(run_id)):
+            for line in read(place, lambda source: _intended(source, run)):
                 note(line)
-            await engine.resume(run_id)
-            return await attend(engine, run_id, interrupts, as_json=as_json, wait=wait, data_flag=data_flag(data))
-
-    return run_in_loop(main, interrupts)
+            return exits.SUCCEEDED
+        return _resume(run, place, interrupts, as_json=as_json, wait=not no_wait)
 
 
-def choose(history: Readable, name: str | None) -> str:
+async def _intended(source: Source, run: str | None) -> list[str]:
+    return intention(await source.run_view(await choose(source, run)))
+
+
+def _resume(run: str | None, place: Place, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
+    from graft.cli.holding import with_engine
+    from graft.cli.session import attend, run_in_loop
+
+    if not place.is_remote:
+        must_exist(place.data)
+    chosen: list[str] = []
+
+    async def body(engine: Engine) -> int:
+        if not chosen:
+            chosen.append(await choose(engine, run))
+        view = await engine.run_view(chosen[0])
+        if view.status not in FINAL and (view.paused or not engine.is_elsewhere):
+            for line in intention(view):
+                note(line)
+            await engine.resume(view.run_id)
+        elif view.status not in FINAL:
+            note(f"run {view.run_id} goes on already")
+        return await attend(engine, view.run_id, interrupts, as_json=as_json, wait=wait, flags=place.flags)
+
+    return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
+
+
+async def choose(source: Source, name: str | None) -> str:
     """The run to go on with. Raises UsageError when there is none, RunConflict when it has ended."""
     if name is not None:
-        run_id = complete_id(name, history.run_ids())
-        status = history.status(run_id)
+        run_id = await find_id(source, name)
+        status = (await source.run_view(run_id)).status
         if status in FINAL:
             hint = f"`graft retry {run_id}` runs again what did not succeed" if status != "succeeded" else None
             raise RunConflict(f"run {run_id} has ended: {status}", hint=hint)
         return run_id
-    unfinished = [each.run_id for each in history.runs() if each.status not in FINAL]
+    live = [each for each in await source.runs() if each.status not in FINAL]
+    unfinished = [each.run_id for each in live if each.paused] or [each.run_id for each in live]
     if not unfinished:
         raise UsageError("there is no run to go on with: all have ended", hint="`graft runs` lists them")
     if len(unfinished) > 1:

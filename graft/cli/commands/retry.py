@@ -8,17 +8,18 @@ import click
 
 from graft.cli import exits
 from graft.cli.commands.resume import listed
-from graft.cli.data import complete_id, data_flag, data_option, find_step, must_exist, open_runs, run_argument
+from graft.cli.data import find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
+from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
 from graft.cli.selection import followers
+from graft.cli.sources import find_id, read
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
 
 if TYPE_CHECKING:
-    from graft.cluster.embedded import Embedded
-    from graft.cluster.history import Readable
+    from graft.cli.sources import Engine, Source
     from graft.cluster.views import RunView
 
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 @click.option("--plan", "plan_only", is_flag=True, help="Print what it would do, and stop there.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
-@data_option
+@place_options
 def command(
-    run: str, from_node: str | None, failed: bool, plan_only: bool, no_wait: bool, as_json: bool, data: str
+    run: str, from_node: str | None, failed: bool, plan_only: bool, no_wait: bool, as_json: bool, place: Place
 ) -> int:
     """Run again what did not succeed in RUN, and wait for its end. What succeeded is kept.
 
@@ -42,39 +43,43 @@ def command(
         raise UsageError("--from and --failed exclude each other")
     with Interrupts() as interrupts:
         if plan_only:
-            with open_runs(data) as history:
-                for line in _intention(history, run, from_node):
-                    note(line)
+            for line in read(place, lambda source: _intention(source, run, from_node)):
+                note(line)
             return exits.SUCCEEDED
-        return _retry(run, from_node, data, interrupts, as_json=as_json, wait=not no_wait)
+        return _retry(run, from_node, place, interrupts, as_json=as_json, wait=not no_wait)
 
 
-def _retry(run: str, from_node: str | None, data: str, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
+def _retry(run: str, from_node: str | None, place: Place, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
+    from graft.cli.holding import with_engine
     from graft.cli.session import attend, run_in_loop
-    from graft.cluster.embedded import open_embedded
 
-    path = must_exist(data)
+    if not place.is_remote:
+        must_exist(place.data)
+    opened: list[str] = []  # the run, once its retry was taken
 
-    async def main() -> int:
-        async with open_embedded(path) as engine:
-            run_id = complete_id(run, engine.run_ids())
-            for line in _intention(engine, run_id, from_node):
+    async def body(engine: Engine) -> int:
+        if not opened:
+            run_id = await find_id(engine, run)
+            for line in await _intention(engine, run_id, from_node):
                 note(line)
             await _reopen(engine, run_id, from_node)
-            return await attend(engine, run_id, interrupts, as_json=as_json, wait=wait, data_flag=data_flag(data))
+            opened.append(run_id)
+        elif (await engine.run_view(opened[0])).paused:  # its process went away
+            await engine.resume(opened[0])
+        return await attend(engine, opened[0], interrupts, as_json=as_json, wait=wait, flags=place.flags)
 
-    return run_in_loop(main, interrupts)
+    return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
 
 
-async def _reopen(engine: Embedded, run_id: str, from_node: str | None) -> None:
-    view = engine.run_view(run_id)
-    if view.status not in FINAL:  # held since its process ended
+async def _reopen(engine: Engine, run_id: str, from_node: str | None) -> None:
+    view = await engine.run_view(run_id)
+    if view.status not in FINAL and (view.paused or not engine.is_elsewhere):  # held since its process ended
         await engine.resume(run_id)
     await engine.retry(run_id, None if from_node is None else find_step(view, from_node))
 
 
-def _intention(history: Readable, run: str, from_node: str | None) -> list[str]:
-    view = history.run_view(complete_id(run, history.run_ids()))
+async def _intention(source: Source, run: str, from_node: str | None) -> list[str]:
+    view = await source.run_view(await find_id(source, run))
     path = None if from_node is None else find_step(view, from_node)
     return intention(view, path)
 

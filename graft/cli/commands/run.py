@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from graft.cli import exits, looks
-from graft.cli.data import check_id, data_flag, data_option
+from graft.cli.data import INTERRUPTED, check_id
 from graft.cli.flags import Flags, given, read_params_file
 from graft.cli.interrupts import Interrupts
+from graft.cli.place import Place, place_options
 from graft.cli.runcommand import COMPILED, FLAGS, INTERRUPTS, RunCommand
 from graft.cli.terminal import Paint, note, out, out_json
 from graft.errors import InvalidParams, UsageError
 
 if TYPE_CHECKING:
     from graft.cli.selection import Selection
-    from graft.cluster.embedded import Embedded
+    from graft.cli.sources import Engine
     from graft_dsl import Compiled
 
 
 def _not_yet(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        raise UsageError(f"{param.opts[0]} is not in this version: it arrives with the cluster")
+        raise UsageError(f"{param.opts[0]} is not in this version")
 
 
 @click.command("run", cls=RunCommand)
@@ -38,9 +38,9 @@ def _not_yet(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
-@data_option
+@place_options
 @click.option("--ephemeral", is_flag=True, help="Keep nothing: state in memory, no data directory.")
-@click.option("--detach", is_flag=True, expose_value=False, callback=_not_yet, hidden=True)
+@click.option("--detach", is_flag=True, help="Start it, print its id and come back; a process is left behind for it.")
 @click.option("--ui", is_flag=True, expose_value=False, callback=_not_yet, hidden=True)
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -52,14 +52,20 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     Ctrl-C cancels gracefully (exit code 4); Ctrl-C again stops at once, and `graft resume` goes on (exit code 130).
     A run that was killed at any moment goes on with `graft resume`, too.
 
+    While another process holds the data directory, the run is given to that one and shown here all the same.
+
     \b
     Exit codes: 0 succeeded, 1 failed, 2 usage or invalid flow, 3 only waiting
-    steps remain, 4 cancelled, 5 timed out, 7 uncertain, 130 interrupted
+    steps remain, 4 cancelled, 5 timed out, 6 no quorum or unreachable,
+    7 uncertain, 130 interrupted
     """
     compiled: Compiled = ctx.meta[COMPILED]
     flags: Flags = ctx.meta[FLAGS]
     if options["ephemeral"] and (options["from_node"] or options["only"]):
         raise UsageError("--ephemeral has no earlier run, which --from and --only need")
+    place: Place = options["place"]
+    if options["ephemeral"] and (options["detach"] or place.is_remote):
+        raise UsageError(f"--ephemeral and {'--detach' if options['detach'] else '--server'} exclude each other")
     if options["run_id"] is not None:
         check_id(options["run_id"])
     params = _params(ctx, compiled, flags, options["params_file"])
@@ -90,11 +96,11 @@ def _select(compiled: Compiled, params: dict[str, Any], options: dict[str, Any])
         return None
     if options["from_node"] is not None and options["only"] is not None:
         raise UsageError("--from and --only exclude each other")
-    from graft.cli.data import open_runs
     from graft.cli.selection import select
+    from graft.cli.sources import read
 
-    with open_runs(options["data"]) as history:
-        return select(history, compiled.plan, params, from_node=options["from_node"], only=options["only"])
+    names = {"from_node": options["from_node"], "only": options["only"]}
+    return read(options["place"], lambda source: select(source, compiled.plan, params, **names))
 
 
 def print_dry_run(compiled: Compiled, params: dict[str, Any], selection: Selection | None, *, as_json: bool) -> None:
@@ -120,34 +126,55 @@ def _start(
     options: dict[str, Any],
     interrupts: Interrupts,
 ) -> int:
+    import secrets
+    import time
+
+    from graft.cli.holding import with_detached, with_engine
     from graft.cli.session import run_in_loop
-    from graft.cluster.embedded import open_embedded
+    from graft.cluster.run_ids import new_run_id
 
-    async def main() -> int:
-        async with open_embedded(Path(options["data"]), ephemeral=options["ephemeral"]) as engine:
-            run_id = await engine.start_run(
-                compiled.plan if selection is None else selection.plan,
-                params,
-                run_id=options["run_id"],
-                base=base,
-                given=selection.given if selection else None,
-                excluded=frozenset(selection.excluded if selection else ()),
-            )
-            return await _until_its_end(engine, run_id, options, interrupts)
-
+    plan = compiled.plan if selection is None else selection.plan
     assert compiled.path is not None  # a file was named
     base = compiled.path.parent
-    return run_in_loop(main, interrupts)
+    # Chosen here, so that the start may be repeated, at another process if need be.
+    run_id = options["run_id"] or new_run_id(plan.name, time.time_ns() // 1_000_000, secrets.randbits(20))
+    place: Place = options["place"]
+
+    async def start(engine: Engine) -> None:
+        await engine.start_run(
+            plan,
+            params,
+            run_id=run_id,
+            base=base,
+            given=selection.given if selection else None,
+            excluded=frozenset(selection.excluded if selection else ()),
+        )
+
+    async def leave(engine: Engine) -> int:
+        await start(engine)
+        if options["as_json"]:
+            out_json({"type": "started", "run": run_id})
+        else:
+            out(run_id)
+            note(f"started; `graft show {run_id}{place.flags}` shows how it goes")
+        return exits.SUCCEEDED
+
+    async def body(engine: Engine) -> int:
+        await start(engine)
+        return await _until_its_end(engine, run_id, options, interrupts)
+
+    if options["detach"]:
+        return run_in_loop(lambda: with_detached(place, leave), interrupts)
+    return run_in_loop(lambda: with_engine(place, interrupts, body, ephemeral=options["ephemeral"]), interrupts)
 
 
-async def _until_its_end(engine: Embedded, run_id: str, options: dict[str, Any], interrupts: Interrupts) -> int:
+async def _until_its_end(engine: Engine, run_id: str, options: dict[str, Any], interrupts: Interrupts) -> int:
     from graft.cli.session import attend
 
-    interrupted = run_id in engine.interrupted()
+    interrupted = (await engine.run_view(run_id)).paused == INTERRUPTED
     if interrupted:
         note(f"run {run_id} was interrupted: going on with it")
         await engine.resume(run_id)
-    flag = "" if options["ephemeral"] else data_flag(options["data"])
     return await attend(
         engine,
         run_id,
@@ -155,6 +182,6 @@ async def _until_its_end(engine: Embedded, run_id: str, options: dict[str, Any],
         as_json=options["as_json"],
         wait=not options["no_wait"],
         fresh=not interrupted,
-        data_flag=flag,
+        flags="" if options["ephemeral"] else options["place"].flags,
         kept=not options["ephemeral"],
     )

@@ -1,4 +1,4 @@
-"""`graft runs`: the runs of a data directory."""
+"""`graft runs`: the runs of a data directory, or of a cluster."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from graft.cli import looks
-from graft.cli.data import as_it_is, data_option, is_held, open_runs
 from graft.cli.looks import Piece
+from graft.cli.place import Place, place_options
 from graft.cli.records import summary_record
+from graft.cli.sources import read
 from graft.cli.table import table
 from graft.cli.terminal import Paint, note, out, out_json, speaks_unicode, width
 from graft.cli.where import FIELDS, condition
@@ -30,15 +31,13 @@ HEAD = ("RUN", "FLOW", "STATUS", "STARTED", "TOOK")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@data_option
-def command(where: str | None, limit: int, everything: bool, as_json: bool, data: str) -> None:
+@place_options
+def command(where: str | None, limit: int, everything: bool, as_json: bool, place: Place) -> None:
     """List the runs, the newest first."""
     wanted = None if where is None else condition(where)
     most = None if everything else limit
     now = int(time.time() * 1000)
-    with open_runs(data) as history:
-        held = is_held(data)
-        found = [as_it_is(each, held) for each in history.runs(most if wanted is None else None)]
+    found = list(read(place, lambda source: source.runs(most if wanted is None else None)))
     if wanted is not None:
         found = [each for each in found if wanted(each, now)][:most]
     if as_json:

@@ -11,11 +11,13 @@ import click
 
 from graft.cli import looks
 from graft.cli.board import Board
-from graft.cli.data import data_option, find_run, open_runs, run_argument
+from graft.cli.data import run_argument
 from graft.cli.ending import failures, headline
 from graft.cli.looks import Piece
 from graft.cli.outline import shown_params
+from graft.cli.place import Place, place_options
 from graft.cli.records import run_record, step_records
+from graft.cli.sources import find_run, read
 from graft.cli.terminal import Paint, out, out_json, speaks_unicode
 from graft.cli.tree import tree_lines
 
@@ -27,14 +29,13 @@ if TYPE_CHECKING:
 @run_argument(required=False)
 @click.option("--all", "everything", is_flag=True, help="Show every item of large maps.")
 @click.option("--json", "as_json", is_flag=True, help="The run, then every step, one JSON object a line.")
-@data_option
-def command(run: str | None, everything: bool, as_json: bool, data: str) -> None:
+@place_options
+def command(run: str | None, everything: bool, as_json: bool, place: Place) -> None:
     """Show a run (default: the last): its steps, their states, reasons, attempts, durations, errors; its outputs.
 
     RUN is an id, the beginning of one, or `last`.
     """
-    with open_runs(data) as history:
-        view = find_run(data, history, run or "last")
+    view = read(place, lambda source: find_run(source, run or "last"))
     if as_json:
         out_json(run_record(view))
         for record in step_records(view):
