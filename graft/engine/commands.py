@@ -125,13 +125,17 @@ class TimersDue(Command):
 
 @frozen
 class CancelRun(Command):
-    """Cancel a run (scope NONE) or one step of it."""
+    """Cancel a run (scope NONE) or one step of it.
+
+    With a `generation` it is refused when the run has another one by now: asking twice does not reach a later one.
+    """
 
     tag = 7
     run: int
     scope: int
     ordinal: int
     reason: str = "cancelled by a person"
+    generation: int = 0
 
 
 @frozen
@@ -156,12 +160,14 @@ class RetryRun(Command):
     """Open the next generation of a final run, or give a parked step of a live one a new budget.
 
     `scope`/`ordinal` name a step to begin from (with all that follows it); NONE: everything that did not succeed.
+    `generation` is that which is tried again, as in `CancelRun`.
     """
 
     tag = 10
     run: int
     scope: int
     ordinal: int
+    generation: int = 0
 
 
 @frozen

@@ -42,6 +42,7 @@ from graft.errors import PlanError
 from graft.plan import Plan, decode, plan_hash
 
 MAX_KNOWN_IDS: Final = 65_536
+OTHER_GENERATION: Final = "the run has another generation"
 TICK_MS: Final = 10_000
 TOO_MANY_RUNS: Final = "there are as many live runs as the cluster's configuration allows"
 
@@ -170,7 +171,7 @@ class Engine:
         s = self.state
         run = s.runs.get(command.run)
         if run is None or run.generation != command.generation:
-            return "the run has another generation"
+            return OTHER_GENERATION
         for decision in command.decisions:
             if decision.ordinal == NONE:
                 scope = s.scopes.get((run.no, decision.scope))
@@ -213,6 +214,8 @@ class Engine:
         run = s.runs.get(command.run)
         if run is None or run.status in FINAL:
             return "the run has ended"
+        if command.generation not in (0, run.generation):
+            return OTHER_GENERATION
         if run.paused:
             pausing.unpause(s, run)
         if command.ordinal == NONE:
@@ -246,8 +249,12 @@ class Engine:
     def _retry(self, command: RetryRun) -> str | None:
         s = self.state
         run = s.runs.get(command.run)
-        reopens = run is not None and run.status in FINAL
-        refused = TOO_MANY_RUNS if reopens and self._is_full() else reopen.retry(s, command)
+        if run is not None and command.generation not in (0, run.generation):
+            refused: str | None = OTHER_GENERATION
+        elif run is not None and run.status in FINAL and self._is_full():
+            refused = TOO_MANY_RUNS
+        else:
+            refused = reopen.retry(s, command)
         if refused is not None and run is not None and run.status in FINAL:
             s.edit(run)  # it may have been loaded for this command only: the next drain lets it go
         return refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graft.engine.commands import AttemptSettled, StartRun
+from graft.engine.commands import AttemptSettled, CancelRun, RetryRun, StartRun
 from graft.engine.records import NONE
 from graft.plan import Catch, ErrorRecord, ForEach, Node, Retry, SleepAction
 from graft.plan.records import GroupAction
@@ -420,3 +420,20 @@ def test_steps_of_an_ended_run_leave_the_memory(driven: Driven) -> None:
     assert driven.cancel().refused == "the run has ended"
     assert driven.apply(AttemptSettled(1, 0, 0, token=1, status="succeeded")).refused is not None
     assert driven.cancel(7, NONE, NONE).refused is not None
+
+
+def test_asking_twice_reaches_no_later_generation(driven: Driven) -> None:
+    driven.start(flow(task("a")))
+    driven.settle(driven.key("a"), "failed")
+    driven.drain()
+    retry = RetryRun(1, NONE, NONE, generation=1)
+    assert driven.apply(retry).refused is None
+    driven.settle(driven.key("a"), "failed")
+    driven.drain()
+    assert driven.apply(retry).refused == "the run has another generation"
+    assert driven.ended == {"r": "failed"}
+    driven.drain()
+    assert driven.engine.state.runs == {}  # what was loaded for it has left again
+    assert driven.retry().refused is None
+    assert driven.apply(CancelRun(1, NONE, NONE, generation=2)).refused == "the run has another generation"
+    assert driven.apply(CancelRun(1, NONE, NONE, generation=3)).refused is None
