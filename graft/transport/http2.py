@@ -7,6 +7,7 @@ HTTP/2 servers are attacked), survives frames and events that grpclib does not k
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -183,6 +184,8 @@ class GraftProtocol(H2Protocol):
         self.processor.close(reason)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if isinstance(exc, ssl.SSLError):
+            self.problem("tls", f"what it sent was changed or repeated on the way: {exc.reason or exc}")
         if hasattr(self, "processor"):
             self.processor.close("Connection lost")
         self.lost.set()
