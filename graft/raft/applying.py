@@ -23,7 +23,8 @@ def flush(s: State) -> None:
     while s.applying < s.commit and s.applying_bytes < config.max_apply_bytes and not s.reading_apply:
         first = s.applying + 1
         room = config.max_apply_bytes - s.applying_bytes
-        entries = s.log.slice(first, s.commit, room, config.max_append_entries)
+        most = 1 if s.takes("apply.small_step") else config.max_append_entries
+        entries = s.log.slice(first, s.commit, room, most)
         if entries is None:
             last = min(s.commit, s.log.window_first - 1)
             if intact_until(s, last) < first:

@@ -23,6 +23,7 @@ from . import (
     transfer,
     versions,
 )
+from .buggify import Hook
 from .config import Config
 from .effects import AnswerRequest, Effect, RefuseProposal, RefuseRead
 from .events import (
@@ -91,7 +92,8 @@ class Status:
 
 
 class Raft:
-    """One member's consensus. `entropy` returns integers in [0, 2**64); `now` in seconds, never going back.
+    """One member's consensus. `entropy` returns integers in [0, 2**64); `now` in seconds, never going back. `buggify`
+    is for simulations (see there).
 
     Not thread-safe, and never re-entered: effects are carried out after the call returned. Raises AssertionError when
     a member (this one or another) broke the protocol: stop the process, what the disk holds is still right.
@@ -106,8 +108,9 @@ class Raft:
         entropy: Callable[[], int],
         now: float,
         tracer: Tracer | None = None,
+        buggify: Hook | None = None,
     ) -> None:
-        self.state = s = State(config, recovered, entropy, now, tracer)
+        self.state = s = State(config, recovered, entropy, now, tracer, buggify)
         if recovered.staged is not None:
             s.arrival = Arrival(recovered.staged.meta, recovered.staged.offset, recovered.staged.offset)
         election.start(s, recovered.restarted)

@@ -40,6 +40,7 @@ class Log:
         "mending",
         "pending",
         "repaired",
+        "reversions",
         "run_starts",
         "run_terms",
         "runs_changed",
@@ -67,6 +68,7 @@ class Log:
         self.run_terms = [term for _, term in runs]
         self.runs_changed = False  # since the last hard state
         self.truncated_from: int | None = None  # since the last Persist
+        self.reversions = 0  # how often entries were taken back: a read from before tells of another log
         self.pending: deque[list[int]] = deque()  # [ticket, newest entry it makes durable], ascending tickets
         self.corrupt: dict[int, int] = {index: self.term_at(index) for index in corrupt}  # index -> term
         self.settled: set[int] = set()  # damaged entries that others have in a snapshot: committed, for certain
@@ -168,6 +170,7 @@ class Log:
         self.durable = min(self.durable, self.last)
         self.handed = min(self.handed, self.last)
         self.truncated_from = index if self.truncated_from is None else min(index, self.truncated_from)
+        self.reversions += 1
         clip(self.pending, self.last)
         while self.run_starts[-1] >= index:
             self.run_starts.pop()
@@ -179,6 +182,7 @@ class Log:
 
     def reset(self, index: int, term: int) -> None:
         """The log becomes empty behind a snapshot at `index`. Not durable until `durable` says so."""
+        self.reversions += 1
         self.first = index + 1
         self.last = self.handed = index
         self.durable = 0

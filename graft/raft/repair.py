@@ -243,7 +243,9 @@ def answer(
 def read(s: State, kind: str, first: int, last: int, max_bytes: int, id: str = "") -> int:
     """Order a read of stored entries; returns its number."""
     s.next_read += 1
-    s.under_read[s.next_read] = ReadPurpose(kind, first, last, id)
+    if s.takes("read.short"):
+        max_bytes = 1
+    s.under_read[s.next_read] = ReadPurpose(kind, first, last, id, s.log.reversions)
     s.emit(ReadEntries(s.next_read, first, last, max_bytes))
     return s.next_read
 
@@ -257,10 +259,21 @@ def entries_read(s: State, event: EntriesRead) -> None:
         return
     if event.corrupt is not None:
         damaged(s, event.corrupt)
+    entries = event.entries if purpose.reversions != s.log.reversions else as_written(s, event.entries)
     if purpose.kind == "apply":
-        applying.entries_read(s, event.entries)
+        applying.entries_read(s, entries)
     elif purpose.kind == "send":
-        replication.entries_read(s, purpose.id, event.read, event.entries)
-    elif event.entries and s.log.matches(event.entries[0].index, event.entries[0].term):
-        entry = event.entries[0]
+        replication.entries_read(s, purpose.id, event.read, entries)
+    elif entries and s.log.matches(entries[0].index, entries[0].term):
+        entry = entries[0]
         answer(s, purpose.id, entry.index, entry.term, entry=entry)
+
+
+def as_written(s: State, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Those of `entries` that are what was written there. One of another term with a good checksum is an older one that
+    should have been overwritten, and the write went elsewhere (a misdirected or lost write): it is damaged."""
+    for position, entry in enumerate(entries):
+        if entry.index >= s.log.first and s.log.term_at(entry.index) != entry.term:
+            damaged(s, entry.index)
+            return entries[:position]
+    return entries

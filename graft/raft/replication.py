@@ -145,14 +145,20 @@ def send(s: State, p: Progress) -> None:
         if p.state == "replicate":
             if p.next > log.last or p.is_full(config.max_inflight_messages, config.max_inflight_bytes):
                 return
+            if p.inflight and s.takes("window.closed"):
+                return
         elif p.state == "snapshot" or p.probed:
             return
         if p.next < log.first or (log.corrupt and repair.is_hopeless(s, p.next)):
             snapshots.begin(s, p)
             return
+        if p.next <= s.applied_durable and s.takes("snapshot.early"):
+            snapshots.begin(s, p)
+            return
         entries: tuple[Entry, ...] | None = ()
         if p.next <= log.last:
-            entries = log.slice(p.next, log.last, config.max_append_bytes, config.max_append_entries)
+            most = 1 if s.takes("append.partial_batch") else config.max_append_entries
+            entries = log.slice(p.next, log.last, config.max_append_bytes, most)
         if entries is None:
             if p.state == "replicate":
                 _read_for(s, p)

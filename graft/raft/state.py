@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .buggify import Hook
 from .config import Config
 from .effects import DropHeld, Effect, Persist, ReportRole, Send, Stop
 from .log import Log
@@ -37,6 +38,7 @@ class ReadPurpose:
     first: int
     last: int
     id: str = ""
+    reversions: int = 0  # of the log, when the read was ordered
 
 
 class State:
@@ -50,6 +52,7 @@ class State:
         "applying_sizes",
         "arrival",
         "broadcast_commit",
+        "buggify",
         "change_request",
         "commit",
         "config",
@@ -111,7 +114,13 @@ class State:
     )
 
     def __init__(
-        self, config: Config, recovered: Recovered, entropy: Callable[[], int], now: float, tracer: Tracer | None
+        self,
+        config: Config,
+        recovered: Recovered,
+        entropy: Callable[[], int],
+        now: float,
+        tracer: Tracer | None,
+        buggify: Hook | None = None,
     ) -> None:
         hard = recovered.hard_state
         self.config = config
@@ -119,6 +128,7 @@ class State:
         self.entropy = entropy
         self.now = now
         self.tracer = tracer
+        self.buggify = buggify  # None in production
         self.stopped = ""  # why, once it has stopped
 
         # hard state (figure 2: persistent state on all servers)
@@ -208,6 +218,10 @@ class State:
     def trace(self, what: str, details: str) -> None:
         if self.tracer is not None:
             self.tracer(what, details)
+
+    def takes(self, point: str) -> bool:
+        """Whether to take the unlikely way here (`graft.raft.buggify`). Never in production."""
+        return self.buggify is not None and self.buggify(point)
 
     def stop(self, reason: str) -> None:
         self.stopped = reason

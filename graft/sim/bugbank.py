@@ -1,10 +1,10 @@
-"""Twenty bugs that others shipped, planted on purpose: the simulator's own acceptance test.
+"""Twenty bugs that others shipped, and one of our own, planted on purpose: the simulator's own acceptance test.
 
 A bug is a small edit of the source of one or two functions, given as text. `planted` swaps the code of the function
 for the edited one and back, so nothing of it is in the product, not even a switch. An edit whose old text is not found
 exactly once is an error: then the code has moved on and the bug has to be planted anew.
 
-Numbers are those of the project's list; 16 has two forms. `seen` says where the bug was met.
+Numbers are those of the project's list; 16 and 18 have two forms. `seen` says where the bug was met.
 """
 
 from __future__ import annotations
@@ -228,6 +228,19 @@ BUGS: tuple[Bug, ...] = (
                 "    corrupt = ()",
             ),
         ),
+    ),
+    Bug(
+        "18m",
+        "entry that a misdirected write left standing taken for the newer one",
+        "this project's own core, November 2026",
+        (
+            _edit(
+                "raft.repair:as_written",
+                "if entry.index >= s.log.first and s.log.term_at(entry.index) != entry.term:",
+                "if False:",
+            ),
+        ),
+        (("window_bytes", 400),),
     ),
     Bug(
         "19",

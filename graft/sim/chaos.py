@@ -4,8 +4,12 @@ One function a kind, in a table; `Plan.faults` names them. A function may return
 called when the fault's time is over. In the second phase of a run nothing strikes any more and nothing is undone: what
 is broken outside the core stays broken for ever.
 
-The budget: faults that destroy what was synced (`disk.rot`, `disk.fsync`, `process.wipe`) strike only while every set
-of voters keeps a majority whose disks are whole. That is what the protocol is asked to survive.
+The budget: faults that destroy what was synced (`disk.rot`, `disk.misdirected`, `disk.rolled_back`, `disk.fsync`,
+`process.wipe`) strike only while every set of voters keeps a majority whose disks are whole. That is what the protocol
+is asked to survive.
+
+`World.fired` counts what really struck: a link that was cut, a member that was there to be crashed. A sweep in which a
+kind never did fails (`graft.sim.sweep`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from graft.sim.network import SHAPES, Rates, both_ways
 if TYPE_CHECKING:
     from graft.sim.member import Member
     from graft.sim.world import World
+
+FUSES = ("Persist", "Send", "ApplyEntries", "WriteChunk", "SwitchToSnapshot", "TakeSnapshot", "PurgeLog")
+"""Effects that a process dies before on purpose; with a fuse of so many effects it may be any."""
 
 Undo = Callable[[], None]
 Strike = Callable[["World", Fault, Entropy], Undo | None]
@@ -61,6 +68,8 @@ def _partition(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     leader = world.leader()
     if fault.kind == "partition.isolate" and leader is not None and dice.chance(400):
         pairs = both_ways([leader.id], [m for m in members if m != leader.id])
+    if pairs:
+        world.fired[fault.kind] += 1
     world.network.cut(pairs)
     return lambda: world.network.heal(pairs)
 
@@ -93,6 +102,7 @@ def _deaf(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 
 def _storm(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     before = world.network.rates
+    world.fired[fault.kind] += 1
     world.network.rates = Rates(
         drop=dice.between(0, 300),
         duplicate=dice.between(0, 500),
@@ -112,6 +122,7 @@ def _flap(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     victim = dice.choice(members)
     pairs = both_ways([victim], [m for m in members if m != victim])
     end = world.now() + fault.for_us
+    world.fired[fault.kind] += 1
     down = False
 
     def flip() -> None:
@@ -140,6 +151,7 @@ def _echo(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 
     def cut_off() -> None:
         if not world.healing:
+            world.fired[fault.kind] += 1
             world.network.cut(pairs)
             world.network.replay(echo, fault.for_us)
             world.heap.after(fault.for_us, over)
@@ -197,7 +209,7 @@ def _fsync(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 
 
 def _rot(world: World, fault: Fault, dice: Entropy) -> Undo | None:
-    """Some synced entries can no longer be read; one may be hit by a write that was meant for another."""
+    """Some synced entries can no longer be read."""
     victim = _victim(world, dice)
     if victim is None or not victim.image.terms or not world.can_lose(victim):
         return None
@@ -207,11 +219,55 @@ def _rot(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     if low <= last:
         image.rot({dice.between(low, last) for _ in range(dice.between(1, 3))})
         world.fired["disk.rot"] += 1
-        if dice.chance(500):
+        _come_across(victim, dice)
+    return None
+
+
+def _come_across(victim: Member, dice: Entropy) -> None:
+    """Damage shows at the next start, or to who reads everything, or when the entry is needed."""
+    if dice.chance(500):
+        victim.crash()
+        victim.restart_after(dice.between(20_000, 400_000))
+    elif dice.chance(300):
+        victim.later(0, victim.scrub)
+
+
+def _misdirected(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The write of one entry hit the place of another. Where it was missed an overwritten entry may lie, as good as on
+    the day it was written."""
+    victim = _victim(world, dice)
+    if victim is None or len(victim.image.terms) < 2 or not world.can_lose(victim):
+        return None
+    image = victim.image
+    log = range(image.first, min(image.last, victim.watch.last) + 1)
+    places = dice.sample(image.overwritten() or list(log), 1) + dice.sample(log, 2)
+    if len(log) < 2:
+        return None
+    index, onto = places[0], next(place for place in places[1:] if place != places[0])
+    world.fired["disk.misdirected"] += 1
+    if image.misdirect(index, onto):
+        world.fired["disk.misdirected_stale"] += 1
+    _come_across(victim, dice)
+    return None
+
+
+def _rolled_back(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The store's file is one day what it was before the last start: an old copy that somebody put back."""
+    victim = _victim(world, dice)
+    if victim is None:
+        return None
+    identity, copy = victim.identity, victim.image.store.copy()
+    victim.crash()
+    victim.restart_after(20_000)
+
+    def roll_back() -> None:
+        if not world.healing and victim.identity == identity and victim.alive and world.can_lose(victim):
+            world.fired["disk.rolled_back"] += 1
             victim.crash()
-            victim.restart_after(dice.between(20_000, 400_000))
-        elif dice.chance(300):
-            victim.later(0, victim.scrub)
+            victim.image.roll_back(copy)
+            victim.start()
+
+    world.heap.after(20_000 + fault.for_us, roll_back)
     return None
 
 
@@ -225,6 +281,15 @@ def _jump(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     victim.clock.jump(world.now(), by)
     victim.clock_changed()
     world.fired["clock.jump"] += 1
+    return None
+
+
+def _jump_back(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """By more than any timeout. No monotonic clock does that; a member must be none the worse for it but late."""
+    victim = world.members[dice.choice(sorted(world.members))]
+    victim.clock.jump(world.now(), dice.choice((-1_000_000, -5_000_000)))
+    victim.clock_changed()
+    world.fired["clock.jump_back"] += 1
     return None
 
 
@@ -277,7 +342,23 @@ def _crash_at_effect(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     """The process dies between two effects: before a write, after it, before a message, before applying."""
     victim = _victim(world, dice)
     if victim is not None:
-        victim.light_fuse(dice.between(1, 12), fault.for_us)
+        if dice.chance(300):
+            victim.light_fuse(dice.between(1, 12), fault.for_us)
+        elif dice.chance(300):
+            victim.light_fuse_for(dice.choice(FUSES[:3]), fault.for_us)
+        else:  # everybody's: it burns at whoever does that first, which is helped along
+            effect = dice.choice(FUSES[3:])
+            for member in world.running():
+                member.light_fuse_for(effect, fault.for_us)
+                member.later(0, member.handle, ev.CompactionRequested(member.image.applied))
+    return None
+
+
+def _crash_at(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The process dies when something is done and nobody was told: the next turn synced, the next entries applied."""
+    victim = _victim(world, dice)
+    if victim is not None:
+        victim.die_at(fault.kind.removeprefix("process.crash_at_"), fault.for_us)
     return None
 
 
@@ -391,6 +472,7 @@ def _grow(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     if spare is not None:
         _bring(world, spare)
         role = dice.choice(("voter", "voter", "executor"))
+        world.fired["membership.grow"] += 1
         world.operator.wish(Change("add", spare.id, spare.incarnation, role))
     return None
 
@@ -403,6 +485,7 @@ def _a_member(world: World, dice: Entropy) -> str | None:
 def _shrink(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     leaver = _a_member(world, dice)
     if leaver is not None:
+        world.fired["membership.shrink"] += 1
         world.operator.wish(Change("remove", leaver))
     return None
 
@@ -412,6 +495,7 @@ def _replace(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     spare, leaver = _spare(world), _a_member(world, dice)
     if spare is not None and leaver is not None:
         _bring(world, spare)
+        world.fired["membership.replace"] += 1
         world.operator.wish(Change("add", spare.id, spare.incarnation), Change("remove", leaver))
     return None
 
@@ -419,6 +503,7 @@ def _replace(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 def _demote(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     leaver = _a_member(world, dice)
     if leaver is not None:
+        world.fired["membership.demote"] += 1
         world.operator.wish(Change("demote", leaver))
     return None
 
@@ -426,6 +511,7 @@ def _demote(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 def _remove_leader(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     leader = world.leader()
     if leader is not None:
+        world.fired["membership.remove_leader"] += 1
         world.operator.wish(Change("remove", leader.id))
     return None
 
@@ -436,6 +522,7 @@ def _remove_partitioned(world: World, fault: Fault, dice: Entropy) -> Undo | Non
         return None
     pairs = both_ways([leaver], [m for m in sorted(world.members) if m != leaver])
     world.network.cut(pairs)
+    world.fired["membership.remove_partitioned"] += 1
     world.operator.wish(Change("remove", leaver))
     return lambda: world.network.heal(pairs)
 
@@ -444,6 +531,7 @@ def _two_requests(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     """Two changes asked of everyone who thinks that it leads, at the same time."""
     spare, leaver = _spare(world), _a_member(world, dice)
     for leader in world.leaders() if world.is_whole() else ():
+        world.fired["membership.two_requests"] += 1
         if spare is not None:
             _bring(world, spare)
             world.operator.request(leader, (Change("add", spare.id, spare.incarnation),))
@@ -455,6 +543,7 @@ def _two_requests(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 def _transfer(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     target = None if dice.chance(300) else _a_member(world, dice)
     for leader in world.leaders():
+        world.fired["membership.transfer"] += 1
         number = leader.desk.number()
         leader.desk.admin[number] = _count(world, "transfer")
         leader.later(0, leader.handle, ev.TransferRequested(number, target))
@@ -485,10 +574,75 @@ def _compact(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     return None
 
 
+def _compact_in_change(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Everybody forgets the log while a joint configuration is in force, and whoever is new needs a snapshot of it."""
+    world.compacts_in_change = True
+    return _grow(world, fault, dice)
+
+
+# -- versions ----------------------------------------------------------------------------------------------------
+
+
+def _replace_program(world: World, member: Member, program: int, outage_us: int) -> None:
+    member.crash()
+    member.program = program
+    member.restart_after(outage_us)
+
+
+def _upgrade(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    victim = _victim(world, dice)
+    if victim is not None and victim.program == 1:
+        world.fired["version.upgrade"] += 1
+        _replace_program(world, victim, 2, fault.for_us)
+    return None
+
+
+def _downgrade(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """Back to the old program, which is allowed until the new version is in somebody's log. An operator who asks for it
+    at the same time makes the old program stop."""
+    victim = _victim(world, dice)
+    if victim is not None and victim.program == 2 and world.newest_version() == 1:
+        world.fired["version.downgrade"] += 1
+        _replace_program(world, victim, 1, fault.for_us)
+    return None
+
+
+def _roll(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """One after the other, then the new version is asked for."""
+
+    def next_one(rest: list[str]) -> None:
+        if world.healing:
+            return
+        if not rest:
+            world.fired["version.roll"] += 1
+            _enable(world, fault, dice)
+            return
+        member = world.members[rest[0]]
+        if member.program == 1:
+            if member.alive:
+                _replace_program(world, member, 2, fault.for_us)
+            else:
+                member.program = 2
+        world.heap.after(2 * fault.for_us, next_one, rest[1:])
+
+    next_one(sorted(world.members))
+    return None
+
+
+def _enable(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    for leader in world.leaders():
+        world.fired["version.enable"] += 1
+        number = leader.desk.number()
+        leader.desk.admin[number] = _count(world, "version")
+        leader.later(0, leader.handle, ev.VersionRequested(number, 2))
+    return None
+
+
 # -- load --------------------------------------------------------------------------------------------------------
 
 
 def _pace(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    world.fired[fault.kind] += 1
     for client in world.clients:
         client.pace = 100 if fault.kind == "load.burst" else 5_000
 
@@ -511,12 +665,17 @@ STRIKES: dict[str, Strike] = {
     "disk.eio": _eio,
     "disk.fsync": _fsync,
     "disk.rot": _rot,
+    "disk.misdirected": _misdirected,
+    "disk.rolled_back": _rolled_back,
     "clock.jump": _jump,
+    "clock.jump_back": _jump_back,
     "clock.drift": _drift,
     "process.crash": _crash,
     "process.outage": _crash,
     "process.crash_loop": _crash_loop,
     "process.crash_at_effect": _crash_at_effect,
+    "process.crash_at_sync": _crash_at,
+    "process.crash_at_apply": _crash_at,
     "process.crash_in_recovery": _crash_in_recovery,
     "process.all_at_once": _all_at_once,
     "process.pause": _pause,
@@ -532,6 +691,11 @@ STRIKES: dict[str, Strike] = {
     "membership.transfer": _transfer,
     "membership.campaign": _campaign,
     "membership.compact": _compact,
+    "membership.compact_in_change": _compact_in_change,
+    "version.upgrade": _upgrade,
+    "version.downgrade": _downgrade,
+    "version.roll": _roll,
+    "version.enable": _enable,
     "load.burst": _pace,
     "load.quiet": _pace,
 }

@@ -32,6 +32,7 @@ class _Question:
     command: bytes | None  # None: a read
     attempts: int = 0
     open: int = 0  # attempts that have neither been refused nor answered
+    asked: str | None = None  # who was asked last
     over: bool = False
 
 
@@ -100,6 +101,9 @@ class Client:
         if target is None or target not in running or question.attempts > 1 or self.dice.chance(250):
             target = self.dice.choice(running) if running else None
         if target is not None:
+            if question.asked not in (None, target.id):
+                world.fired["client.elsewhere"] += 1
+            question.asked = target.id
             self._send(question, target)
             if self.dice.chance(plan.duplicated):
                 world.fired["client.duplicate"] += 1
@@ -156,7 +160,20 @@ class Client:
                 self._known[operation.key] = operation.value  # type: ignore[assignment]
             question.over = True
             self.done += 1
+            self._echo(question)
             self.think()
+
+    def _echo(self, question: _Question) -> None:
+        """A write comes once more, long after it was answered: from a proxy, or from a client that lost its memory.
+        Graft has no sessions that could have been thrown away meanwhile; what a command made carries its key."""
+        if question.command is not None and self.dice.chance(self.world.plan.echoes):
+            self.world.heap.after(self.dice.between(300_000, 4_000_000), self._ask_again, question)
+
+    def _ask_again(self, question: _Question) -> None:
+        running = self.world.reachable()
+        if running and not self.world.healing:
+            self.world.fired["client.echo"] += 1
+            self._send(question, self.world.leader() or self.dice.choice(running))
 
     def _retry(self, question: _Question, attempt: int) -> None:
         if attempt == question.attempts:

@@ -8,6 +8,7 @@ leave open which of the two it was. On top of that:
 * *torn write*: the turn that the crash met is there, but the entries at its end fail their checksum;
 * *bit rot*: synced entries fail their checksum later;
 * *misdirected write*: an entry's write hit the place of another (`SimulatedStore.misdirect`);
+* *file rolled back*: the store is what it was some time ago (`copy`), whole and out of date;
 * *fsync error*: the sync reports a failure, and whether the turn is there stays open. A second sync reports success,
   which means nothing: the kernel has dropped the pages (Rebello et al., *Can applications recover from fsync
   failures?*, ATC 2020);
@@ -52,6 +53,17 @@ class Image:
         self.staged_bytes = b""
         self.used = False  # a process has run on it
         self.commit(Persist(0, tuple(entries), hard_state=hard_state), 0, [])
+
+    @property
+    def starts(self) -> int:
+        """How often a process has started on it."""
+        return int(self.store.get("meta", b"starts") or b"0")
+
+    def started(self) -> int:
+        """One more. Returns how many they are."""
+        starts = self.starts + 1
+        self.store.commit(Turn(changes=[("meta", b"starts", b"%d" % starts)]))
+        return starts
 
     @property
     def last(self) -> int:
@@ -154,7 +166,7 @@ class Image:
         machine, store = Machine(), self.store
         machine.load(self.staged_bytes)
         trouble, store.trouble = store.trouble, ""  # it meets the switch
-        store.commit(Turn(staging=machine.rows()))
+        store.commit(Turn(staging=[*machine.rows(), ("meta", b"starts", b"%d" % self.starts)]))
         store.trouble = trouble
         switch = Switch(meta.index, meta.term, keep_log)
         turn = Turn(hard_state=encode_hard_state(hard_state, self.incarnation), switch=switch)
@@ -181,6 +193,10 @@ class Image:
 
     # -- damage ------------------------------------------------------------------------------------------------------
 
+    def roll_back(self, store: SimulatedStore) -> None:
+        """The store's file is an older one."""
+        self.store = store
+
     def tear(self, from_index: int) -> None:
         """The newest entries, from `from_index` on, were not written as a whole."""
         torn = range(max(from_index, self.applied + 1, self.first), self.last + 1)
@@ -192,6 +208,10 @@ class Image:
         for index in indexes:
             self.store.rot(index)
             self.corrupt.add(index)
+
+    def overwritten(self) -> list[int]:
+        """Places under whose entry another one lies."""
+        return [index for index in self.store.overwritten() if self.first <= index <= self.last]
 
     def misdirect(self, index: int, onto: int) -> bool:
         """See `SimulatedStore.misdirect`."""

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from graft.raft import Config
+from graft.raft.buggify import POINTS
 from graft.sim.entropy import Entropy, stream
 from graft.sim.network import SHAPES, Rates
 
@@ -59,6 +60,7 @@ class Plan:
     attempts: int = 6
     lost_replies: int = 0
     duplicated: int = 0  # requests that reach two members
+    echoes: int = 0  # requests that come once more, long after they were answered
 
     election_seconds: float = 0.3
     heartbeat_seconds: float = 0.06
@@ -72,14 +74,19 @@ class Plan:
     chunk_bytes: int = 256 * 1024
     window_bytes: int = 8 * 1024 * 1024
 
+    programs: str = "1"  # versions of the programs that the members begin with, in turn
+    buggify: int = 0  # how often a point that is on takes the unlikely way
+    points: tuple[str, ...] = ()  # those that are on
+
     @property
     def rpc_seconds(self) -> float:
         return self.election_seconds * 1.5
 
-    def config(self, id: str, incarnation: int) -> Config:
+    def config(self, id: str, incarnation: int, program: int = 1) -> Config:
         return Config(
             id=id,
             incarnation=incarnation,
+            max_version=program,
             election_timeout_seconds=self.election_seconds,
             heartbeat_seconds=self.heartbeat_seconds,
             rpc_timeout_seconds=self.rpc_seconds,
@@ -114,6 +121,7 @@ def loads(text: str) -> Plan:
     if "rates" in values:
         values["rates"] = Rates(**values["rates"])
     values["faults"] = tuple(Fault(*parts) for parts in values.get("faults", ()))
+    values["points"] = tuple(values.get("points", ()))
     return Plan(**values)
 
 
@@ -127,13 +135,23 @@ KINDS: dict[str, dict[str, tuple[int, int]]] = {
         "flap": (300, 2_000),
         "echo": (500, 3_000),
     },
-    "disk": {"slow": (200, 2_000), "full": (200, 1_500), "eio": (0, 0), "fsync": (0, 0), "rot": (0, 0)},
-    "clock": {"jump": (0, 0), "drift": (300, 3_000)},
+    "disk": {
+        "slow": (200, 2_000),
+        "full": (200, 1_500),
+        "eio": (0, 0),
+        "fsync": (0, 0),
+        "rot": (0, 0),
+        "misdirected": (0, 0),
+        "rolled_back": (100, 1_500),
+    },
+    "clock": {"jump": (0, 0), "jump_back": (0, 0), "drift": (300, 3_000)},
     "process": {
         "crash": (20, 400),
         "outage": (1_500, 5_000),
         "crash_loop": (300, 1_500),
         "crash_at_effect": (20, 400),
+        "crash_at_sync": (20, 400),
+        "crash_at_apply": (20, 400),
         "crash_in_recovery": (20, 400),
         "all_at_once": (20, 300),
         "pause": (50, 4_000),
@@ -151,7 +169,9 @@ KINDS: dict[str, dict[str, tuple[int, int]]] = {
         "transfer": (0, 0),
         "campaign": (0, 0),
         "compact": (0, 0),
+        "compact_in_change": (0, 0),
     },
+    "version": {"upgrade": (20, 400), "downgrade": (20, 400), "roll": (20, 200), "enable": (0, 0)},
     "load": {"burst": (100, 600), "quiet": (300, 1_500)},
 }
 
@@ -188,6 +208,10 @@ def draw(seed: int, **fixed: Any) -> Plan:
         inflight=dice.choice((64, 4, 1)),
         chunk_bytes=dice.choice((256 * 1024, 300, 60)),
         window_bytes=dice.choice((8 * 1024 * 1024, 400)),
+        echoes=dice.choice((0, 0, 200)),
+        programs=dice.choice(("1", "1", "2", "12", "112")),
+        buggify=dice.choice((0, 0, 20, 250)),
+        points=tuple(point for point in POINTS if dice.chance(500)),
     )
     plan = evolve(plan, **fixed)
     if plan.lease_reads:
@@ -203,7 +227,8 @@ def _for_leases(kinds: list[tuple[str, str]], dice: Entropy) -> list[tuple[str, 
     special = [("process", "pause"), ("process", "bridge_crash")]
     if dice.chance(400):
         return [dice.choice(special)]
-    return [kind for kind in kinds if kind != ("clock", "jump")] + [kind for kind in special if dice.chance(500)]
+    steps = ("jump", "jump_back")
+    return [kind for kind in kinds if kind[1] not in steps] + [kind for kind in special if dice.chance(500)]
 
 
 def _swarm(dice: Entropy) -> list[tuple[str, str]]:

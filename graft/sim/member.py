@@ -45,6 +45,7 @@ class Member:
         self.incarnation = 1
         self.clock = clock
         self.dice: Entropy = stream(world.plan.seed, "member", id)
+        self._unlikely = stream(world.plan.seed, "buggify", id)
         self.image = Image(HardState())
         self.trouble = DiskTrouble()
         self.alive = False
@@ -53,7 +54,11 @@ class Member:
         self.stopped = ""  # why the core stopped by itself
         self.paused = 0
         self.epoch = 0
-        self.fuse = 0  # the process dies before its `fuse`-th effect from now; 0: not lit
+        self.program = int(world.plan.programs[(ord(id) - ord("a")) % len(world.plan.programs)])  # version of it
+        self.fuse = 0  # the process dies before its `fuse`-th effect from now; 0: not lit; -1: before `fuse_effect`
+        self.fuse_effect = ""
+        self.dies_at = ""  # or at the next `sync` or `apply`: when it is done and the core has not heard of it
+        self.starts = 0  # of processes under this identity: known beside the store, too
         self._backlog: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timer_at: int | None = None
         self._exported = 0
@@ -90,14 +95,22 @@ class Member:
     def found(self, configuration: Configuration) -> None:
         """Make the disk of a founding member (an empty configuration: of one that joins)."""
         self.image = Image(HardState(configurations=((0, configuration),)), self.incarnation)
+        self.starts = 0
 
     def start(self) -> None:
-        """A process starts on the disk as it is."""
+        """A process starts on the disk as it is. One that finds a store which is older than what it knows to have been
+        there refuses: it has forgotten promises, and counts as lost (docs/internals/simulation.md)."""
         assert not self.alive
         image = self.image
+        if image.starts < self.starts:
+            self.fired["stopped.rolled_back"] += 1
+            self.world.note("rolled back", self.id)
+            self.disk_lost()
+            return
+        self.starts = image.started()
         self.epoch += 1
         self.alive, self.leading, self.stopped = True, False, ""
-        self.paused, self.fuse, self._timer_at = 0, 0, None
+        self.paused, self.fuse, self.dies_at, self._timer_at = 0, 0, "", None
         self._backlog.clear()
         recovered = image.recovered()
         image.used = True
@@ -110,11 +123,30 @@ class Member:
         self._to_apply: deque[Entry] = deque()
         self._applying = False
         self._switching = 0
-        config = self.plan.config(self.id, self.incarnation)
+        config = self.plan.config(self.id, self.incarnation, self.program)
+        hook = self._takes if self.plan.buggify else None
         self.world.note("start", self.id, self.incarnation, image.first, image.last, image.applied, len(image.corrupt))
-        self.raft = Raft(config, recovered, entropy=self.dice.u64, now=self.local_now())
+        self.raft = Raft(config, recovered, entropy=self.dice.u64, now=self.local_now(), buggify=hook)
         self._state = self.raft.state
         self._arm()
+
+    def _takes(self, point: str) -> bool:
+        """The hook of `graft.raft.buggify`."""
+        plan = self.plan
+        if self.world.healing or point not in plan.points or not self._unlikely.chance(plan.buggify):
+            return False
+        self.fired[f"buggify.{point}"] += 1
+        return True
+
+    def dies(self, where: str) -> bool:
+        """Whether the process ends here, as a fault wants it to."""
+        if self.dies_at != where:
+            return False
+        self.dies_at = ""
+        self.fired[f"process.crash_at_{where}"] += 1
+        self.crash()
+        self.restart_after(self._outage_us)
+        return True
 
     def crash(self) -> None:
         """Power off: nothing that was not synced is left, except what the disk did by itself."""
@@ -178,9 +210,12 @@ class Member:
                 self.later(0, call, *arguments)
 
     def heal(self) -> None:
-        """All is well with this machine from now on."""
+        """All is well with this machine from now on. A program that is too old for the cluster is replaced."""
+        if self.program < self.world.newest_version():
+            self.crash()
+            self.program = self.world.newest_version()
         self.trouble = DiskTrouble()
-        self.fuse = 0
+        self.fuse, self.dies_at = 0, ""
         self.clock.set_drift(self.heap.now_us, 0)
         if self.alive:
             if self.paused:
@@ -201,11 +236,22 @@ class Member:
         self.fuse = effects
         self._outage_us = outage_us
 
+    def light_fuse_for(self, effect: str, outage_us: int) -> None:
+        """Crash before the next effect of that name."""
+        self.fuse, self.fuse_effect = -1, effect
+        self._outage_us = outage_us
+
+    def die_at(self, where: str, outage_us: int) -> None:
+        """Crash when the next turn is synced (`sync`) or entries are applied (`apply`), before anybody is told."""
+        self.dies_at = where
+        self._outage_us = outage_us
+
     def scrub(self) -> None:
         """Read everything once, and tell of the first entry that is damaged."""
-        if self.image.corrupt:
+        found = self.image.store.damaged(self.image.first, self.image.last)
+        if found:
             self.fired["disk.scrub_found"] += 1
-            self.handle(ev.CorruptionFound(min(self.image.corrupt)))
+            self.handle(ev.CorruptionFound(found[0]))
 
     def behind(self, leader: Member) -> str:
         """Why this member is not yet what the leader wants it to be; empty when it is."""
@@ -269,16 +315,27 @@ class Member:
     def _execute(self, effects: list[fx.Effect]) -> None:
         do = self._do
         for effect in effects:
-            if self.fuse:
-                self.fuse -= 1
-                if self.fuse == 0:
-                    self.fired["process.crash_at_effect"] += 1
-                    self.crash()
-                    self.restart_after(self._outage_us)
-                    return
+            if self.fuse and self._burns(effect):
+                return
             do[type(effect)](effect)
             if not self.alive:
                 return
+
+    def _burns(self, effect: fx.Effect) -> bool:
+        """Whether the fuse ends here, and the process with it."""
+        name = type(effect).__name__
+        if self.fuse > 0:
+            self.fuse -= 1
+            ends = self.fuse == 0
+        else:
+            ends = name == self.fuse_effect
+        if ends:
+            self.fuse = 0
+            self.fired["process.crash_at_effect"] += 1
+            self.fired[f"crash_before.{name}"] += 1
+            self.crash()
+            self.restart_after(self._outage_us)
+        return ends
 
     def _check(self, *, counted: bool) -> None:
         """Look at the core's marks."""
@@ -360,14 +417,17 @@ class Member:
         self.watch.apply(entries)
         machine, desk = self.machine, self.desk
         for entry in entries:
+            if entry.kind == Kind.VERSION and int(entry.data) > self.program:
+                raise Violation("version", f"{self.identity} applies version {entry.data!r}, it is {self.program}")
             answer = machine.apply(entry.data) if entry.kind == Kind.COMMAND else None
             changes, machine.changes = machine.changes, []
             self.applied = entry.index
             self.ledger.saw_state(entry.index, machine.state_hash, self.identity)
             self.writer.applied(entry.index, changes)
             desk.entry_applied(entry, answer)
-        desk.serve_reads()
-        self.handle(ev.Applied(self.applied))
+        if not self.dies("apply"):
+            desk.serve_reads()
+            self.handle(ev.Applied(self.applied))
 
     # -- effects: reading the disk ---------------------------------------------------------------------------------
 
@@ -448,6 +508,7 @@ class Member:
 
     def _report_membership(self, effect: fx.ReportMembership) -> None:
         self.world.note("members", self.id, effect.index, int(effect.committed), str(effect.configuration))
+        self.world.membership_moved(self, effect)
 
     def _stop(self, effect: fx.Stop) -> None:
         self.world.note("stop", self.id, effect.reason)

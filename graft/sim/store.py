@@ -238,6 +238,10 @@ class SimulatedStore:
         assert self._bounds.first <= index <= self._bounds.last, (index, self._bounds)
         self._bad.add(index)
 
+    def overwritten(self) -> list[int]:
+        """Indexes that an entry of another term was written at before."""
+        return sorted(index for index, old in self._stale.items() if old != self._log.get(index, old))
+
     def misdirect(self, index: int, onto: int) -> bool:
         """The write of the entry at `index` hit the place of the entry at `onto`. Returns whether the place that was
         missed shows an older entry, with a good checksum, rather than none."""

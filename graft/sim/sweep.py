@@ -15,26 +15,24 @@ from multiprocessing import get_context
 
 from attrs import Factory, define
 
+from graft.raft.buggify import POINTS
 from graft.sim.bugbank import BY_NAME, hunt
-from graft.sim.chaos import STRIKES
+from graft.sim.chaos import FUSES, STRIKES
 from graft.sim.faults import draw
-from graft.sim.network import SHAPES
 from graft.sim.world import run
 
 BLOCK = 25
-ENOUGH_SEEDS = 400  # for every fault to have struck
+ENOUGH_SEEDS = 1_000  # for every fault to have struck
 
-_NEVER_COUNTED = {
-    *(f"partition.{shape}" for shape in SHAPES),  # seen as net.cut
-    *("net.storm", "net.flap", "net.echo", "load.burst", "load.quiet"),  # seen as what they do
-    *(f"membership.{kind}" for kind in ("grow", "shrink", "replace", "demote")),  # seen as membership.done
-    *(f"membership.{kind}" for kind in ("remove_leader", "remove_partitioned", "two_requests", "transfer")),
-}
 REQUIRED: frozenset[str] = frozenset(
-    (set(STRIKES) - _NEVER_COUNTED)
+    set(STRIKES)
     | {"net.cut", "net.drop", "net.duplicate", "net.overflow", "net.replayed", "membership.done", "transfer.done"}
     | {"disk.unsynced_lost", "disk.torn", "disk.snapshot_failed", "disk.scrub_found", "disk.corrupt_read"}
-    | {"client.timeout", "client.lost_reply", "client.duplicate", "snapshot.installed"}
+    | {"disk.misdirected_stale", "stopped.rolled_back", "stopped.version", "version.done", "version.unsupported"}
+    | {f"crash_before.{name}" for name in FUSES}
+    | {f"buggify.{point}" for point in POINTS}
+    | {"client.timeout", "client.elsewhere", "client.lost_reply", "client.duplicate", "client.echo"}
+    | {"snapshot.installed"}
     | {"reached.truncation", "reached.truncation_unsynced", "reached.lease_read"}
 )
 """What must have happened at least once in a sweep of `ENOUGH_SEEDS` seeds."""

@@ -14,6 +14,8 @@ from typing import Any
 
 from attrs import frozen
 
+from graft.raft.effects import ReportMembership
+from graft.raft.events import CompactionRequested
 from graft.raft.messages import AppendReply, HeartbeatReply, ReadIndexReply, SnapshotReply, VoteReply
 from graft.raft.records import Configuration
 from graft.raft.records import Member as Server
@@ -88,6 +90,7 @@ class World:
         self.acknowledged_ids: set[str] = set()
         self.clients_stopped = False
         self.healing = False
+        self.compacts_in_change = False  # at the next joint configuration, on everyone
         self.core: list[str] = []
         dice = stream(plan.seed, "network")
         self.network = Network(self.heap, dice, self._deliver, self.fired, is_answer=_is_answer)
@@ -172,9 +175,31 @@ class World:
         member = self.members[identity[0]]
         return identity in self.ledger.lost or bool(member.image.corrupt) or member.trouble.fail == "fsync"
 
+    def newest_version(self) -> int:
+        """The newest version of the cluster that is in anybody's log, committed or not."""
+        found = 1
+        for member in self.members.values():
+            found = max(found, member.image.hard_state.versions[-1][1])
+            if member.alive:
+                found = max(found, member.raft.state.versions[-1][1])
+        return found
+
+    def membership_moved(self, member: Member, effect: ReportMembership) -> None:
+        """A member's configuration changed. Perhaps a fault waited for that."""
+        if self.compacts_in_change and effect.configuration.joint and not effect.committed:
+            self.compacts_in_change = False
+            self.fired["membership.compact_in_change"] += 1
+            for each in self.running():
+                each.later(0, each.handle, CompactionRequested(each.image.applied))
+
     def member_stopped(self, member: Member) -> None:
         """A core stopped by itself."""
         reason = member.stopped
+        if "this program understands" in reason and member.program < self.newest_version():
+            self.fired["stopped.version"] += 1
+            member.program = self.newest_version()
+            member.restart_after(200_000)
+            return
         self.fired[f"stopped.{reason.split(':')[0]}"] += 1
         if "fsync" in reason:
             member.disk_lost()

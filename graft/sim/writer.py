@@ -125,21 +125,22 @@ class Writer:
     def _finish(self) -> None:
         turn, member = self.turn, self.member
         assert turn is not None
-        trouble = member.trouble
+        trouble, store = member.trouble, member.image.store
         if trouble.full:
             member.fired["disk.full"] += 1
             member.later(30_000, self._finish)
             return
         if trouble.fail:
-            store = member.image.store
-            store.trouble, trouble.fail = trouble.fail, ""
-            member.fired[f"disk.{store.trouble}"] += 1
+            store.trouble = trouble.fail
             store.lands = store.trouble == "fsync" and member.dice.chance(500)
         try:
             self.write(member.image, turn)
         except StorageError as error:
+            trouble.fail = ""
+            member.fired[f"disk.{error}"] += 1
             self.failed(turn, str(error))
         else:
+            store.trouble = ""  # there was nothing to write: the next one meets it
             self.complete(turn)
 
     def failed(self, turn: Turn, kind: str) -> None:
@@ -151,6 +152,8 @@ class Writer:
         member = self.member
         self.turn = None
         member.watch.synced(member.image)
+        if member.dies("sync"):
+            return
         last = turn.writes[-1] if turn.writes else None
         if isinstance(last, fx.WriteChunk):
             self._chunk_written(last)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graft.raft import Config, Entry, HardState, Kind, Raft, Recovered
+from graft.raft import Config, Configuration, Entry, HardState, Kind, Member, Raft, Recovered
 from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft import messages as ms
@@ -248,3 +248,35 @@ def test_repair_answers_what_it_does_not_ask_for() -> None:
     assert isinstance(send, fx.Send)
     assert isinstance(send.message, ms.RepairReply)
     assert send.message.absent
+
+
+def _restarted() -> Raft:
+    """Entries 1 and 2 of term 1, then 3 of term 2, none of them applied; `b` leads term 2 and has committed them."""
+    members = Configuration((Member("a", 1), Member("b", 1), Member("c", 1)))
+    hard = HardState(2, None, ((0, 0), (1, 1), (3, 2)), ((0, members),))
+    raft = Raft(Config("a"), Recovered(hard, first=1, last=3), entropy=lambda: 1 << 62, now=0.0)
+    return raft
+
+
+def test_an_old_entry_with_a_good_checksum_is_damage() -> None:
+    """A write that went elsewhere left in its place what a later term had overwritten. Applying it would be silent
+    divergence; before the terms were compared it was applied."""
+    raft = _restarted()
+    effects = raft.handle(ev.MessageReceived(ms.Heartbeat("b", "a", 1, 2, 3, 1)), 0.0)
+    (read,) = [e for e in effects if isinstance(e, fx.ReadEntries)]
+    stored = (Entry(1, 1, Kind.COMMAND, b"x"), Entry(2, 1, Kind.COMMAND, b"y"), Entry(3, 1, Kind.COMMAND, b"old"))
+    effects = raft.handle(ev.EntriesRead(read.read, stored), 0.0)
+    assert [entry.index for e in effects if isinstance(e, fx.ApplyEntries) for entry in e.entries] == [1, 2]
+    asked = [e.message for e in effects if isinstance(e, fx.Send) and isinstance(e.message, ms.RepairRequest)]
+    assert {(m.index, m.entry_term) for m in asked} == {(3, 2)}
+
+
+def test_a_read_from_before_a_truncation_is_no_damage() -> None:
+    raft = _restarted()
+    effects = raft.handle(ev.MessageReceived(ms.Heartbeat("b", "a", 1, 2, 2, 1)), 0.0)
+    (read,) = [e for e in effects if isinstance(e, fx.ReadEntries)]
+    new = (Entry(3, 3, Kind.NOOP, b""),)
+    raft.handle(ev.MessageReceived(ms.AppendEntries("c", "a", 1, 3, 2, 1, new, 2)), 0.0)
+    stored = (Entry(1, 1, Kind.COMMAND, b"x"), Entry(2, 1, Kind.COMMAND, b"y"), Entry(3, 2, Kind.COMMAND, b"old"))
+    raft.handle(ev.EntriesRead(read.read, stored), 0.0)
+    assert not raft.state.log.corrupt

@@ -78,6 +78,33 @@ def test_every_fault_strikes_in_a_sweep() -> None:
     assert summary.missing() == []
 
 
+@pytest.mark.parametrize("kind", sorted(STRIKES))
+def test_each_fault_alone_strikes_and_is_survived(kind: str) -> None:
+    """Again and again, in a cluster that takes snapshots and changes programs."""
+    group, _, name = kind.partition(".")
+    high = KINDS[group][name][1]
+    for seed in range(20):
+        faults = tuple(Fault(kind, at * SECOND // 2, high * 500, seed + at) for at in range(1, 8))
+        programs = "2" if kind == "version.downgrade" else "1"
+        plan = Plan(seed, safety_us=4 * SECOND, retain=2, chunk_bytes=300, programs=programs, faults=faults)
+        result = run(plan)
+        assert result.ok, f"{result.rule}: {result.text}\n{replay_line(plan)}"
+        if result.fired.get(kind):
+            return
+    pytest.fail(f"{kind} never struck")
+
+
+def test_a_program_that_is_too_old_for_the_cluster_stops_and_its_successor_goes_on() -> None:
+    """The operator takes one program back while the new version is being enabled."""
+    for seed in range(200):
+        faults = [Fault("version.enable", SECOND, 0, seed), Fault("version.downgrade", SECOND, 20_000, seed)]
+        result = run(Plan(seed, safety_us=3 * SECOND, programs="2", faults=tuple(faults)))
+        assert result.ok, f"{result.rule}: {result.text}\n{replay_line(result.plan)}"
+        if result.fired.get("stopped.version"):
+            return
+    pytest.fail("no program was ever too old")
+
+
 @pytest.mark.parametrize(("plan", "why"), REGRESSIONS, ids=[why for _, why in REGRESSIONS])
 def test_what_failed_once_holds(plan: str, why: str) -> None:
     result = run(loads(plan))
