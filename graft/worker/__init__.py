@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graft.worker.assignment import Assignment, Outcome, Settle
-    from graft.worker.hosted import HostedWorker, HostSettings, open_hosted_worker
+    from graft.worker.hosted import HostedWorker, open_hosted_worker
     from graft.worker.logs import LogFollower, LogLine, LogStore
-    from graft.worker.settings import WorkerSettings
+    from graft.worker.settings import HostSettings, WorkerSettings
     from graft.worker.worker import Worker, open_worker
 
 _HOMES = {
     "Assignment": "assignment",
-    "HostSettings": "hosted",
+    "HostSettings": "settings",
     "HostedWorker": "hosted",
     "LogFollower": "logs",
     "LogLine": "logs",

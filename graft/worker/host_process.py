@@ -63,6 +63,8 @@ class HostProcess:
         self.ready = trio.Event()
         self.ended = trio.Event()  # it is down, or is to be taken down
         self.down: str | None = None
+        self.is_extra = False  # it stands in for one that hangs
+        self.is_retiring = False  # it gets no more attempts, and ends after its last
         self.on_settled: Callable[[Flight, Outcome], None] = lambda _, __: None
         self.on_answer: Callable[[], None] = lambda: None
         self.on_returned: Callable[[list[Flight]], None] = lambda _: None
@@ -85,7 +87,12 @@ class HostProcess:
         return self.process.pid
 
     def is_answering(self, now: float, hang_seconds: float) -> bool:
-        return self.ready.is_set() and (self._ping is None or now - self._ping[1] < hang_seconds)
+        """Whether it may get attempts."""
+        return self.ready.is_set() and not self.is_retiring and not self.is_hung(now, hang_seconds)
+
+    def is_hung(self, now: float, seconds: float) -> bool:
+        """Whether our question has been open for `seconds`."""
+        return self._ping is not None and now - self._ping[1] >= seconds
 
     # What is said to it
 
@@ -127,6 +134,15 @@ class HostProcess:
             self._runs.discard(run_no)
             self.say(wire.DROP, run_no)
 
+    def retire(self) -> None:
+        """It is to end when it has no attempts any more; until then it gets none."""
+        self.is_retiring = True
+        self._end_if_retired()
+
+    def _end_if_retired(self) -> None:
+        if self.is_retiring and not self.flights:
+            self.say(wire.STOP, 0)
+
     def ask(self, now: float) -> None:
         """Ping it, when the last ping was answered."""
         if self._ping is None and self.ready.is_set():
@@ -150,6 +166,7 @@ class HostProcess:
             del self.flights[flight.number]
             flight.host = None
         if flights:
+            self._end_if_retired()
             self.on_returned(flights)
 
     def _read_at_once(self) -> bool:
@@ -269,6 +286,7 @@ class HostProcess:
             raise wire.HostileFrame("the outcome of an attempt that it does not have")
         outcome = wire.read_settled(message, flight.assignment)
         del self.flights[flight.number]
+        self._end_if_retired()
         self.on_settled(flight, outcome)
 
     async def take_down(self) -> None:

@@ -36,7 +36,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 import attrs
 import msgspec
@@ -45,13 +45,13 @@ from attrs import frozen
 from graft.errors import AbsentValue, ExpressionError
 from graft.expressions import ProgramCache
 from graft.plan import ErrorRecord, Node, Secret
-from graft.worker.assignment import Assignment, Outcome
+from graft.worker.assignment import Assignment, Outcome, OutcomeStatus
 from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, shorten
 
 HELLO, NODE, FORGET, START, CANCEL, DROP, PING, LEASE, STOP = range(9)
 READY, SETTLED, PONG, TAKEN, LATE = range(5)
 
-STATUSES: Final = frozenset({"succeeded", "failed", "cancelled", "timed_out", "lost"})
+STATUSES: Final = frozenset(get_args(OutcomeStatus))
 MAX_ERROR_BYTES = 256 * 1024  # of an error with all its causes; with more, the causes are left out
 FRAME_MARGIN = 4 * 1024 * 1024  # a frame of a host: the largest result, and this for all else
 MAX_RETRY_AFTER_MS = 1 << 53
@@ -212,7 +212,7 @@ def read_settled(message: list[Any], a: Assignment) -> Outcome:
     record = None if error is None else _record(error, a)
     if record is None and status in ("failed", "timed_out"):
         raise HostileFrame(f"{status} without an error")
-    return Outcome(status, error=record, retry_after_ms=retry_after_ms)
+    return Outcome(cast(OutcomeStatus, status), error=record, retry_after_ms=retry_after_ms)
 
 
 def _check_value(value: Any, limit: int) -> None:

@@ -9,7 +9,8 @@ its lease has ended. A host stops its attempts by itself when the lease ends; th
 for hosts that cannot.
 
 A host that hangs gets no new attempts. It is killed only when an attempt in it had to stop and cannot: then that one
-settles as cancelled or timed out, and the others in it, which have been standing still, as lost.
+settles as cancelled or timed out, and the others in it, which have been standing still, as lost. Else it may take its
+time, as a step may under `graft run`; while it does, another host stands in for it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
-from attrs import field, frozen
 
 from graft.ids import StepKey
 from graft.plan import ErrorRecord
@@ -36,7 +36,7 @@ from graft.worker.guardian_client import GuardianLost, Guardians, SpawnFailed, o
 from graft.worker.host_environment import Identity, host_environment, identity_of
 from graft.worker.host_process import Flight, HostProcess, lost, start_host
 from graft.worker.logs import LogStore
-from graft.worker.settings import WorkerSettings
+from graft.worker.settings import HostSettings
 
 BUSY_PING_SECONDS = 0.1
 IDLE_PING_SECONDS = 1.0
@@ -44,22 +44,8 @@ START_SECONDS = 60.0  # a host that is not ready by then is given up
 FIRST_BACKOFF_SECONDS = 0.05
 LAST_BACKOFF_SECONDS = 10.0
 HEALTHY_SECONDS = 30.0  # a host that lived so long did not die of being started
+REPLACE_SECONDS = 3.0  # a host that has not answered for so long gets another one beside it
 STOP_SLACK_SECONDS = 2.0  # beyond the grace, before a hung host is killed for an attempt that had to stop
-
-
-@frozen
-class HostSettings:
-    """How worker hosts are run. `worker` is the settings of the `Worker` in each, so its limits are for one host."""
-
-    worker: WorkerSettings = field(factory=WorkerSettings)
-    hosts: int = 2
-    attempts_per_host: int = 1024  # in flight; what comes beyond waits in the member
-    user: str | None = None  # name or number; needs root
-    group: str | None = None  # name or number; None: the user's own
-    environment: Mapping[str, str] = field(factory=dict)  # added for hosts, and so for steps
-    pass_environment: tuple[str, ...] = ()  # names of our variables, or patterns with `*`, that hosts get too
-    hang_seconds: float = 0.5  # a host that has not answered for so long gets no new attempts
-    lease_grace_ms: int = 500  # from the end of the lease, when attempts are stopped, until they are killed
 
 
 class HostedWorker:
@@ -74,6 +60,7 @@ class HostedWorker:
         self._flights: dict[tuple[StepKey, int], Flight] = {}
         self._waiting: deque[Flight] = deque()
         self._hosts: list[HostProcess] = []
+        self._extras = 0  # hosts beyond the settings', which stand in for those that hang
         self._lease: float | None = None
         self._last_words: str | None = None
         self._leased = trio.Event()
@@ -234,7 +221,7 @@ class HostedWorker:
                 async with trio.open_nursery() as nursery:
                     for _ in range(self._settings.hosts):
                         nursery.start_soon(self._keep)
-                    nursery.start_soon(self._supervise)
+                    await self._supervise(nursery)
         finally:
             self._ended.set()
 
@@ -258,12 +245,14 @@ class HostedWorker:
             backoff = FIRST_BACKOFF_SECONDS if healthy else min(backoff * 2, LAST_BACKOFF_SECONDS)
             await trio.sleep(backoff)
 
-    async def _host(self) -> None:
+    async def _host(self, is_extra: bool = False) -> bool:
+        """One host, from its start to its end. Whether it ended because it was not needed any more."""
         try:
             host = await start_host(self._guardians, self._environment(), _directory(), self._hello())
         except (SpawnFailed, GuardianLost, OSError) as error:
             self._last_words = f"a worker host could not be started: {error}"
-            return  # and try again after the pause
+            return False  # and try again after the pause
+        host.is_extra = is_extra
         host.on_settled, host.on_answer, host.on_returned = self._settle, self._hand_out, self._take_back
         host.say(wire.LEASE, self._lease)
         if self._closing:
@@ -282,6 +271,7 @@ class HostedWorker:
             with trio.CancelScope(shield=True):
                 await host.take_down()
             self._lose(host)
+        return host.is_retiring
 
     def _environment(self) -> dict[bytes, bytes]:
         s = self._settings
@@ -299,16 +289,17 @@ class HostedWorker:
             self._leased = trio.Event()
             await self._leased.wait()
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, nursery: trio.Nursery) -> None:
         """Ping the hosts, and act on what does not happen: an answer, the end of an attempt, a lease."""
         while True:
             now = trio.current_time()
             for host in self._hosts:
                 host.ask(now)
-                if not host.is_answering(now, self._settings.hang_seconds):
+                if host.is_hung(now, self._settings.hang_seconds):
                     host.recall()
                     if _has_overdue(host, now):
                         host.give_up("it hung, with an attempt in it that had to stop")
+            self._stand_in(nursery, now)
             if self._waiting:
                 self._lose_waiting() if not self._is_leased() else self._hand_out()
             if self._flights:
@@ -317,6 +308,23 @@ class HostedWorker:
                 self._busy = trio.Event()
                 with trio.move_on_after(IDLE_PING_SECONDS):
                     await self._busy.wait()
+
+    def _stand_in(self, nursery: trio.Nursery, now: float) -> None:
+        """As many hosts more as there are hosts that hang, and as many again as the settings say at most."""
+        hung = sum(host.is_hung(now, REPLACE_SECONDS) for host in self._hosts)
+        wanted = min(hung, self._settings.hosts) if self._is_leased() and not self._closing else 0
+        if self._extras < wanted:
+            self._extras += 1
+            nursery.start_soon(self._extra)
+        elif self._extras > wanted:
+            surplus = [host for host in self._hosts if host.is_extra and not host.is_retiring]
+            if surplus:
+                self._extras -= 1
+                surplus[0].retire()
+
+    async def _extra(self) -> None:
+        if not await self._host(is_extra=True):
+            self._extras -= 1
 
     def _lose_waiting(self) -> None:
         waiting, self._waiting = list(self._waiting), deque()

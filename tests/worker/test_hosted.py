@@ -211,7 +211,7 @@ async def longest_delay(work: Callable[[], Any]) -> float:
 
 async def test_a_step_that_holds_the_gil_disturbs_neither_the_member_nor_other_hosts(tmp_path: Path) -> None:
     async with hosts(tmp_path) as bench:
-        holder = await begun(bench, "hold", seconds=3)
+        holder = await begun(bench, "hold", seconds=2)
 
         async def work() -> None:
             for number in range(20):
@@ -237,10 +237,22 @@ async def test_a_host_that_hangs_gets_no_new_attempts_until_it_answers_again(tmp
         assert await value(holder) == "held"
 
 
+async def test_another_host_stands_in_for_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.worker.hosted.REPLACE_SECONDS", 0.7)
+    async with hosts(tmp_path, 1) as bench:
+        (pid,) = hosted(bench).host_pids
+        holder = await begun(bench, "hold", seconds=3)
+        assert await value(begin(bench, "pid")) != pid
+        assert holder.outcome is None
+        assert await value(holder) == "held"
+        await until(lambda: hosted(bench).host_pids == [pid], 20)
+        assert await value(begin(bench, "pid")) == pid
+
+
 async def test_what_a_hung_host_has_not_begun_is_run_elsewhere_and_once(tmp_path: Path) -> None:
     """Half of the attempts go to the host that hangs from the first of them on; nobody there reads the others."""
     async with hosts(tmp_path) as bench:
-        holder = begin(bench, "hold", seconds=6, touch=str(bench.base / "holding"))
+        holder = begin(bench, "hold", seconds=3, touch=str(bench.base / "holding"))
         names = [f"once-{number}" for number in range(10)]
         await until((bench.base / "holding").exists, 20)
         pendings = [begin(bench, "count", path=str(bench.base / name)) for name in names]
@@ -256,7 +268,10 @@ async def test_what_a_hung_host_has_not_begun_is_run_elsewhere_and_once(tmp_path
 
 
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-async def test_a_hung_host_is_killed_for_an_attempt_that_has_to_stop(tmp_path: Path, how: str) -> None:
+async def test_a_hung_host_is_killed_for_an_attempt_that_has_to_stop(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graft.worker.hosted.STOP_SLACK_SECONDS", 0.5)
     async with hosts(tmp_path, 1, grace_ms=100) as bench:
         other = await begun(bench, "nap", "other")
         node = {"node_timeout_ms": 500} if how == "timeout" else {}
@@ -527,7 +542,7 @@ async def test_sigkill_of_the_member_ends_everything(tmp_path: Path) -> None:
 async def test_a_stopped_member_loses_everything_when_its_lease_ends(tmp_path: Path) -> None:
     """SIGSTOP: the member cannot act, one host holds the GIL; the guardian ends them all, in time."""
     marker = f"marker-{uuid.uuid4().hex}"
-    lease_seconds = 4.0
+    lease_seconds = 2.0
     async with driver(tmp_path, marker, str(lease_seconds)) as process:
         await until((tmp_path / "all").exists, 60)
         began = time.monotonic()
