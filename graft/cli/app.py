@@ -34,9 +34,19 @@ SECTIONS: dict[str, dict[str, str]] = {
         "explain": "Explain an error code, or why a step is as it is.",
         "schema": "Print the JSON Schema of flow files, for editors.",
     },
-    "Set up": {
+    "Run a cluster": {
         "serve": "Run a member of a cluster.",
+        "dev": "Run a cluster on this machine, to try it out.",
+        "status": "Show how a cluster stands.",
+        "member": "See and change the members of a cluster.",
+        "snapshot": "Let a member take a snapshot.",
+        "backup": "Write all state of a cluster to a file.",
+        "restore": "Make a data directory of a backup.",
+        "doctor": "Look for damage in a data directory.",
+    },
+    "Set up": {
         "config": "Show and check the settings of a member.",
+        "certs": "Make certificates for trying a cluster.",
         "completion": "Print the completion script of a shell.",
     },
 }
@@ -44,8 +54,7 @@ COMMANDS: dict[str, str] = {name: about for section in SECTIONS.values() for nam
 
 # Commands of the language's contract that are to come. They are known by name, so that the answer is a plain one.
 _TO_COME = """
-    approve artifacts backfill backup diff doctor export member pause reject replay resolve restore schedule
-    signal sim snapshot test top ui unpause upgrade
+    approve artifacts backfill diff export pause reject replay resolve schedule signal sim test top ui unpause upgrade
 """
 NOT_YET = frozenset(_TO_COME.split())
 
@@ -53,7 +62,6 @@ ALIASES: dict[str, str] = {
     "ls": "runs",
     "list": "runs",
     "ps": "runs",
-    "status": "show",
     "log": "logs",
     "init": "new",
     "create": "new",

@@ -32,16 +32,19 @@ AUDIT = "audit.log"
 QUIET = {"grpclib": logging.ERROR, "h2": logging.WARNING, "hpack": logging.WARNING, "asyncio": logging.ERROR}
 
 
-def serve(loaded: Loaded) -> int:
-    """Run a member until a signal ends it. Gives the exit code; raises what ended it otherwise."""
+def serve(loaded: Loaded, *, stop_at_eof: bool = False) -> int:
+    """Run a member until a signal ends it. Gives the exit code; raises what ended it otherwise.
+
+    `stop_at_eof`: the end of standard input is such a signal, too.
+    """
     set_up_logging(loaded)
     try:
-        return trio.run(_serve, loaded)
+        return trio.run(_serve, loaded, stop_at_eof)
     except BaseExceptionGroup as group:
         raise the_cause(group) from None
 
 
-async def _serve(loaded: Loaded) -> int:
+async def _serve(loaded: Loaded, stop_at_eof: bool) -> int:
     stopping = trio.Event()
     code = exits.SUCCEEDED
     box = _Box(loaded)
@@ -49,6 +52,8 @@ async def _serve(loaded: Loaded) -> int:
     with trio.CancelScope() as everything, receiver as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_listen, signals, box, stopping, everything)
+            if stop_at_eof:
+                nursery.start_soon(_watch_input, stopping)
             await _run(box, stopping)
             nursery.cancel_scope.cancel()
     if everything.cancelled_caught:
@@ -102,6 +107,12 @@ async def _listen(signals: Any, box: _Box, stopping: trio.Event, everything: tri
             everything.cancel()
         else:
             stopping.set()
+
+
+async def _watch_input(stopping: trio.Event) -> None:
+    while await trio.lowlevel.FdStream(os.dup(0)).receive_some():
+        pass
+    stopping.set()
 
 
 async def _reload(box: _Box) -> None:

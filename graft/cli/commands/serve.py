@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting, such as engine.lease=3s."
 )
+@click.option("--stop-at-eof", is_flag=True, hidden=True, help="End when standard input does.")
 def command(
     files: tuple[str, ...],
     name: str | None,
@@ -43,6 +44,7 @@ def command(
     certs: str | None,
     plaintext: bool,
     assignments: tuple[str, ...],
+    stop_at_eof: bool,
 ) -> int:
     """Run a member of a cluster.
 
@@ -68,7 +70,7 @@ def command(
     _check_fit(loaded)
     from graft.cli.serving import serve
 
-    return serve(loaded)
+    return serve(loaded, stop_at_eof=stop_at_eof)
 
 
 def _flags(
