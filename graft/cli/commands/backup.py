@@ -1,0 +1,54 @@
+"""`graft backup FILE`: all state of a cluster, in one file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from graft.cli.cluster import ask, size_text
+from graft.cli.place import Place, place_options
+from graft.cli.terminal import note, out_json
+from graft.errors import UsageError
+
+if TYPE_CHECKING:
+    from graft.client import Client
+
+
+@click.command("backup")
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@place_options
+def command(file: str, as_json: bool, place: Place) -> None:
+    """Write all state of a cluster to FILE, as the member has it that answers. Runs go on meanwhile.
+
+    The logs of steps are not part of it. `graft restore FILE DIR` makes a data directory of it.
+    """
+    path = Path(file)
+    if path.is_dir():
+        raise UsageError(f"{file} is a directory", hint="name the file to write")
+    unfinished = path.with_name(path.name + ".new")
+
+    async def body(client: Client) -> int:
+        # It holds secrets of the runs' data: for its owner alone. A half of it never has the name of the whole.
+        with open(unfinished, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as writing:  # noqa: ASYNC230
+            size = await client.backup(writing)
+            writing.flush()
+            os.fsync(writing.fileno())
+        os.replace(unfinished, path)
+        return size
+
+    try:
+        size = ask(place, body)
+    except OSError as error:
+        raise UsageError(f"{error.filename or file} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+    if as_json:
+        out_json({"file": str(path), "bytes": size})
+    else:
+        note(f"wrote {file}: {size_text(size)}")

@@ -1,0 +1,156 @@
+"""`graft member`: who is in a cluster, and changing that."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graft.cli.cluster import ask, say_change
+from graft.cli.looks import Piece, paint_line
+from graft.cli.place import Place, place_options
+from graft.cli.table import table
+from graft.cli.terminal import Paint, out, out_json, plain_text, width
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from graft.client import Client
+    from graft.cluster.membership import MemberView
+
+HEAD = ("MEMBER", "ROLE", "STATE", "ADDRESS", "RUNNING", "LOG")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+@click.group("member")
+def command() -> None:
+    """See and change the members of a cluster."""
+
+
+@command.command("ls")
+@click.option("--stale", is_flag=True, help="As the member that answers knows it, also without a quorum.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@place_options
+def ls(stale: bool, as_json: bool, place: Place) -> None:
+    """List the members."""
+
+    async def body(client: Client) -> tuple[str, Sequence[MemberView]]:
+        return (await client.status()).leader, await client.members(stale=stale)
+
+    leader, members = ask(place, body)
+    if as_json:
+        for each in members:
+            out_json(member_record(each))
+        return
+    paint = Paint.of(sys.stdout)
+    for line in table(HEAD, [row(each, leader) for each in members], width(sys.stdout), give_way=3):
+        out(paint_line(line, paint).rstrip())
+
+
+@command.command("add")
+@click.argument("member", metavar="NAME")
+@click.argument("address", metavar="HOST:PORT")
+@click.option(
+    "--role", type=click.Choice(["voter", "executor"]), default="voter", show_default=True, help="What it is to be."
+)
+@json_option
+@place_options
+def add(member: str, address: str, role: str, as_json: bool, place: Place) -> None:
+    """Let NAME join, which is reached at HOST:PORT. A voter is a learner until it has caught up.
+
+    A member that is started with the address of another one joins by itself.
+    """
+    from graft.client.addresses import checked
+
+    checked(address)
+    change = ask(place, lambda client: client.add_member(member, address, role))
+    say_change(change, f"{member} is a {role} now", as_json=as_json)
+
+
+@command.command("rm")
+@click.argument("member", metavar="NAME")
+@json_option
+@place_options
+def rm(member: str, as_json: bool, place: Place) -> None:
+    """Remove NAME for good. It can join again only with an empty directory.
+
+    Drain it first, if it is up: what it runs is started again elsewhere.
+    """
+    say_change(ask(place, lambda client: client.remove_member(member)), f"removed {member}", as_json=as_json)
+
+
+@command.command("promote")
+@click.argument("member", metavar="NAME")
+@json_option
+@place_options
+def promote(member: str, as_json: bool, place: Place) -> None:
+    """Make the learner NAME a voter."""
+    change = ask(place, lambda client: client.set_role(member, "voter"))
+    say_change(change, f"{member} is a voter now", as_json=as_json)
+
+
+@command.command("demote")
+@click.argument("member", metavar="NAME")
+@json_option
+@place_options
+def demote(member: str, as_json: bool, place: Place) -> None:
+    """Make the voter NAME a learner: it follows, and does not vote."""
+    change = ask(place, lambda client: client.set_role(member, "learner"))
+    say_change(change, f"{member} is a learner now", as_json=as_json)
+
+
+@command.command("transfer")
+@click.argument("member", metavar="[NAME]", required=False, default="")
+@json_option
+@place_options
+def transfer(member: str, as_json: bool, place: Place) -> None:
+    """Let NAME lead (default: the voter that is most up to date)."""
+    change = ask(place, lambda client: client.transfer(member))
+    say_change(change, f"{member or 'another member'} leads now", as_json=as_json)
+
+
+@command.command("drain")
+@click.argument("member", metavar="NAME")
+@click.option("--undo", is_flag=True, help="Give it work again.")
+@json_option
+@place_options
+def drain(member: str, undo: bool, as_json: bool, place: Place) -> None:
+    """Give NAME no new steps; what it runs goes on to its end."""
+    change = ask(place, lambda client: client.drain(member, undo=undo))
+    done = f"{member} takes work again" if undo else f"{member} gets no new work"
+    say_change(change, done, as_json=as_json)
+
+
+def member_record(member: MemberView) -> dict[str, Any]:
+    return {
+        "member": member.id,
+        "incarnation": f"{member.incarnation:016x}",
+        "role": member.role,
+        "address": member.address or None,
+        "live": member.live,
+        "draining": member.draining,
+        "labels": dict(member.labels),
+        "node_types": list(member.node_types),
+        "zone": member.zone or None,
+        "slots": dict(member.slots),
+        "used": dict(member.used),
+        "match": member.match or None,
+        "version": member.version,
+    }
+
+
+def row(member: MemberView, leader: str) -> list[Piece]:
+    state, style = ("draining", "yellow") if member.draining else ("live", "green")
+    if not member.live:
+        state, style = "down", "red"
+    used, most = member.used.get("*", sum(member.used.values())), member.slots.get("*")
+    return [
+        (plain_text(member.id), "bold" if member.id == leader else ""),
+        (member.role + (", leads" if member.id == leader else ""), ""),
+        (state, style),
+        (plain_text(member.address) or "-", "dim"),
+        (f"{used} of {most}" if most else f"{used}", ""),
+        (f"{member.match}" if member.match else "-", "dim"),
+    ]
