@@ -20,6 +20,8 @@ from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
 from graft.cluster.runs import Runs
 from graft.cluster.submitting import ClusterSubmitter
+from graft.engine.commands import SetClusterConfig
+from graft.engine.records import ClusterConfig
 from graft.errors import NoQuorum, Rejected
 from graft.interfaces import Clock, Entropy, Snapshots, Store
 from graft.raft.messages import Message
@@ -54,7 +56,8 @@ class ClusterRuns(Runs):
 class ClusterMember:
     """`run` is the member's life. What the transport brings goes to `receive`.
 
-    `located` is told where a member that joins is reached; `leased` until when (of `clock`) attempts may run.
+    `limits` are those of a new cluster, if this member is the first to lead it. `located` is told where a member that
+    joins is reached; `leased` until when (of `clock`) attempts may run.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class ClusterMember:
         founders: Sequence[raft.Member] | None = (),
         incarnation: int | None = None,
         times: LeaseTimes | None = None,
+        limits: ClusterConfig | None = None,
         log_directory: Path | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
         strict: bool = False,
@@ -100,8 +104,15 @@ class ClusterMember:
         host.may_start = self.lease.may_start
         self._renewals = Renewals(host, self.post, clock, times)
         self.changes = Changes(host, self.post, located)
-        self._leading = Leading(host, (host.run_timers, self._renewals.lead))
+        self._limits = ClusterConfig() if limits is None else limits
+        self._leading = Leading(host, (self._configure, host.run_timers, self._renewals.lead))
         self.runs = ClusterRuns(host, log_directory)
+
+    async def _configure(self) -> None:
+        """A new cluster has no limits in its log yet: those of the first leader's settings it shall be."""
+        if self.host.engine.state.meta.config is None:
+            await self.host.propose(SetClusterConfig(self._limits, **self.host.stamp()))
+        await trio.sleep_forever()
 
     @property
     def incarnation(self) -> int:

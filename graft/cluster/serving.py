@@ -28,6 +28,7 @@ from graft.cluster.services import ClusterService, Workflows
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
 from graft.engine.commands import DrainMember, ForgetMember
+from graft.engine.records import ClusterConfig
 from graft.errors import GraftError, Rejected
 from graft.interfaces import Store
 from graft.raft.messages import Message
@@ -224,6 +225,7 @@ async def _open_member(
         founders=serving.identity.founders,
         incarnation=serving.identity.incarnation,
         times=LeaseTimes(settings.engine.lease, settings.engine.grace, settings.engine.clock_drift),
+        limits=cluster_limits(settings),
         log_directory=directory / LOGS,
         max_result_bytes=int(settings.engine.max_result_size),
         located=hub.set_address,
@@ -356,6 +358,16 @@ def raft_config(settings: Settings) -> raft.Config:
         snapshot_chunk_bytes=int(settings.storage.snapshot_chunk),
         max_entry_bytes=int(settings.transport.max_message_size) // 2,
         max_version=VERSION,
+    )
+
+
+def cluster_limits(settings: Settings) -> ClusterConfig:
+    engine = settings.engine
+    return ClusterConfig(
+        max_runs=engine.max_concurrent_workflows,
+        attempt_timeout_ms=int(engine.node_execution_timeout * 1000),
+        retry_attempts=engine.retry_attempts,
+        retry_backoff_ms=int(engine.retry_backoff * 1000),
     )
 
 
