@@ -1,6 +1,7 @@
 """Workflows, sans-IO and replicated: `Engine.apply(index, command)` gives what the shell has to do.
 
-Read in this order: `lifecycle` (the tables), `records`, `commands`, `effects`, `engine`, `scopes`, `steps`.
+Read in this order: `lifecycle` (the tables), `records`, `commands`, `effects`, `engine`, `scopes`, `steps`,
+`members`, `placement`.
 """
 
 from graft.engine.effects import Applied, CancelAttempt, Change, Decide, Effect, Happened, RunEnded, StartAttempt
