@@ -35,6 +35,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._stopped_at: float | None = None
+        self._ahead = 0.0
 
     def stop(self) -> None:
         self._stopped_at = self.monotonic()
@@ -42,8 +43,12 @@ class Clock:
     def go_on(self) -> None:
         self._stopped_at = None
 
+    def jump(self, seconds: float) -> None:
+        """So long was this process not run."""
+        self._ahead += seconds
+
     def monotonic(self) -> float:
-        return time.monotonic() if self._stopped_at is None else self._stopped_at
+        return time.monotonic() + self._ahead if self._stopped_at is None else self._stopped_at
 
     def wall(self) -> int:
         return time.time_ns() // 1_000_000

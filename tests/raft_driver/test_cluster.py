@@ -194,6 +194,27 @@ async def test_a_paused_leader_never_serves_a_stale_read() -> None:
     assert refusals > 0
 
 
+async def test_a_pause_between_the_lease_and_the_look_is_noticed() -> None:
+    """What the state says after the lease has ended is no answer, although the lease was good when it was asked for."""
+    async with open_cluster(config=evolve(QUIET, lease_reads=True)) as cluster:
+        leader = await cluster.put(b"k", b"v")
+        await until(lambda: leader.door._core.state.lease_until is not None)
+        looks = 0
+
+        def slow_look() -> int:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                leader.clock.jump(60)
+            return looks
+
+        try:
+            assert await leader.door.read(slow_look, lease=True) == 2
+        except Rejected as refusal:  # so long without an answer of the others: it leads no more
+            assert refusal.reason == "deposed"
+        assert looks > 0
+
+
 async def look(member: Member, lease: bool, seen: list[bytes | None]) -> None:
     try:
         seen.append(await member.door.read(lambda: member.machine.values.get(b"k"), lease=lease))
