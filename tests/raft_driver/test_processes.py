@@ -68,7 +68,7 @@ class Victim:
 
 async def caught_up(member: Process, leader: Process) -> None:
     with trio.fail_after(PATIENCE_SECONDS):
-        while (await member.ask("status"))["applied"] < (await leader.ask("status"))["applied"]:
+        while (await member.ask("status"))["applied"] < (await leader.ask("status"))["applied"]:  # noqa: ASYNC110
             await trio.sleep(0.02)
 
 
@@ -156,7 +156,8 @@ async def read_once(member: Process, lease: bool, seen: list[str]) -> None:
 async def steady(cluster: Processes) -> None:
     """All members follow one leader, so that the next one to be stopped leads them all."""
     with trio.fail_after(PATIENCE_SECONDS):
-        while len({(await member.ask("status"))["leader"] for member in cluster.members.values()}) > 1:
+        members = cluster.members.values()
+        while len({(await member.ask("status"))["leader"] for member in members}) > 1:  # noqa: ASYNC110
             await trio.sleep(0.02)
 
 
