@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -50,7 +51,17 @@ def worker_settings(told: dict[str, Any]) -> WorkerSettings:
     return WorkerSettings(log_dir=None if log_dir is None else Path(os.fsdecode(log_dir)), **told)
 
 
+def leave_signals_to_the_member() -> None:
+    """A service manager tells all of its processes to end; it is the member that stops us, when it has drained.
+
+    A handler that does nothing, for what is ignored would be ignored by the programs of steps too.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+
+
 def main() -> None:
+    leave_signals_to_the_member()
     channel = take_channel()
     frames = FrameReader()
     settings, rest = read_hello(channel, frames)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 
 @frozen
@@ -25,8 +25,10 @@ class HostSettings:
     """How worker hosts are run. `worker` is the settings of the `Worker` in each, so its limits are for one host."""
 
     worker: WorkerSettings = field(factory=WorkerSettings)
-    hosts: int = 2
-    attempts_per_host: int = 1024  # in flight; what comes beyond waits in the member
+    hosts: int = field(default=2, validator=validators.ge(1))
+    attempts_per_host: int = field(
+        default=1024, validator=validators.ge(1)
+    )  # in flight; others wait in the member
     user: str | None = None  # name or number; needs root
     group: str | None = None  # name or number; None: the user's own
     environment: Mapping[str, str] = field(factory=dict)  # added for hosts, and so for steps

@@ -308,6 +308,25 @@ async def test_the_socket_is_not_inherited(tmp_path: Path) -> None:
         assert await value(begin(bench, "sockets_of_a_child", isolation="process")) == []
 
 
+async def test_signals_for_a_whole_service_are_left_to_the_member(tmp_path: Path) -> None:
+    async with hosts(tmp_path, 1) as bench:
+        (pid,) = hosted(bench).host_pids
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(pid, number)
+        assert await value(begin(bench, "pid")) == pid
+        outcome = await bench.run("kill -TERM $$")
+        assert outcome.error is not None
+        assert outcome.error.type == "signal.SIGTERM", "the programs of steps do obey them"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_hosts_of_a_user(tmp_path: Path) -> None:
+    async with hosts(tmp_path, 1, user="root", group="1") as bench:
+        assert json.loads((await bench.run("id -u; id -g")).value or b"") == "0\n1"
+        assert bench.log() == ["out 0", "out 1"]
+    assert (tmp_path / "logs").stat().st_gid == 1
+
+
 async def test_death_of_the_guardian(tmp_path: Path) -> None:
     async with hosts(tmp_path, 1) as bench:
         pending = await begun(bench, "nap")
