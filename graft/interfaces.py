@@ -91,7 +91,7 @@ class LogBounds:
     first: int
     last: int
     applied: int
-    purged_term: int = 0  # term of entry `first - 1`, 0 when there never was one
+    purged_term: int = 0  # term of entry `first - 1`, 0 when there never was one or it was purged damaged
 
 
 class Reader(Protocol):

@@ -1,4 +1,4 @@
-"""Writing the log's table inside a transaction: append, repair, delete."""
+"""Writing the log's table inside a transaction: append, repair, purge, truncate."""
 
 from __future__ import annotations
 
@@ -40,14 +40,23 @@ def _rows(entries: Iterable[Entry]) -> list[tuple[bytes, bytes]]:
     return rows
 
 
-def delete(transaction: Transaction, database: lmdb._Database, first: int, last: int, *, strict: bool = True) -> None:
-    """Remove entries first..last. `strict`: one that is missing is damage; else it only is missing."""
-    if first > last:
-        return
+def purge(transaction: Transaction, database: lmdb._Database, first: int, last: int) -> None:
+    """Remove entries first..last, the oldest ones, whatever became of them: nobody needs them any more.
+
+    By place, not by key, because a key may be damaged; and never the entry behind `last`.
+    """
     cursor = transaction.cursor(database)
-    cursor.set_range(pack_index(first))
-    for index in range(first, last + 1):
-        if cursor.key() == pack_index(index):
-            cursor.delete()
-        elif strict:
-            raise damaged(LOG, pack_index(index), "it is missing")
+    cursor.first()
+    for _ in range(first, last + 1):
+        if cursor.key() in (b"", pack_index(last + 1)):
+            return
+        cursor.delete()
+
+
+def truncate(transaction: Transaction, database: lmdb._Database, first: int, last: int) -> None:
+    """Remove entries first..last, the newest ones, in the same way."""
+    cursor = transaction.cursor(database)
+    for _ in range(first, last + 1):
+        if not cursor.last() or cursor.key() == pack_index(first - 1):
+            return
+        cursor.delete()

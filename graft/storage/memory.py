@@ -83,7 +83,9 @@ class MemoryStore:
         if turn.switch is not None:
             self._switch(turn.switch)
         purged_to = purge_end(self._bounds, turn)
-        purged_term = self._log[purged_to].term if purged_to >= self._bounds.first else self._bounds.purged_term
+        purged_term = self._bounds.purged_term
+        if purged_to >= self._bounds.first:
+            purged_term = 0 if purged_to in self._rotten else self._log[purged_to].term
         for index in range(self._bounds.first, purged_to + 1):
             self._drop_entry(index)
         self._bounds = bounds_after(self._bounds, turn, purged_to, purged_term)

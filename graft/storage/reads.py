@@ -220,8 +220,11 @@ class Reads:
                 yield table, key, unseal(table, key, stored)
 
     def term(self, transaction: Transaction, index: int) -> int:
-        """The term of an entry that must be there."""
-        return self._entries(transaction, index, index, 0)[0].term
+        """The term of an entry that must be there; 0 if it is damaged."""
+        try:
+            return self._entries(transaction, index, index, 0)[0].term
+        except StoreCorrupt:
+            return 0
 
     def database(self, name: str) -> lmdb._Database:
         """LOG, HEAD, or what `database_name` says."""

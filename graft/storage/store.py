@@ -172,7 +172,7 @@ class LmdbStore:
     def _write_log(self, transaction: Transaction, turn: Turn) -> LogBounds:
         bounds, database = self._bounds, self._reads.database(LOG)
         if turn.truncate_from is not None:
-            log.delete(transaction, database, turn.truncate_from, bounds.last, strict=False)
+            log.truncate(transaction, database, turn.truncate_from, bounds.last)
         if turn.entries:
             log.append(transaction, database, turn.entries)
         if turn.repaired:
@@ -185,7 +185,7 @@ class LmdbStore:
         purged_term = bounds.purged_term
         if purged_to >= bounds.first:
             purged_term = self._reads.term(transaction, purged_to)
-            log.delete(transaction, database, bounds.first, purged_to)
+            log.purge(transaction, database, bounds.first, purged_to)
         after = bounds_after(bounds, turn, purged_to, purged_term)
         self._write_head(transaction, after, self._generation + (turn.switch is not None))
         return after
@@ -198,7 +198,7 @@ class LmdbStore:
         """The next generation is the state from now on. The spare rows, all of them, must be staged."""
         bounds, database = self._bounds, self._reads.database(LOG)
         if switch.keep_log:
-            log.delete(transaction, database, bounds.first, min(switch.index, bounds.last), strict=False)
+            log.purge(transaction, database, bounds.first, min(switch.index, bounds.last))
         else:
             transaction.drop(database, delete=False)
 

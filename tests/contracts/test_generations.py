@@ -153,6 +153,19 @@ def test_a_damaged_entry_is_named_and_mended(stand: Any) -> None:
         assert [e.data for e in store.entries(4, 10)] == [b"data", b"good", b"data", b"good", b"data", b"data", b"data"]
 
 
+def test_a_damaged_entry_can_be_purged(stand: Any) -> None:
+    stand.store.commit(Turn(entries=some_entries(1, 9), applied=7))
+    stand.damage(3)
+    stand.damage(5)
+    stand.store.commit(Turn(purge_to=5))
+    for store in stand.before_and_after_a_restart():
+        bounds = store.bounds()
+        assert (bounds.first, bounds.last, bounds.applied) == (6, 9, 7)
+        assert bounds.purged_term in (0, 1)  # a store may know it all the same
+        assert store.damaged(1, 99) == []
+        assert len(store.entries(1, 99)) == 4
+
+
 def test_a_damaged_entry_can_be_cut_off(stand: Any) -> None:
     stand.store.commit(Turn(entries=some_entries(1, 9), applied=2))
     stand.damage(5)

@@ -145,18 +145,29 @@ def test_a_damaged_head_refuses_to_open(damaged: Path) -> None:
             way(damaged)
 
 
-def test_purging_a_damaged_entry_refuses(damaged: Path) -> None:
-    flip(damaged, b"entry 300;", TO_KEY)
+@pytest.mark.parametrize("index", [291, 300, 350])
+@pytest.mark.parametrize("shift", [3, TO_KEY - 1, TO_KEY])
+def test_a_damaged_entry_can_be_purged(damaged: Path, index: int, shift: int) -> None:
+    """The state covers it, so nobody needs it: neither its data nor its key stop the purge."""
+    flip(damaged, b"entry %d;" % index, shift)
+    assert verify(damaged).damages
     with closing(open_store(damaged)) as store:
-        with pytest.raises(StoreCorrupt, match="log entry 300: it is missing"):
-            store.commit(Turn(purge_to=350))
-        with pytest.raises(StoreCorrupt, match="log entry 300"):
-            store.commit(Turn(hard_state=b"after that nothing is written"))
-    with closing(open_reader(damaged)) as reader:
-        assert reader.hard_state() == b"30"
-        assert reader.bounds().first == 291
-    with pytest.raises(StoreCorrupt, match="table log"):  # it did not stop in order, so it is walked
-        open_store(damaged)
+        store.commit(Turn(purge_to=350))
+        assert (store.bounds().first, store.bounds().last) == (351, 597)
+        assert store.bounds().purged_term == (18 if index != 350 else 0)
+        assert [entry.index for entry in store.entries(1, 9999, 1 << 30)] == list(range(351, 598))
+    assert verify(damaged).damages == ()
+
+
+@pytest.mark.parametrize("index", [590, 592, 597])
+@pytest.mark.parametrize("shift", [3, TO_KEY - 1, TO_KEY])
+def test_a_damaged_entry_can_be_cut_off(damaged: Path, index: int, shift: int) -> None:
+    """Another leader's entries take the place of it and what is around it."""
+    flip(damaged, b"entry %d;" % index, shift)
+    with closing(open_store(damaged)) as store:
+        store.commit(Turn(truncate_from=590, entries=[Entry(590, 40, b"of another leader")]))
+        assert [entry.index for entry in store.entries(580, 9999, 1 << 30)] == list(range(580, 591))
+    assert verify(damaged).damages == ()
 
 
 # An older root must not pass as the newest
