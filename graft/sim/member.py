@@ -395,7 +395,7 @@ class Member:
 
     def _purge(self, effect: fx.PurgeLog) -> None:
         self.watch.purge(effect.index, self.image)
-        self.image.purge(effect.index)
+        self.writer.purge(effect.index)
 
     # -- effects: applying -----------------------------------------------------------------------------------------
 

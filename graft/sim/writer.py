@@ -54,6 +54,7 @@ class Writer:
         self.turn: Turn | None = None
         self.synced = 0
         self.ordered = 0  # newest ticket
+        self.purges: deque[tuple[int, int]] = deque()  # (ticket that is synced before, index)
         self.state_after: deque[tuple[int, int]] = deque()  # (applied index, ticket that must be synced with it)
         self.unsynced: deque[tuple[int, list[Change]]] = deque()  # applied entries: index, what they changed
         self.lazy = False
@@ -64,6 +65,15 @@ class Writer:
         if not isinstance(write, fx.WriteChunk):
             self.ordered = write.ticket
         self.queue.append(write)
+
+    def purge(self, index: int) -> None:
+        """Forget the log up to `index`, behind all that was ordered so far."""
+        self.purges.append((self.ordered, index))
+        self._purge_what_is_due()
+
+    def _purge_what_is_due(self) -> None:
+        while self.purges and self.purges[0][0] <= self.synced:
+            self.member.image.purge(self.purges.popleft()[1])
 
     def hold(self, message: Message, after: int) -> None:
         if after <= self.synced:
@@ -164,6 +174,7 @@ class Writer:
             self.unsynced.clear()
             self.state_after.clear()
             member.switched(last.meta)
+        self._purge_what_is_due()
         self._release()
         if member.alive:
             member.handle(ev.Persisted(self.synced, member.image.applied))
