@@ -87,7 +87,9 @@ class _Link:
         self._sending = trio.Lock()
         self.processes: dict[int, Process] = {}
         self.dead = False
-        self.lease: float | None = None  # as the guardian was told last
+        self.lease: float | None = None
+        self._told: float | None = None  # of the lease, last
+        self._telling = False
         self._ending = False
         self.last_words = ""  # traceback of a guardian that crashed
 
@@ -104,9 +106,15 @@ class _Link:
                     while frame:
                         frame = frame[await self._control.send(frame) :]
 
-    async def send_lease(self, until: float | None) -> None:
-        self.lease = until
-        await self.send(("lease", until))
+    async def tell_lease(self) -> None:
+        """Tell the guardian what `lease` is, and what it becomes meanwhile: one after the other."""
+        if self._telling:
+            return
+        self._telling = True
+        while self._told != self.lease:
+            self._told = self.lease
+            await self.send(("lease", self._told))
+        self._telling = False
 
     async def receive(self) -> None:
         """Deal with answers until the guardian ends, or `end` closes the socket. Steps that are stopped need it."""
@@ -198,8 +206,8 @@ class Guardians:
         """
         with trio.CancelScope(shield=True):
             link = self._live_link()
-            if self._lease is not None and link.lease is None:
-                await link.send_lease(self._lease)
+            link.lease = self._lease
+            await link.tell_lease()
             self._count += 1
             tag = f"{os.getpid()}-{self._salt}-{self._count}"
             process = link.processes[self._count] = Process(link, self._count, tag)
@@ -217,7 +225,8 @@ class Guardians:
         """Everything is killed when CLOCK_BOOTTIME (seconds) passes `until`; None: there is no such time."""
         self._lease = until
         if self._link is not None and not self._link.dead:
-            self._nursery.start_soon(self._link.send_lease, until)
+            self._link.lease = until
+            self._nursery.start_soon(self._link.tell_lease)
 
     @property
     def pid(self) -> int | None:

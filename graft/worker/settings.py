@@ -26,9 +26,7 @@ class HostSettings:
 
     worker: WorkerSettings = field(factory=WorkerSettings)
     hosts: int = field(default=2, validator=validators.ge(1))
-    attempts_per_host: int = field(
-        default=1024, validator=validators.ge(1)
-    )  # in flight; others wait in the member
+    attempts_per_host: int = field(default=1024, validator=validators.ge(1))  # in flight; others wait in the member
     user: str | None = None  # name or number; needs root
     group: str | None = None  # name or number; None: the user's own
     environment: Mapping[str, str] = field(factory=dict)  # added for hosts, and so for steps

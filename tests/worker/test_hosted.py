@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -336,6 +338,39 @@ async def test_death_of_the_guardian(tmp_path: Path) -> None:
         assert (await pending.wait()).status == "lost"
         assert await value(begin(bench, "add", a=1, b=2)) == 3
         assert hosted(bench).host_pids != [host]
+
+
+async def test_whatever_happens_every_attempt_settles_once(tmp_path: Path) -> None:
+    """Hosts are killed, hang, and are told to leave, while attempts come, are cancelled and run out of time."""
+    dice = random.Random(4)
+    async with hosts(tmp_path, 3, grace_ms=100, attempts_per_host=8, hang_seconds=0.2) as bench:
+        pendings = []
+        for number in range(240):
+            match dice.randrange(40):
+                case 0:
+                    pendings.append(begin(bench, "leave", code=1))
+                case 1:
+                    pendings.append(begin(bench, "hold", seconds=0.6, touch=str(bench.base / "held")))
+                case 2 | 3:
+                    pendings.append(begin(bench, "nap", touch=str(bench.base / "napped"), node_timeout_ms=200))
+                case 4 | 5:
+                    pendings.append(begin(bench, "nap", touch=str(bench.base / "napped"), run_no=2))
+                    pendings[-1].cancel()
+                case 6 if hosted(bench).host_pids:
+                    os.kill(dice.choice(hosted(bench).host_pids), signal.SIGKILL)
+                case 7:
+                    bench.worker.drop_run(dice.choice([1, 2]))
+                case _:
+                    pendings.append(begin(bench, "add", a=number, b=0))
+            await trio.sleep(dice.choice([0, 0, 0.02]))
+        outcomes = [await pending.wait(60) for pending in pendings]
+        statuses = Counter(outcome.status for outcome in outcomes)
+        assert len(bench.settled) == len(pendings)
+        assert bench.worker.running() == 0
+        assert statuses["succeeded"] > 100
+        assert statuses["lost"] > 2
+        assert statuses["failed"] == 0
+        assert all((outcome.value is not None) == (outcome.status == "succeeded") for outcome in outcomes)
 
 
 # Cancel

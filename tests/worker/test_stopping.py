@@ -15,7 +15,8 @@ import trio
 
 from graft.plan import RunAction
 from graft.worker import WorkerSettings, open_worker
-from graft.worker.guardian import KEEPS_ZOMBIES
+from graft.worker.guardian import KEEPS_ZOMBIES, boottime
+from graft.worker.guardian_client import Process, open_guardians
 from tests.support.attempts import Bench, Pending, const, everywhere
 from tests.support.processes import gone, marked, until
 
@@ -189,6 +190,33 @@ async def test_death_of_the_guardian(bench: Bench, marker: str) -> None:
     assert await gone(marker) == {}
     assert json.loads((await bench.run("echo again")).value or b"") == "again"
     assert bench.worker.guardian_pid != guardian
+
+
+async def test_the_guardian_kills_everything_when_the_lease_ends(tmp_path: Path, marker: str) -> None:
+    """… and not before, nor when it was renewed or taken back; what is started later lives on."""
+    environment = {b"PATH": os.environb[b"PATH"], b"MARKER": marker.encode()}
+    null = os.open(os.devnull, os.O_RDWR)
+    async with open_guardians() as guardians:
+
+        async def spawn(command: str) -> Process:
+            return await guardians.spawn(["sh", "-c", command], environment, tmp_path, (null, null, null))
+
+        first = await spawn(DAEMON.replace("ready", str(tmp_path / "ready")) + "trap '' TERM; sleep 351 & wait; wait")
+        await until((tmp_path / "ready").exists)
+        guardians.lease(boottime() + 0.3)
+        guardians.lease(boottime() + 1000)
+        await trio.sleep(0.6)
+        assert first.status is None
+        guardians.lease(boottime() + 0.2)
+        assert await first.wait() == -signal.SIGKILL
+        assert marked(marker) == {}
+        await first.close()
+        guardians.lease(boottime() + 0.3)
+        guardians.lease(None)
+        second = await spawn("sleep 0.6; exit 7")
+        assert await second.wait() == 7
+        await second.close()
+    os.close(null)
 
 
 DRIVER = """
