@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 30.0
 CALL_SECONDS: Final = 10.0
+MEMBER_PATIENCE_SECONDS: Final = 2.0  # for one of several members, whose logs are left out after it
 LOOK_SECONDS: Final = 1.0  # how often a wait looks whether the run waits for a person
 PAGE: Final = 5000  # of a list
 NEVER: Final = 1 << 62  # the cursor behind every event
@@ -287,8 +288,9 @@ class Client:
         request = pb.LogsRequest(run_id=run_id, path=path or "", follow=follow)
         async with AsyncExitStack() as stack:
             links = [self._open]
-            if len(self._addresses) > 1 or not self._addresses[0].startswith("unix:"):
-                links = [await stack.enter_async_context(self._link_to(each)) for each in await self._members_at()]
+            addresses = await self._members_at()
+            if len(addresses) > 1:
+                links = [await stack.enter_async_context(self._link_to(each)) for each in addresses]
             streams = [pumped(link, self._nursery, _log_pump(request), lambda: 0) for link in links]
             async with aclosing(merged(streams, self._nursery, in_order=not follow)) as lines:
                 async for line in lines:
@@ -297,11 +299,12 @@ class Client:
     async def _members_at(self) -> Sequence[str]:
         """Where the members are that keep logs: those that are up."""
         members = await self.members(stale=True)
-        return [each.address for each in members if each.live and each.address] or [self._open.address]
+        return [each.address for each in members if each.live and each.address]
 
     @asynccontextmanager
     async def _link_to(self, address: str) -> AsyncIterator[Link]:
-        link = Link([address], self._nursery, security=self._security, limits=self._limits, patience_seconds=0.0)
+        patience = min(self._patience_seconds, MEMBER_PATIENCE_SECONDS)
+        link = Link([address], self._nursery, security=self._security, limits=self._limits, patience_seconds=patience)
         try:
             yield link
         finally:

@@ -33,14 +33,14 @@ async def pumped(
     """
     send, receive = trio.open_memory_channel[T](BUFFER)
     scope = trio.CancelScope()
-    failures: list[GraftError] = []
+    failures: list[Exception] = []
 
     async def run() -> None:
         with scope:
             async with send:
                 try:
                     await _persistently(link, lambda channel, _: pump(channel, send), progress)
-                except GraftError as error:
+                except Exception as error:  # the reader's, not the nursery's
                     failures.append(error)
 
     nursery.start_soon(run)
