@@ -30,7 +30,11 @@ class Resolver(Protocol):
         ...
 
 
+@frozen
 class SystemResolver:
+    nameservers: tuple[str, ...] = ()  # for SRV records; none: those of /etc/resolv.conf
+    port: int = 53
+
     async def addresses(self, name: str) -> list[str]:
         try:
             found = await trio.socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
@@ -46,7 +50,11 @@ class SystemResolver:
         from dns import asyncbackend, asyncresolver, exception, resolver
 
         try:
-            answer = await asyncresolver.resolve(name, "SRV", backend=asyncbackend.get_backend("trio"))
+            asking = asyncresolver.Resolver(configure=not self.nameservers)
+            if self.nameservers:
+                asking.nameservers = list(self.nameservers)
+                asking.port = self.port
+            answer = await asking.resolve(name, "SRV", backend=asyncbackend.get_backend("trio"))
         except (resolver.NXDOMAIN, resolver.NoAnswer):
             return []
         except (exception.DNSException, OSError) as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,13 @@ class Kubernetes:
             if response.status_code != 200:
                 raise _refusal(response.status_code, _message_of(await response.aread()))
             rest = b""
-            async for chunk in response.aiter_bytes():
-                *lines, rest = (rest + chunk).split(b"\n")
-                if len(rest) > MAX_LINE_BYTES:
-                    raise DiscoveryError("the API server sent an event that is too large")
-                for line in filter(bytes.strip, lines):
-                    version = self._apply(_parsed(line), slices, report) or version
+            async with aclosing(response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > MAX_LINE_BYTES:
+                        raise DiscoveryError("the API server sent an event that is too large")
+                    for line in filter(bytes.strip, lines):
+                        version = self._apply(_parsed(line), slices, report) or version
         return version
 
     def _apply(self, event: Mapping[str, Any], slices: Slices, report: Report) -> str:

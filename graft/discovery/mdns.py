@@ -73,27 +73,39 @@ class _Browser:
         self._lookups: set[Any] = set()  # tasks
 
     async def run(self, stop: Any) -> None:
+        import asyncio
+
         from zeroconf import Error, InterfaceChoice
         from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
+        if strange := sorted(set(self._mdns.interfaces) - set(_own_addresses())):  # zeroconf leaks a socket over them
+            raise DiscoveryError(f"multicast is not possible here: no interface has the address {', '.join(strange)}")
         try:
             network = AsyncZeroconf(interfaces=list(self._mdns.interfaces) or InterfaceChoice.All)
         except OSError as error:
             raise DiscoveryError(f"multicast is not possible here: {error}") from error
+        stopped = asyncio.ensure_future(stop.wait())
+        announced = asyncio.ensure_future(self._announce(network))
+        browser = AsyncServiceBrowser(network.zeroconf, self._mdns.service_type, handlers=[self._changed])
+        self._report(self._peers.values())
         try:
-            await (await network.async_register_service(self._info()))
-            browser = AsyncServiceBrowser(network.zeroconf, self._mdns.service_type, handlers=[self._changed])
-            self._report(self._peers.values())
-            await stop.wait()
-            await browser.async_cancel()
+            await asyncio.wait({announced, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if announced.done():
+                announced.result()
+                await stopped
         except Error as error:
             said = str(error) or type(error).__name__
             raise DiscoveryError(f"{self._mdns.own.member} cannot be announced by mdns: {said}") from error
         finally:
-            for task in self._lookups:
+            for task in (announced, stopped, *self._lookups):
                 task.cancel()
-            await network.async_unregister_all_services()  # noqa: ASYNC102 - asyncio; the loop's task is shielded
+            await browser.async_cancel()  # noqa: ASYNC102 - asyncio; the loop's task is shielded
+            await network.async_unregister_all_services()  # noqa: ASYNC102
             await network.async_close()  # noqa: ASYNC102
+
+    async def _announce(self, network: Any) -> None:
+        """Takes about a second: the name is probed before it is taken (RFC 6762, section 8)."""
+        await (await network.async_register_service(self._info()))
 
     def _info(self) -> Any:
         from zeroconf.asyncio import AsyncServiceInfo
@@ -222,8 +234,13 @@ def _addresses(host: str, interfaces: tuple[str, ...]) -> tuple[str, ...]:
                 raise DiscoveryError(f"{plain} cannot be looked up, so it cannot be announced: {error}") from error
     if interfaces:
         return interfaces
-    import ifaddr
+    own = _own_addresses()
+    return tuple(ip for ip in own if not ipaddress.ip_address(ip).is_loopback) or tuple(own)
+
+
+def _own_addresses() -> list[str]:
+    """The IP addresses of all interfaces of this machine."""
+    import ifaddr  # zeroconf needs it itself
 
     found = [each.ip for adapter in ifaddr.get_adapters() for each in adapter.ips]
-    own = [ip if isinstance(ip, str) else ip[0] for ip in found]
-    return tuple(ip for ip in own if not ipaddress.ip_address(ip).is_loopback) or tuple(own)
+    return [ip if isinstance(ip, str) else ip[0] for ip in found]
