@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "snapshot": "Let a member take a snapshot.",
         "backup": "Write all state of a cluster to a file.",
         "restore": "Make a data directory of a backup.",
+        "recover": "Make one member the cluster, when the majority is lost for ever.",
         "doctor": "Look for damage in a data directory.",
     },
     "Set up": {

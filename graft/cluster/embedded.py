@@ -19,6 +19,7 @@ from graft.cluster.runs import Runs, new_run_id
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.errors import StorageError
 from graft.interfaces import Store
+from graft.raft_driver import sole_member
 from graft.storage import MemoryStore, open_store
 from graft.worker import WorkerSettings, open_worker
 
@@ -58,8 +59,9 @@ def open_embedded(
 async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> AsyncIterator[Embedded]:
     store: Store = MemoryStore() if ephemeral else open_store(data)
     try:
+        member = MEMBER if store.hard_state() is None else sole_member(store).id  # it may have been served
         host = Host(
-            store, SystemClock(), SystemEntropy(), member=MEMBER, offer=Offer(SLOTS), max_result_bytes=max_result_bytes
+            store, SystemClock(), SystemEntropy(), member=member, offer=Offer(SLOTS), max_result_bytes=max_result_bytes
         )
         logs = None if ephemeral else data / LOGS
         try:

@@ -20,7 +20,7 @@ from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
 from graft.cluster.runs import Runs
 from graft.cluster.submitting import ClusterSubmitter
-from graft.engine.commands import SetClusterConfig
+from graft.engine.commands import ForgetMember, SetClusterConfig
 from graft.engine.records import ClusterConfig
 from graft.errors import NoQuorum, Rejected
 from graft.interfaces import Clock, Entropy, Snapshots, Store
@@ -109,9 +109,17 @@ class ClusterMember:
         self.runs = ClusterRuns(host, log_directory)
 
     async def _configure(self) -> None:
-        """A new cluster has no limits in its log yet: those of the first leader's settings it shall be."""
-        if self.host.engine.state.meta.config is None:
-            await self.host.propose(SetClusterConfig(self._limits, **self.host.stamp()))
+        """What the log lacks when a term begins.
+
+        A new cluster has no limits yet: those of its first leader's settings it shall be. And the state may know
+        members that the cluster has not: it comes from `graft run`, from a backup, or from a cluster that lost most.
+        """
+        host = self.host
+        if host.engine.state.meta.config is None:
+            await host.propose(SetClusterConfig(self._limits, **host.stamp()))
+        known = {each.id for each in self.configuration.members}
+        for member in sorted(set(host.engine.state.members) - known):
+            await host.propose(ForgetMember(member, **host.stamp()))
         await trio.sleep_forever()
 
     @property

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
 from typing import Final
 
 import trio
 
-from graft import __version__
 from graft.cluster.member import ClusterMember
 from graft.cluster.membership import Change, ClusterStatus, MemberView
+from graft.cluster.standing import backup_pieces, cluster_status
 from graft.errors import UsageError
-from graft.interfaces import Snapshots, Store
+from graft.interfaces import Store
 
-PIECE_BYTES: Final = 1 << 20
 JOIN_SECONDS: Final = 30.0
 
 
@@ -25,34 +26,16 @@ class ClusterOperators:
         member: ClusterMember,
         cluster: str,
         store: Store,
-        snapshots: Snapshots,
+        directory: Path,
         invite: Callable[[str], Awaitable[str]],
     ) -> None:
         self._member, self._cluster, self._invite = member, cluster, invite
-        self._store, self._snapshots = store, snapshots
+        self._store, self._directory = store, directory
 
     async def status(self) -> ClusterStatus:
         host = self._member.host
-        raft = host.door.status()
-        usage = await trio.to_thread.run_sync(self._store.usage)
-        return ClusterStatus(
-            cluster=self._cluster,
-            member=raft.id,
-            role=raft.role,
-            leader=raft.leader or "",
-            term=raft.term,
-            first_index=raft.first,
-            last_index=raft.last,
-            commit=raft.commit,
-            applied=host.door.applied,
-            state_hash=host.engine.state_hash(),
-            cluster_version=raft.version,
-            store_used_bytes=usage.used_bytes,
-            store_quota_bytes=usage.quota_bytes,
-            has_quorum=raft.leader is not None,
-            graft_version=__version__,
-            live_runs=len(host.engine.state.live_runs()),
-        )
+        has_quorum = host.door.leader is not None
+        return await cluster_status(host, self._store, cluster=self._cluster, has_quorum=has_quorum)
 
     async def members(self, *, stale: bool = False) -> tuple[MemberView, ...]:
         if not stale:
@@ -131,17 +114,10 @@ class ClusterOperators:
     async def backup(self) -> AsyncGenerator[bytes, None]:
         """All state that was acknowledged before the call."""
         await self._member.runs.fresh()
-        id = f"backup-{self._member.host.door.applied:020}-{trio.current_time():.0f}"
-
-        def export() -> int:
-            with self._store.dump() as dump:
-                return self._snapshots.export(id, dump, trio.from_thread.check_cancelled)[0]
-
-        size = await trio.to_thread.run_sync(export)
-        try:
-            for offset in range(0, size, PIECE_BYTES):
-                piece = await trio.to_thread.run_sync(self._snapshots.read, id, offset, PIECE_BYTES)
-                assert piece is not None, "nobody else drops a backup"
+        door = self._member.host.door
+        wanted = door.applied
+        while door.status().applied_durable < wanted:  # noqa: ASYNC110 - the next turn writes it
+            await trio.sleep(0.01)
+        async with aclosing(backup_pieces(self._store, self._directory)) as pieces:
+            async for piece in pieces:
                 yield piece
-        finally:
-            self._snapshots.drop(id)

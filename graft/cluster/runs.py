@@ -124,15 +124,15 @@ class Runs(Readable):
         """Ask a run, or one step of it, to end; its `finally` runs. Raises RunConflict when it has ended."""
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
-        self._raise_if(
-            (await host.submitter.request(CancelRun(run.no, key[1], key[2], reason, **host.stamp()))).refused, run_id
-        )
+        command = CancelRun(run.no, key[1], key[2], reason, run.generation, **host.stamp())
+        self._raise_if((await host.submitter.request(command)).refused, run_id)
 
     async def retry(self, run_id: str, path: str | None = None) -> None:
         """Open the next generation of a final run, or give its parked steps a new budget."""
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
-        self._raise_if((await host.submitter.request(RetryRun(run.no, key[1], key[2], **host.stamp()))).refused, run_id)
+        command = RetryRun(run.no, key[1], key[2], run.generation, **host.stamp())
+        self._raise_if((await host.submitter.request(command)).refused, run_id)
 
     async def resume(self, run_id: str) -> None:
         """Let an interrupted or paused run go on."""

@@ -27,7 +27,7 @@ from graft.cluster.operators import ClusterOperators
 from graft.cluster.services import ClusterService, Workflows
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
-from graft.engine.commands import DrainMember, ForgetMember
+from graft.engine.commands import DrainMember
 from graft.engine.records import ClusterConfig
 from graft.errors import GraftError, Rejected
 from graft.interfaces import Store
@@ -150,7 +150,7 @@ async def open_serving(
     directory = Path(settings.storage.directory)
     store = open_store(directory, quota_bytes=int(settings.storage.quota), map_bytes=int(settings.storage.map_size))
     try:
-        identity, was = identify(directory, store, settings)
+        identity = identify(directory, store, settings)
         serving = Serving(settings, identity, tell)
         limits = limits_of(settings)
         files = tls_files(settings)
@@ -178,7 +178,7 @@ async def open_serving(
             serving.server = server
             serving.address = serving.address or server.addresses[0]
             tell(f"{identity.member} listens on {', '.join(server.addresses)}")
-            async with _open_member(serving, store, directory, hub, client, peers, was):
+            async with _open_member(serving, store, directory, hub, client, peers):
                 yield serving
     finally:
         store.close()
@@ -192,7 +192,6 @@ async def _open_member(
     hub: PeerHub,
     client: ClientSecurity | None,
     peers: Peers,
-    was: str,
 ) -> AsyncIterator[None]:
     settings, tell = serving.settings, serving._tell
     snapshots = SnapshotDirectory(directory / SNAPSHOTS)
@@ -237,10 +236,8 @@ async def _open_member(
     async with open_hosted_worker(host_settings(settings, directory)) as worker, trio.open_nursery() as nursery:
         serving.member = member
         nursery.start_soon(_locate, member, hub)
-        _offer_services(serving, member, meeting, store, snapshots, nursery)
+        _offer_services(serving, member, meeting, store, directory, nursery)
         await nursery.start(member.run, worker)
-        if was:
-            await member.submitter.request(ForgetMember(was))
         serving.health.set(True)
         tell(f"{member.id} takes part in the cluster {serving.identity.cluster}")
         try:
@@ -256,14 +253,14 @@ def _offer_services(
     member: ClusterMember,
     meeting: Meeting,
     store: Store,
-    snapshots: SnapshotDirectory,
+    directory: Path,
     nursery: trio.Nursery,
 ) -> None:
     async def invite(address: str) -> str:
         reply = await meeting.ask(address)
         return str(reply.member)
 
-    operators = ClusterOperators(member, serving.identity.cluster, store, snapshots, invite)
+    operators = ClusterOperators(member, serving.identity.cluster, store, directory, invite)
     join = joiner(meeting, member.changes.join, lambda: known_addresses(member) | {member.id: serving.address})
     serving.handlers["Cluster"] = {**ClusterService(operators).handlers(), "Probe": meeting.probe, "Join": join}
     workflows = Workflows(member.runs, nursery, member=member.id, fresh=member.runs.fresh)
@@ -286,24 +283,27 @@ async def _locate(member: ClusterMember, hub: PeerHub) -> None:
 # Who the directory is
 
 
-def identify(directory: Path, store: Store, settings: Settings) -> tuple[Identity, str]:
-    """Who this directory is, and the name that it had as the data directory of `graft run` ("" for others)."""
+def identify(directory: Path, store: Store, settings: Settings) -> Identity:
+    """Who this directory is. One that `graft run` or `graft restore` made becomes the only member of a new cluster."""
     identity = load_identity(directory)
-    was = ""
-    if identity is None and store.hard_state() is None:
-        identity = Identity(settings.node_id, SystemEntropy().u64() >> 1)
-        save_identity(directory, identity)
-    elif identity is None:
-        sole = sole_member(store)
-        was = sole.id
-        founder = raft.Member(settings.node_id, sole.incarnation, "voter")
-        identity = belong(
-            Identity(founder.id, founder.incarnation), cluster_id(settings.service_name, [founder]), [founder]
-        )
-        adopt(store, founder.id)
+    if identity is None:
+        identity = _new_identity(store, settings)
         save_identity(directory, identity)
     check_name(identity, settings.node_id, directory)
-    return identity, was
+    return identity
+
+
+def _new_identity(store: Store, settings: Settings) -> Identity:
+    if store.hard_state() is not None:
+        incarnation = sole_member(store).incarnation
+        adopt(store, settings.node_id)
+    else:
+        incarnation = SystemEntropy().u64() >> 1
+    identity = Identity(settings.node_id, incarnation)
+    if store.hard_state() is None and not store.bounds().applied:
+        return identity  # empty: it finds its cluster, or founds one with others
+    founder = raft.Member(identity.member, incarnation, "voter")
+    return belong(identity, cluster_id(settings.service_name, [founder]), [founder])
 
 
 # What the settings mean for the parts

@@ -83,8 +83,9 @@ def sole_member(store: Store) -> raft.Member:
     stored = store.hard_state()
     assert stored is not None, "an empty store is nobody's"
     hard, _ = decode_hard_state(stored)
-    members = hard.configurations[-1][1].members
-    if len(members) != 1 or len(hard.configurations) != 1:
+    newest = hard.configurations[-1][1]
+    members = newest.members
+    if len(members) != 1 or newest.joint:
         names = ", ".join(each.id for each in members)
         raise UsageError(
             f"the data directory belongs to a member of a cluster ({names})",
@@ -99,6 +100,7 @@ def adopt(store: Store, id: str) -> None:
     stored = store.hard_state()
     assert stored is not None
     hard, incarnation = decode_hard_state(stored)
+    assert len(hard.configurations) == 1, "others have been told its name"
     renamed = raft.Member(id, sole.incarnation, sole.role)
     index = hard.configurations[0][0]
     state = evolve(

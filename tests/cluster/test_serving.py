@@ -1,0 +1,217 @@
+"""Members as `graft serve` makes them: gRPC over loopback, worker hosts, real directories; several in this process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+
+from graft.client import Client
+from graft.cluster.embedded import open_embedded
+from graft.cluster.recovering import recover
+from graft.cluster.restoring import restore
+from graft.cluster.serving import Serving, open_serving
+from graft.config import Settings, load
+from graft.errors import StorageError, Unreachable, UsageError
+from graft.security.audit import AuditRecord
+from graft.security.certs import make_dev
+from graft.security.tls import ClientSecurity, TlsFiles
+from graft_dsl import compile_text
+from tests.cluster.members import until
+
+NAME = "test"
+
+FLOW = """
+graft = 1
+name = "double"
+[params]
+x = { type = "int" }
+[nodes.a]
+run = "echo $((2 * $X))"
+env = { X = "${ params.x }" }
+output = "json"
+[outputs]
+result = "${ a.out }"
+"""
+
+
+class Field:
+    """Ports, certificates and directories of the members of one test."""
+
+    def __init__(self, base: Path, names: Sequence[str]) -> None:
+        self.base, self.names = base, names
+        self.audited: list[AuditRecord] = []
+        self.lines: list[str] = []
+        certificates = make_dev(base / "certs", NAME, names)
+        self.files: TlsFiles = certificates.clients["operator"]
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+        self.address = {name: f"127.0.0.1:{s.getsockname()[1]}" for name, s in zip(names, sockets, strict=True)}
+        for each in sockets:
+            each.close()
+
+    def settings(self, name: str, founders: Sequence[str], **more: Any) -> Settings:
+        flags = {
+            "node_id": name,
+            "service_name": NAME,
+            "storage.directory": str(self.base / name),
+            "storage.quota": "256MiB",
+            "storage.map_size": "1GiB",
+            "transport.listen_host": "127.0.0.1",
+            "transport.listen_port": int(self.address[name].rpartition(":")[2]),
+            "discovery.founders": list(founders),
+            "discovery.peers": list(self.address.values()),
+            "resources.worker_processes": 1,
+            "security.ca_file": str(self.base / "certs/ca.crt"),
+            "security.cert_file": str(self.base / f"certs/{name}.crt"),
+            "security.key_file": str(self.base / f"certs/{name}.key"),
+            "engine.drain_timeout": "2s",
+            "engine.lease": "2s",
+        }
+        return load(flags=flags | more).settings
+
+    def open(self, name: str, founders: Sequence[str] = (), **more: Any) -> Any:
+        settings = self.settings(name, founders, **more)
+        return open_serving(
+            settings, peers=lambda: settings.discovery.peers, tell=self.lines.append, audit=self.audited.append
+        )
+
+    @asynccontextmanager
+    async def together(self, names: Sequence[str], **more: Any) -> AsyncIterator[dict[str, Serving]]:
+        """Founders, started at the same time."""
+        serving: dict[str, Serving] = {}
+        async with trio.open_nursery() as nursery:
+
+            async def keep(name: str, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+                async with self.open(name, names, **more) as serving[name]:
+                    task_status.started()
+                    await trio.sleep_forever()
+
+            async with trio.open_nursery() as starting:
+                for name in names:
+                    starting.start_soon(nursery.start, keep, name)
+            yield serving
+            nursery.cancel_scope.cancel()
+
+    def client(self, *names: str, **options: Any) -> Client:
+        security = ClientSecurity(self.files, NAME)
+        return Client(*(self.address[name] for name in names or self.names), security=security, **options)
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Field:
+    return Field(tmp_path, "abcd")
+
+
+async def double(client: Client, base: Path, x: int) -> Any:
+    plan = compile_text(FLOW, filename="flow.toml", base=base).plan
+    run_id = await client.start(plan, {"x": x}, base=base)
+    view = await client.wait(run_id)
+    assert view.status == "succeeded", view
+    return view.outputs["result"]
+
+
+async def test_three_founders_and_one_that_joins(field: Field, tmp_path: Path) -> None:
+    with trio.fail_after(90):
+        async with field.together("abc") as serving:
+            clusters = {each.identity.cluster for each in serving.values()}
+            assert len(clusters) == 1
+            async with field.client("a") as client:
+                assert await double(client, tmp_path, 4) == 8
+            async with field.open("d") as joined, field.client("a") as client:
+                assert {joined.identity.cluster} == clusters
+                await until(lambda: any(m.id == "d" and m.role == "voter" for m in joined.member.configuration.members))
+                members = {each.id: each for each in await client.members()}
+                assert set(members) == set("abcd")
+                assert members["d"].address == field.address["d"]
+                assert (await client.drain("a")).text == "a gets no new work"
+                assert (await client.transfer("d")).text == "d leads"
+                await client.remove_member("a")
+                async with field.client("b", "d") as other:
+                    assert await double(other, tmp_path, 5) == 10
+                    assert {each.id for each in await other.members()} == set("bcd")
+
+
+async def test_a_directory_of_graft_run_becomes_the_first_member(field: Field, tmp_path: Path) -> None:
+    """Its runs are there; members with empty directories join it."""
+    plan = compile_text(FLOW, filename="flow.toml", base=tmp_path).plan
+    async with open_embedded(tmp_path / "a") as embedded:
+        old = await embedded.start_run(plan, {"x": 1}, base=tmp_path)
+        await embedded.wait_end(old)
+    with trio.fail_after(60):
+        async with field.open("a") as first, field.client("a") as client:
+            assert (await client.get(old)).outputs == {"result": 2}
+            assert [each.id for each in await client.members()] == ["a"]
+            async with field.open("b", **{"discovery.peers": [field.address["a"]]}) as second:
+                assert second.identity.cluster == first.identity.cluster
+                await second.member.runs.fresh()
+                assert second.member.runs.run_view(old).outputs == {"result": 2}
+                assert await double(client, tmp_path, 3) == 6
+                await until(lambda: any(m.id == "b" and m.role == "voter" for m in second.member.configuration.members))
+    with pytest.raises(UsageError, match="belongs to a member of a cluster"):
+        async with open_embedded(tmp_path / "a"):
+            pass
+
+
+async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path) -> None:
+    """The majority is lost: what one voter knew goes on, and the lost ones are refused when they come back."""
+    with trio.fail_after(90):
+        async with field.together("abc") as serving, field.client() as client:
+            assert await double(client, tmp_path, 1) == 2
+            before = serving["a"].identity.cluster
+            runs = [each.run_id for each in await client.list()]
+        with pytest.raises(UsageError, match="no cluster"):
+            await recover(tmp_path / "nothing")
+        found = await recover(tmp_path / "a")
+        assert found.lost == ("b", "c")
+        assert found.cluster != before
+        async with field.open("a"), field.client("a") as client:
+            assert [each.run_id for each in await client.list()] == runs
+            assert await double(client, tmp_path, 2) == 4
+            assert [each.id for each in await client.members()] == ["a"]
+            with trio.move_on_after(2):
+                async with field.open("b"):
+                    raise AssertionError("b has no cluster that it could take part in")
+
+
+async def test_a_backup_is_the_beginning_of_another_cluster(field: Field, tmp_path: Path) -> None:
+    file = tmp_path / "backup"
+    with trio.fail_after(60):
+        async with field.open("a", "a"), field.client("a") as client:
+            assert await double(client, tmp_path, 1) == 2
+            runs = [each.run_id for each in await client.list()]
+            with open(file, "wb") as target:  # noqa: ASYNC230 - a test
+                await client.backup(target)
+        restored = restore(file, tmp_path / "b")
+        assert restored.runs == 1
+        async with field.open("b"), field.client("b") as client:
+            assert [each.run_id for each in await client.list()] == runs
+            assert await double(client, tmp_path, 2) == 4
+
+
+async def test_what_cannot_be_served_says_why(field: Field, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with field.open("a", "a"):
+            with pytest.raises(StorageError, match="held"):
+                async with field.open("a", "a"):
+                    pass
+            taken = evolve(field.settings("b", "b"), transport=field.settings("a", "a").transport)
+            with pytest.raises((OSError, UsageError)) as caught:
+                async with open_serving(taken, peers=tuple, tell=print, audit=print):
+                    pass
+            assert field.address["a"] in str(caught.value)
+        settings = evolve(field.settings("a", "a"), node_id="x")
+        with pytest.raises(UsageError, match="belongs to the member a"):
+            async with open_serving(settings, peers=tuple, tell=print, audit=print):
+                pass
+
+
+async def test_nobody_answers(field: Field) -> None:
+    with pytest.raises(Unreachable):
+        async with field.client("a", patience_seconds=0.2) as client:
+            await client.status()
