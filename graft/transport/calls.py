@@ -78,16 +78,11 @@ class Calls:
     running: set[Call]
 
     def mapping(self, services: Services, health: Health) -> dict[str, Handler]:
-        """By path. Raises ValueError for a service or method that the contract does not know."""
+        """By path."""
         found = {}
         for service, methods in services.items():
-            descriptor = graft_pb2.DESCRIPTOR.services_by_name.get(service)
-            if descriptor is None:
-                raise ValueError(f"graft.proto has no service {service}")
             for method, handler in methods.items():
-                if method not in descriptor.methods_by_name:
-                    raise ValueError(f"graft.proto has no method {service}.{method}")
-                about = descriptor.methods_by_name[method]
+                about = graft_pb2.DESCRIPTOR.services_by_name[service].methods_by_name[method]
                 found[f"/{PACKAGE}.{service}/{method}"] = self._handler(
                     f"{service}/{method}",
                     handler,
@@ -210,6 +205,15 @@ class Calls:
             producer.cancel()
             if reader is not None:
                 reader.cancel()
+
+
+def check_services(services: Services) -> None:
+    """Raises ValueError for a service or method that graft.proto does not know."""
+    for service, methods in services.items():
+        descriptor = graft_pb2.DESCRIPTOR.services_by_name.get(service)
+        unknown = set(methods) if descriptor is None else set(methods) - set(descriptor.methods_by_name)
+        if descriptor is None or unknown:
+            raise ValueError(f"graft.proto has no {service} {', '.join(sorted(unknown))}".strip())
 
 
 async def _produce(function: StreamHandler, request: Any, caller: Caller, replies: ToAsyncio[Any]) -> None:

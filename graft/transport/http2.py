@@ -30,6 +30,7 @@ CONTROLS = (PingReceived, RemoteSettingsChanged, StreamReset)
 CONTROL_SECONDS = 10.0
 MAX_FRAME_BYTES = 256 * 1024
 MAX_HEADER_BYTES = 32 * 1024
+SMALL_BYTES = 128  # a piece of a large message is larger
 
 Headers = list[tuple[str, str]]
 Problem = Callable[[str, str], None]  # reason, text
@@ -68,6 +69,8 @@ class GraftStream(Stream):
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
         if headers and headers[0][0] == ":status":
             headers = [*headers, ("grpc-accept-encoding", "identity,gzip")]
+            if all(name != "content-type" for name, _ in headers):  # grpclib forgets it where it refuses
+                headers.append(("content-type", "application/grpc"))
             if self.accepts_gzip:
                 headers.append(("grpc-encoding", "gzip"))
         await super().send_headers(headers, end_stream)
@@ -147,7 +150,12 @@ class GraftProtocol(H2Protocol):
             events = self.connection.feed(data)
         except (H2Error, ValueError, IndexError, KeyError) as error:
             return self.refuse("protocol", f"it does not speak HTTP/2: {error}")
-        self.ready.set()
+        if events:
+            self.ready.set()
+        elif len(data) < SMALL_BYTES:
+            self._controls += 1  # frames for streams that are over, or a few bytes at a time
+        if self._announces_too_much():
+            return self.refuse("protocol", f"it announced a frame of more than {MAX_FRAME_BYTES} bytes")
         self.connection.flush()
         for event in events:
             if isinstance(event, CONTROLS) or (isinstance(event, DataReceived) and not event.data):
@@ -162,6 +170,11 @@ class GraftProtocol(H2Protocol):
             if self.last_active - self._counting_since < CONTROL_SECONDS:
                 return self.refuse("flood", f"more than {self.limits.max_controls} control frames in ten seconds")
             self._controls, self._counting_since = 0, self.last_active
+
+    def _announces_too_much(self) -> bool:
+        """h2 looks at a frame's length when all of it is there, which may be 16 MiB."""
+        waiting = self.connection._connection.incoming_buffer._data
+        return len(waiting) >= 9 and int.from_bytes(waiting[:3], "big") > MAX_FRAME_BYTES
 
     def resume_writing(self) -> None:
         super().resume_writing()

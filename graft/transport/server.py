@@ -36,7 +36,7 @@ from graft.security.identity import identify
 from graft.security.tls import ServerSecurity
 from graft.transport import framing
 from graft.transport.bridge import Bridge
-from graft.transport.calls import PACKAGE, Caller, Calls, Services, StreamHandler, UnaryHandler, anybody
+from graft.transport.calls import PACKAGE, Caller, Calls, Services, StreamHandler, UnaryHandler, anybody, check_services
 from graft.transport.health import Health
 from graft.transport.http2 import GraftProtocol, Headers
 from graft.transport.limits import Limits
@@ -76,10 +76,12 @@ async def open_server(
     `listen`: addresses `host:port` (port 0: any) and `unix:/path`; without `security` only loopback and Unix sockets,
     unless `plaintext_anywhere`. `peers` sends and receives the messages between members over this server and over
     connections of its own. `adopted`: Unix sockets that listen already; their files stay the caller's. Raises
-    UsageError (an address or the security makes no sense), OSError (an address cannot be used).
+    UsageError (an address or the security makes no sense), OSError (an address cannot be used), ValueError (a service
+    that graft.proto does not know).
     """
     limits, health = limits or Limits(), health or Health()
     context = copy_context()
+    check_services(services)
     addresses = [_address(each) for each in listen]
     _check_plaintext(addresses, security, plaintext_anywhere)
     if security is not None:
@@ -146,6 +148,7 @@ class Server:
         self.addresses = list(dict.fromkeys(str(each.address) for each in listeners))
         self.connections: set[Connection] = set()
         self.is_stopping = False
+        self.calls = 0  # that run
         self._loop, self._calls, self._security, self._limits = loop, calls, security, limits
         self._peers, self._health, self._audit = peers, health, audit
         self._listeners = listeners
@@ -353,16 +356,27 @@ class _Handler(grpclib.server.Handler):
         path = values.get(":path", "")
         if server.is_stopping:
             return _turn_away(stream, Status.UNAVAILABLE, "the server stops", release_stream)
-        if len(server._calls.running) >= server._limits.max_calls:
+        if server.calls >= server._limits.max_calls:
             return _turn_away(stream, Status.RESOURCE_EXHAUSTED, "too many calls", release_stream)
         lane = PEER_PATHS.get(path)
         if lane is None or server._peers is None:
-            return super().accept(stream, headers, release_stream)
+            return self._call(stream, headers, release_stream)
         try:
             server._calls.authorise(f"Raft/{lane}", stream.connection.caller)
         except GRPCError as error:
             return _turn_away(stream, error.status, error.message or "", release_stream)
         server._peers.accept(lane, self.protocol, stream, release_stream, stream.connection.caller)
+
+    def _call(self, stream: Any, headers: Headers, release_stream: Callable[[], Any]) -> None:
+        super().accept(stream, headers, release_stream)
+        self._server.calls += 1
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._server.calls -= 1
+            if stream.id in self.protocol.processor.streams:  # it was cancelled before it began
+                release_stream()
+
+        self._tasks[stream].add_done_callback(ended)
 
     def cancel(self, stream: Any) -> None:
         task = self._tasks.pop(stream, None)

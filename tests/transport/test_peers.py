@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -274,8 +274,9 @@ async def test_a_recorded_connection_cannot_be_played_again(certificates: DevCer
         a.hub.forget("b")
         host, _, port = b.address.rpartition(":")
         stream = await trio.open_tcp_stream(host, int(port))
-        for data in list(proxy.seen):
-            await stream.send_all(data)
+        with suppress(trio.BrokenResourceError):  # it may hang up before it has heard all
+            for data in list(proxy.seen):
+                await stream.send_all(data)
         await until(lambda: b.refused)
         assert b.reasons == ["tls"]
         assert b.received == [message(1)]
