@@ -105,7 +105,6 @@ def host_environment(
     paths = [each for each in kept.get("PYTHONPATH", "").split(os.pathsep) if each]
     if home not in paths and "site-packages" not in home:  # a checkout, which the host must find as we did
         kept["PYTHONPATH"] = os.pathsep.join([*paths, home])
-    kept["PYTHONUNBUFFERED"] = "1"
     return {os.fsencode(name): os.fsencode(value) for name, value in kept.items()}
 
 

@@ -28,13 +28,14 @@ from graft.worker.guardian_client import GuardianLost, Guardians, Process
 from graft.worker.inputs import names_read
 
 READ_BYTES = 1 << 15  # at a time: some hundred outcomes, then the loop has its turn
+MAX_UNSENT = 4 * 1024 * 1024  # bytes; a host that has so much to read gets no more attempts
 READS_AT_ONCE = 32  # at most, where the loop cannot have its turn
 BEGIN_SECONDS = 1.0  # a host that has not read an attempt by then must not begin it
 KNOWN_NODES = 4096  # that a host keeps
 STATUS_SECONDS = 1.0  # after the end of its socket, for the status, which says more
 CLOSE_SECONDS = 5.0  # how long a killed host may take to be gone
 LEFTOVER_SECONDS = 2.0  # … and what it had started, which its own guardian kills
-COMMAND = (sys.executable, "-P", "-m", "graft.worker.host")
+COMMAND = (sys.executable, "-u", "-P", "-m", "graft.worker.host")
 
 
 class Flight:
@@ -71,6 +72,7 @@ class HostProcess:
         self._raw = channel  # not blocking
         self._channel = trio.socket.from_stdlib_socket(channel)
         self._out = bytearray()
+        self._sending = 0  # bytes that the writer has taken out of it
         self._more = trio.Event()
         self._frames = wire.FrameReader(wire.FRAME_MARGIN)
         self._nodes: OrderedDict[int, tuple[int, Node, tuple[str, ...]]] = OrderedDict()  # by id; it keeps them alive
@@ -89,6 +91,10 @@ class HostProcess:
     def is_answering(self, now: float, hang_seconds: float) -> bool:
         """Whether it may get attempts."""
         return self.ready.is_set() and not self.is_retiring and not self.is_hung(now, hang_seconds)
+
+    def has_room(self, attempts: int) -> bool:
+        """Whether another attempt may go there now, when it may have so many in flight."""
+        return len(self.flights) < attempts and len(self._out) + self._sending < MAX_UNSENT
 
     def is_hung(self, now: float, seconds: float) -> bool:
         """Whether our question has been open for `seconds`."""
@@ -220,9 +226,12 @@ class HostProcess:
             data, self._out = memoryview(self._out), bytearray()
             try:
                 while data:
+                    self._sending = len(data)
                     data = data[await self._channel.send(data) :]
             except OSError:
                 return  # the reader sees the end
+            self._sending = 0
+            self.on_answer()
 
     async def _read(self) -> None:
         with contextlib.suppress(OSError):

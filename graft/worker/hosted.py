@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 import attrs
 import trio
+import trio.lowlevel
 
 from graft.ids import StepKey
 from graft.plan import ErrorRecord
@@ -40,6 +42,7 @@ from graft.worker.settings import HostSettings
 
 BUSY_PING_SECONDS = 0.1
 IDLE_PING_SECONDS = 1.0
+TURN_SECONDS = 0.005  # for handing out attempts, then the loop has its turn
 START_SECONDS = 60.0  # a host that is not ready by then is given up
 FIRST_BACKOFF_SECONDS = 0.05
 LAST_BACKOFF_SECONDS = 10.0
@@ -65,6 +68,7 @@ class HostedWorker:
         self._last_words: str | None = None
         self._leased = trio.Event()
         self._busy = trio.Event()
+        self._work = trio.Event()  # something waits, or there is room
         self._closing = False
         self._soon = trio.lowlevel.current_trio_token()
         self._tasks = trio.CancelScope(shield=True)
@@ -97,7 +101,7 @@ class HostedWorker:
         flight = self._flights[identity] = Flight(assignment, settle)
         self._busy.set()
         self._waiting.append(flight)
-        self._hand_out()
+        self._work.set()
 
     def cancel(self, key: StepKey, token: int) -> None:
         """Stop that attempt; it settles as cancelled once nothing of it runs any more."""
@@ -127,7 +131,7 @@ class HostedWorker:
         for host in self._hosts:
             host.say(wire.LEASE, until_boottime_seconds)
         self._leased.set()
-        self._hand_out()
+        self._work.set()
 
     def running(self) -> int:
         """How many attempts have not settled."""
@@ -149,22 +153,34 @@ class HostedWorker:
     def _is_leased(self) -> bool:
         return self._lease is None or boottime() < self._lease
 
-    def _hand_out(self) -> None:
-        """Give what waits to the hosts with the fewest attempts, as far as there is room."""
+    async def _distribute(self) -> None:
+        """Hand out what waits, a few milliseconds at a time: every attempt costs looking up and encoding its values."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            if not self._hand_out(time.perf_counter() + TURN_SECONDS):
+                self._work.set()
+                await trio.lowlevel.checkpoint()
+
+    def _hand_out(self, until: float) -> bool:
+        """Give what waits to the hosts with the fewest attempts, as far as there is room. False: time was short."""
         if not self._waiting or not self._is_leased():
-            return
+            return True
         now = trio.current_time()
-        hang, room = self._settings.hang_seconds, self._settings.attempts_per_host
-        hosts = [host for host in self._hosts if host.is_answering(now, hang)]
+        room = self._settings.attempts_per_host
+        hosts = [host for host in self._hosts if host.is_answering(now, self._settings.hang_seconds)]
         if any(not host.ready.is_set() for host in self._hosts):  # leave their share to those that are about to come
             room = min(room, -(-len(self._flights) // len(self._hosts)))
-        while self._waiting and hosts:
-            host = min(hosts, key=_load)
-            if len(host.flights) >= room:
-                return
+        while self._waiting:
+            free = [host for host in hosts if host.has_room(room)]
+            if not free:
+                return True
             flight = self._waiting.popleft()
             if not flight.cancelled:
-                self._put(flight, host, now)
+                self._put(flight, min(free, key=_load), now)
+            if time.perf_counter() > until:
+                return False
+        return True
 
     def _put(self, flight: Flight, host: HostProcess, now: float) -> None:
         a = flight.assignment
@@ -190,7 +206,11 @@ class HostedWorker:
                 self._soon.run_sync_soon(self._settle, flight, Outcome("cancelled"))
             else:
                 self._waiting.appendleft(flight)
-        self._hand_out()
+        self._work.set()
+
+    def _has_answered(self) -> None:
+        if self._waiting:
+            self._work.set()
 
     # Settling
 
@@ -199,7 +219,7 @@ class HostedWorker:
         if self._forget(flight) and not self._closing:
             flight.settle(flight.assignment, outcome)
         if self._waiting:
-            self._hand_out()
+            self._work.set()
 
     def _forget(self, flight: Flight) -> bool:
         return self._flights.pop((flight.assignment.key, flight.assignment.token), None) is not None
@@ -221,6 +241,7 @@ class HostedWorker:
                 async with trio.open_nursery() as nursery:
                     for _ in range(self._settings.hosts):
                         nursery.start_soon(self._keep)
+                    nursery.start_soon(self._distribute)
                     await self._supervise(nursery)
         finally:
             self._ended.set()
@@ -253,7 +274,7 @@ class HostedWorker:
             self._last_words = f"a worker host could not be started: {error}"
             return False  # and try again after the pause
         host.is_extra = is_extra
-        host.on_settled, host.on_answer, host.on_returned = self._settle, self._hand_out, self._take_back
+        host.on_settled, host.on_answer, host.on_returned = self._settle, self._has_answered, self._take_back
         host.say(wire.LEASE, self._lease)
         if self._closing:
             host.say(wire.STOP, 0)
@@ -301,7 +322,7 @@ class HostedWorker:
                         host.give_up("it hung, with an attempt in it that had to stop")
             self._stand_in(nursery, now)
             if self._waiting:
-                self._lose_waiting() if not self._is_leased() else self._hand_out()
+                self._work.set() if self._is_leased() else self._lose_waiting()
             if self._flights:
                 await trio.sleep(BUSY_PING_SECONDS)
             else:

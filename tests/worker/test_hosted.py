@@ -25,6 +25,7 @@ from graft.errors import AbsentValue
 from graft.plan import ForEach, HttpAction, PythonAction, RunAction, Secret
 from graft.worker import HostedWorker, HostSettings, Outcome, WorkerSettings, open_hosted_worker
 from graft.worker.guardian import boottime
+from graft.worker.host_process import MAX_UNSENT
 from tests.support.attempts import Bench, Pending, const
 from tests.support.http_server import open_server
 from tests.support.processes import gone, marked, until
@@ -45,6 +46,9 @@ def count(path):
     with open(path, "a") as file:
         file.write("x")
     return len(pathlib.Path(path).read_text())
+
+async def size(of):
+    return len(of)
 
 def leave(code):
     os._exit(code)
@@ -258,7 +262,9 @@ async def test_what_a_hung_host_has_not_begun_is_run_elsewhere_and_once(tmp_path
         names = [f"once-{number}" for number in range(10)]
         await until((bench.base / "holding").exists, 20)
         pendings = [begin(bench, "count", path=str(bench.base / name)) for name in names]
-        assert sorted(len(host.flights) for host in hosted(bench)._hosts) == [5, 6]
+        with trio.fail_after(5):
+            while sorted(len(host.flights) for host in hosted(bench)._hosts) != [5, 6]:
+                await trio.lowlevel.checkpoint()
         for pending in pendings:
             assert await value(pending) == 1
         assert holder.outcome is None
@@ -417,8 +423,39 @@ async def test_cancel_of_an_attempt_that_waits_for_room(tmp_path: Path) -> None:
 async def test_a_host_has_no_more_attempts_in_flight_than_it_may(tmp_path: Path) -> None:
     async with hosts(tmp_path, attempts_per_host=3) as bench:
         pendings = [begin(bench, "add", a=0, b=number) for number in range(60)]
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
         assert [len(host.flights) for host in hosted(bench)._hosts] == [3, 3]
         assert [await value(pending) for pending in pendings] == list(range(60))
+
+
+async def test_a_host_that_does_not_read_is_not_sent_more_and_more(tmp_path: Path) -> None:
+    async with hosts(tmp_path, 1, hang_seconds=60.0) as bench:
+        (host,) = hosted(bench)._hosts
+        holder = await begun(bench, "hold", seconds=1.5)
+        bench.values["big.out"] = "x" * 1_000_000
+        size = PythonAction("hosted_steps:size", ("dict", (("const", "of"), ("var", "big.out"))))
+        pendings = [bench.start(bench.assign(size)) for _ in range(30)]
+        while holder.outcome is None:
+            assert len(host.flights) < 10
+            assert len(host._out) + host._sending < MAX_UNSENT + 2_000_000
+            await trio.sleep(0.05)
+        assert [await value(pending) for pending in pendings] == [1_000_000] * 30
+
+
+async def test_handing_out_many_attempts_leaves_the_loop_its_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hosts(tmp_path, 1) as bench:
+        monkeypatch.setattr("graft.worker.hosted.TURN_SECONDS", 0.0)
+        (host,) = hosted(bench)._hosts
+        pendings = [begin(bench, "add", a=number, b=0) for number in range(30)]
+        before = 0
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+            assert host._count <= before + 1, "one in a turn, for there is no time for a second"
+            before = host._count
+        assert [await value(pending) for pending in pendings] == list(range(30))
 
 
 # What goes to a host
