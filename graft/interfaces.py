@@ -180,7 +180,10 @@ class Snapshots(Protocol):
         ...
 
     def read(self, id: str, offset: int, max_bytes: int) -> bytes | None:
-        """A piece of an exported file; None when it is not there."""
+        """A piece of an exported file; None when it is not there.
+
+        Raises StoreCorrupt when the file is no longer as it was exported, and forgets it.
+        """
         ...
 
     def drop(self, id: str) -> None:

@@ -150,8 +150,9 @@ def send(s: State, p: Progress) -> None:
         elif p.state == "snapshot" or p.probed:
             return
         if p.next < log.first or (log.corrupt and repair.is_hopeless(s, p.next)):
-            snapshots.begin(s, p)
-            return
+            if s.now - p.heard_at <= config.rpc_timeout_seconds:
+                snapshots.begin(s, p)
+            return  # one that is away gets a fresh one when it is heard of
         if p.next <= s.applied_durable and s.takes("snapshot.early"):
             snapshots.begin(s, p)
             return

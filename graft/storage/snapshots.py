@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
@@ -26,6 +27,7 @@ from graft.interfaces import Change, Dump
 from graft.raft.records import SnapshotMeta, StagedSnapshot
 from graft.storage.directory import sync_directory
 from graft.storage.failures import translate
+from graft.storage.segments import Segments
 from graft.storage.snapshot_format import bad, decode, encode
 
 RETAIN = 1
@@ -40,6 +42,7 @@ class SnapshotDirectory:
         self._arriving = self._path / "arriving"
         self._meta_file = self._path / "arriving.meta"
         self._unused: set[str] = set()
+        self._segments: dict[str, Segments] = {}  # of what this process exported
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in self._path.glob("*.new"):
@@ -57,13 +60,14 @@ class SnapshotDirectory:
 
     def export(self, id: str, dump: Dump, poll: Callable[[], None]) -> tuple[int, str]:
         unfinished = self._path / f"{id}.new"
-        whole = sha256()
+        whole, segments = sha256(), Segments()
         size = 0
         try:
             with open(unfinished, "xb") as file:
                 for block in encode(dump.rows):
                     poll()
                     whole.update(block)
+                    segments.add(block)
                     size += file.write(block)
                 file.flush()
                 os.fsync(file.fileno())
@@ -73,16 +77,24 @@ class SnapshotDirectory:
             raise translate(error, self._path) from error
         finally:
             unfinished.unlink(missing_ok=True)
+        self._segments[id] = segments
         return size, whole.hexdigest()
 
     def read(self, id: str, offset: int, max_bytes: int) -> bytes | None:
+        segments = self._segments.get(id)
         try:
             with open(self._file(id), "rb", buffering=0) as file:
-                return os.pread(file.fileno(), max_bytes, offset)
+                if segments is None:
+                    return os.pread(file.fileno(), max_bytes, offset)
+                data = segments.read(partial(os.pread, file.fileno()), offset, max_bytes)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise translate(error, self._path) from error
+        if data is None:
+            self._file(id).unlink(missing_ok=True)
+            raise bad(f"the exported file {id} was damaged on the disk")
+        return data
 
     def drop(self, id: str) -> None:
         self._unused.add(id)
@@ -93,6 +105,7 @@ class SnapshotDirectory:
         for id in sorted(self._unused)[: max(0, len(self._unused) - self._retain)]:
             self._file(id).unlink(missing_ok=True)
             self._unused.discard(id)
+            self._segments.pop(id, None)
 
     # The one that arrives
 

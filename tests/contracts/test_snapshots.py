@@ -93,6 +93,31 @@ def test_a_damaged_file_is_noticed_when_it_is_complete(place: Any) -> None:
     assert place.snapshots.write(meta, 0, data) == meta.size
 
 
+@pytest.mark.parametrize("place_in_file", [0, 70_000, 500_000, -1])
+def test_an_export_that_was_damaged_on_the_disk_is_not_sent(tmp_path: Path, place_in_file: int) -> None:
+    stand = DirectoryStand(tmp_path)
+    meta, data = export(stand.snapshots, "one")
+    place_in_file %= len(data)
+    file = tmp_path / "snapshots" / "one.snapshot"
+    file.write_bytes(data[:place_in_file] + bytes([data[place_in_file] ^ 1]) + data[place_in_file + 1 :])
+    sent: list[bytes] = []
+    with pytest.raises(StoreCorrupt, match="damaged on the disk"):  # noqa: PT012
+        for offset in range(0, meta.size, 10_000):
+            sent.append(stand.snapshots.read("one", offset, 10_000) or b"")
+    assert data.startswith(b"".join(sent))
+    assert len(sent) <= place_in_file // 10_000
+    assert stand.snapshots.read("one", 0, 10) is None
+
+
+@pytest.mark.parametrize("size", [1, 999, 65_536, 100_000, 1 << 20])
+def test_pieces_of_any_size_make_the_file(place: Any, size: int) -> None:
+    meta, data = export(place.snapshots, "one", ROWS[-300:] if size == 1 else ROWS)
+    offsets = range(0, meta.size, size) if size > 1 else range(65_000, 66_000)
+    for offset in offsets:
+        assert place.snapshots.read("one", offset, size) == data[offset : offset + size]
+    assert not place.snapshots.read("one", meta.size, 10)
+
+
 def test_giving_up_leaves_nothing_behind(place: Any) -> None:
     calls = 0
 

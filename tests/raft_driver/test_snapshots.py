@@ -34,6 +34,13 @@ async def write(leader: Member, first: int, last: int, in_flight: int = 256) -> 
             nursery.start_soon(client)
 
 
+async def purged(leader: Member, index: int) -> None:
+    """Its log begins behind `index`: who needs that entry needs a snapshot."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while leader.place.store.bounds().first <= index:
+            await write(leader, 1, 1)  # a purge goes with a turn
+
+
 def values(last: int) -> dict[bytes, bytes]:
     return {n.to_bytes(4, "big"): b"value %d" % n for n in range(1, last + 1)}
 
@@ -60,9 +67,7 @@ async def test_a_member_that_was_away_catches_up_by_snapshot(directory: Path | N
             tracemalloc.start()
         await write(leader, 1001, ENTRIES)
         before = tracemalloc.get_traced_memory()[0] if directory is not None else 0
-        with trio.fail_after(PATIENCE_SECONDS):
-            while leader.place.store.bounds().first <= ENTRIES // 2:
-                await write(leader, 1, 1)  # a purge goes with a turn
+        await purged(leader, ENTRIES // 2)
         if directory is not None:
             tracemalloc.reset_peak()
         cluster.network.heal()
@@ -105,10 +110,6 @@ async def test_two_members_share_one_file(directory: Path | None) -> None:
     async with open_cluster("abcde", directory, config=CONFIG) as cluster:
         leader = await cluster.leader()
         await write(leader, 1, 100)
-        first, _ = await away(cluster)
-        second, rest = await away(cluster)
-        leader = await cluster.leader(rest)
-        await write(leader, 101, 1500)
         exported: list[str] = []
         desk = leader.door._desk
         original = desk._export_now
@@ -118,6 +119,11 @@ async def test_two_members_share_one_file(directory: Path | None) -> None:
             return original(snapshots, id)
 
         desk._export_now = count  # type: ignore[method-assign]
+        first, _ = await away(cluster)
+        second, rest = await away(cluster)
+        assert leader is await cluster.leader(rest)
+        await write(leader, 101, 1500)
+        await purged(leader, 111)
         for member in (first, second):  # still cut off: their transfers begin together
             await member.start()
         cluster.network.heal()
@@ -133,6 +139,7 @@ async def test_a_transfer_goes_on_where_a_crash_left_it(directory: Path | None) 
         gone, rest = await away(cluster)
         leader = await cluster.leader(rest)
         await write(leader, 101, 3000)
+        await purged(leader, 111)
         cluster.network.heal()
         for other in rest:
             cluster.network.delay(other, gone.id, 0.05)
@@ -170,6 +177,7 @@ async def test_a_crash_at_any_write_leaves_the_old_state_or_the_new(directory: P
         gone, rest = await away(cluster)
         leader = await cluster.leader(rest)
         await write(leader, 51, 1500)
+        await purged(leader, 61)
         old = {n.to_bytes(4, "big"): b"value %d" % n for n in range(1, 51)}
         cluster.network.heal()
         switched = 0
@@ -244,6 +252,7 @@ async def test_a_member_without_room_for_a_snapshot_says_so_and_goes_on() -> Non
         gone, rest = await away(cluster)
         leader = await cluster.leader(rest)
         await write(leader, 51, 1000)
+        await purged(leader, 61)
         failures = 0
 
         def fail(*_: Any) -> Any:
@@ -263,6 +272,35 @@ async def test_a_member_without_room_for_a_snapshot_says_so_and_goes_on() -> Non
         assert gone.machine.values == values(1100)
 
 
+async def test_an_export_that_is_damaged_on_the_disk_is_made_anew(tmp_path: Path) -> None:
+    async with open_cluster("abc", tmp_path, config=CONFIG) as cluster:
+        leader = await cluster.leader()
+        await write(leader, 1, 50)
+        gone, rest = await away(cluster)
+        leader = await cluster.leader(rest)
+        snapshots = leader.place.snapshots
+        export, ids = snapshots.export, []
+
+        def export_and_damage(id: str, dump: Any, poll: Any) -> tuple[int, str]:
+            size, checksum = export(id, dump, poll)
+            ids.append(id)
+            if len(ids) == 1:
+                with open(tmp_path / leader.id / "snapshots" / f"{id}.snapshot", "r+b") as file:
+                    file.seek(size // 2)
+                    file.write(b"damaged")
+            return size, checksum
+
+        snapshots.export = export_and_damage  # type: ignore[method-assign]
+        await write(leader, 51, 5000)
+        await purged(leader, 61)
+        cluster.network.heal()
+        await gone.start()
+        await cluster.settled()
+        assert len(ids) == 2
+        assert gone.machine.resets == 1
+        assert gone.machine.values == values(5000)
+
+
 async def test_a_switch_waits_for_rows_that_a_crash_left_unstaged(directory: Path | None) -> None:
     """The whole file had arrived and the process died before its rows were in the store."""
     async with open_cluster("abc", directory, config=CONFIG) as cluster:
@@ -271,6 +309,7 @@ async def test_a_switch_waits_for_rows_that_a_crash_left_unstaged(directory: Pat
         gone, rest = await away(cluster)
         leader = await cluster.leader(rest)
         await write(leader, 51, 1500)
+        await purged(leader, 61)
         cluster.network.heal()
 
         def refuse_to_stage(member: Member, store: Store) -> None:

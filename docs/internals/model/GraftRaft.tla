@@ -31,7 +31,8 @@ CONSTANTS
 VARIABLES
     term, vote, log,      \* what the member believes
     disk,                 \* what it finds after a crash: a record of the same three
-    role, commit,         \* volatile
+    role,                 \* volatile
+    commit,               \* volatile, of leaders: others have 0, see `Known` and `Learned`
     match,                \* volatile: its log is known to be the leader's up to here
     votes,                \* fact: votes[t][v] = the candidate v voted for in t, synced
     asked,                \* fact: asked[t][c] = last (term, index) with which c asked for votes in t
@@ -88,6 +89,16 @@ NewTerm(s, t) ==
     /\ term' = [term EXCEPT ![s] = t]
     /\ role' = [role EXCEPT ![s] = "follower"]
     /\ match' = [match EXCEPT ![s] = 0]
+    /\ commit' = [commit EXCEPT ![s] = 0]
+
+\* How far a follower may know its log to be committed, at most: what the
+\* leader of its term said, as far as it holds it. It needs no variable, for a
+\* follower does nothing with it that could break a promise but apply.
+Learned(s) == IF term[s] = 0 THEN 0 ELSE Min(match[s], history[term[s]].commit)
+
+\* How far a leader of term t may know the log to be committed, from its own
+\* counting or from the days before.
+Known(t) == LET all == {history[u].commit : u \in 1..t} IN CHOOSE n \in all : \A m \in all : m <= n
 
 ---------------------------------------------------------------------------
 \* Elections
@@ -116,8 +127,8 @@ Vote(v, c, t) ==
     /\ t > term[v] \/ (t = term[v] /\ vote[v] = None)
     /\ UpToDate(asked[t][c][1], asked[t][c][2], log[v])
     /\ vote' = [vote EXCEPT ![v] = c]
-    /\ IF t > term[v] THEN NewTerm(v, t) ELSE UNCHANGED <<term, role, match>>
-    /\ UNCHANGED <<log, disk, commit, votes, asked, history, acked, initial, leaders, committed, changes, crashes>>
+    /\ IF t > term[v] THEN NewTerm(v, t) ELSE UNCHANGED <<term, role, match, commit>>
+    /\ UNCHANGED <<log, disk, votes, asked, history, acked, initial, leaders, committed, changes, crashes>>
 
 \* A request that is not granted still carries its term.
 SeeTerm(s, t) ==
@@ -125,7 +136,7 @@ SeeTerm(s, t) ==
     /\ \E c \in Server : asked[t][c] # None
     /\ NewTerm(s, t)
     /\ vote' = [vote EXCEPT ![s] = None]
-    /\ UNCHANGED <<log, disk, commit, votes, asked, history, acked, initial, leaders, committed, changes, crashes>>
+    /\ UNCHANGED <<log, disk, votes, asked, history, acked, initial, leaders, committed, changes, crashes>>
 
 \* Only votes that are synced count, its own included. It begins with an empty entry.
 Win(s) ==
@@ -154,32 +165,35 @@ Propose(s) ==
                    crashes>>
 
 \* v learns one entry (or none, a heartbeat) of the leader of t, behind an
-\* entry that it shares, and how far that leader had committed. It remembers
-\* how far its log is the leader's, and gives up a candidacy that lost.
-Follow(v, t, i, n, c) ==
+\* entry that it shares. It remembers how far its log is the leader's, and
+\* gives up a candidacy that lost.
+Follow(v, t, i, n) ==
     LET leaderLog == history[t].log
         conflict == n = 1 /\ Len(log[v]) > i /\ log[v][i + 1].t # leaderLog[i + 1].t
         missing == n = 1 /\ Len(log[v]) = i
     IN
     /\ leaders[t] # {} /\ v \notin leaders[t] /\ t = term[v]
-    /\ i + n <= Len(leaderLog) /\ c <= history[t].commit
+    /\ i + n <= Len(leaderLog)
     /\ Len(log[v]) >= i /\ TermAt(log[v], i) = TermAt(leaderLog, i)
+    /\ conflict \/ missing \/ match[v] < i + n \/ role[v] = "candidate"  \* or nothing changes
     /\ log' = IF conflict \/ missing
               THEN [log EXCEPT ![v] = Append(SubSeq(@, 1, i), leaderLog[i + 1])]
               ELSE log
-    /\ commit' = [commit EXCEPT ![v] = Max(@, Min(c, i + n))]
     /\ match' = [match EXCEPT ![v] = Max(@, i + n)]
     /\ role' = [role EXCEPT ![v] = "follower"]
-    /\ UNCHANGED <<term, vote, disk, votes, asked, history, acked, initial, leaders, committed, changes, crashes>>
+    /\ UNCHANGED <<term, vote, disk, commit, votes, asked, history, acked, initial, leaders, committed, changes, crashes>>
 
 \* The disk catches up with the member, and what waited for it is said: votes,
 \* acknowledgements, and the requests of a candidate. (If those left before, a
 \* candidate could win, crash with its term not synced, and win the same term
 \* again by the same votes with another log: TLC finds it in 18 steps.)
+Unsynced(s) ==
+    \/ disk[s] # [term |-> term[s], vote |-> vote[s], log |-> log[s]]
+    \/ term[s] > 0 /\ acked[term[s]][s] < match[s]
+    \/ role[s] = "candidate" /\ asked[term[s]][s] = None
+
 Sync(s) ==
-    /\ disk[s] # [term |-> term[s], vote |-> vote[s], log |-> log[s]]
-       \/ (term[s] > 0 /\ acked[term[s]][s] < match[s])
-       \/ (role[s] = "candidate" /\ asked[term[s]][s] = None)
+    /\ Unsynced(s)
     /\ disk' = [disk EXCEPT ![s] = [term |-> term[s], vote |-> vote[s], log |-> log[s]]]
     /\ votes' = IF vote[s] = None THEN votes ELSE [votes EXCEPT ![term[s]][s] = vote[s]]
     /\ acked' = IF term[s] = 0 THEN acked ELSE [acked EXCEPT ![term[s]][s] = Max(@, match[s])]
@@ -195,15 +209,14 @@ Commit(s) ==
                      /\ log[s][n].t = t
                      /\ Quorum({v \in Server : acked[t][v] >= n}, Config(log[s]))}
     IN
-    /\ role[s] = "leader" /\ agreed # {}
-    /\ LET n == CHOOSE n \in agreed : \A m \in agreed : m <= n IN
-       /\ commit' = [commit EXCEPT ![s] = n]
+    /\ role[s] = "leader"
+    /\ \E n \in agreed :  \* the newest, or an older one: see `Settled`
        /\ history' = [history EXCEPT ![t].commit = n]
        /\ committed' = IF n > Len(committed) THEN SubSeq(log[s], 1, n) ELSE committed
        \* A leader that the committed configuration leaves out steps down.
        /\ IF Config(SubSeq(log[s], 1, n)) = Config(log[s]) /\ s \notin Voters(Config(log[s]))
-          THEN role' = [role EXCEPT ![s] = "follower"]
-          ELSE role' = role
+          THEN role' = [role EXCEPT ![s] = "follower"] /\ commit' = [commit EXCEPT ![s] = 0]
+          ELSE role' = role /\ commit' = [commit EXCEPT ![s] = n]
     /\ UNCHANGED <<term, vote, log, disk, match, votes, asked, acked, initial, leaders, changes, crashes>>
 
 ---------------------------------------------------------------------------
@@ -223,7 +236,7 @@ Change(s, voters) ==
 \* Once the joint configuration is committed, the leader (maybe a later one) leaves it.
 Leave(s) ==
     LET c == Config(log[s]) IN
-    /\ role[s] = "leader" /\ c[1] # c[2] /\ ConfigIndex(log[s]) <= commit[s]
+    /\ role[s] = "leader" /\ c[1] # c[2] /\ ConfigIndex(log[s]) <= Known(term[s])
     /\ Extend(s, Entry(term[s], Simple(c[2])))
     /\ UNCHANGED <<term, vote, disk, role, commit, votes, asked, acked, initial, leaders, committed, changes,
                    crashes>>
@@ -241,13 +254,21 @@ Crash(s) ==
     /\ match' = [match EXCEPT ![s] = 0]
     /\ UNCHANGED <<disk, votes, asked, history, acked, initial, leaders, committed, changes>>
 
-Next ==
-    \/ \E s \in Server : Stand(s) \/ Win(s) \/ Propose(s) \/ Sync(s) \/ Commit(s) \/ Leave(s) \/ Crash(s)
+\* A slow disk matters while a crash may come. After the last one it only says
+\* later what it would have said at once, and everybody may learn a fact late
+\* as it is: an execution with a slow disk is one with a fast disk in which the
+\* same steps are possible, as no step asks for a fact to be absent. (`Commit`
+\* did when it took the newest index only.) So from then on members sync first.
+Settled == crashes < MaxCrashes \/ \A s \in Server : ~Unsynced(s)
+
+Move ==
+    \/ \E s \in Server : Stand(s) \/ Win(s) \/ Propose(s) \/ Commit(s) \/ Leave(s) \/ Crash(s)
     \/ \E v, c \in Server, t \in Term : Vote(v, c, t)
     \/ \E s \in Server, t \in Term : SeeTerm(s, t)
-    \/ \E v \in Server, t \in Term, i \in 0..MaxLog, n \in 0..1, c \in 0..MaxLog :
-           c \in {0, history[t].commit} /\ Follow(v, t, i, n, c)
+    \/ \E v \in Server, t \in Term, i \in 0..MaxLog, n \in 0..1 : Follow(v, t, i, n)
     \/ \E s \in Server, voters \in SUBSET Server : Cardinality(voters) >= 2 /\ Change(s, voters)
+
+Next == (\E s \in Server : Sync(s)) \/ (Settled /\ Move)
 
 Spec == Init /\ [][Next]_vars
 Symmetry == Permutations(Server)
@@ -268,8 +289,8 @@ LeaderCompleteness ==                                                           
                 => Len(log[s]) >= i /\ log[s][i] = committed[i]
 
 StateMachineSafety ==                                                                                 \* S4, S5
-    /\ \A s \in Server : commit[s] <= Len(committed) /\ commit[s] <= Len(log[s])
-                         /\ SubSeq(log[s], 1, commit[s]) = SubSeq(committed, 1, commit[s])
+    /\ \A s \in Server : LET n == Max(commit[s], Learned(s)) IN
+           n <= Len(committed) /\ n <= Len(log[s]) /\ SubSeq(log[s], 1, n) = SubSeq(committed, 1, n)
     /\ \A t \in Term : SubSeq(history[t].log, 1, history[t].commit) = SubSeq(committed, 1, history[t].commit)
 
 CommittedIsDurable ==                                                                                 \* S6, S11
