@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -261,15 +260,15 @@ async def test_no_quorum_for_longer_than_patience_is_exit_code_6(engine: Embedde
 
 async def test_logs_that_break_go_on_without_repeats(engine: Embedded, tmp_path: Path) -> None:
     plan = plan_of('graft = 1\nname = "log"\n[nodes.a]\nrun = "for i in $(seq 40); do echo $i; sleep 0.02; done"\n')
-    dice = random.Random(7)
+    breaks = [5, 12, 12, 30]  # after so many lines, counted from the first of all
 
     def wrap(name: str, handler: Any) -> Any:
         async def breaking(request: Any, caller: Any) -> AsyncGenerator[Any, None]:
-            left = dice.randrange(2, 15)
+            most = breaks.pop(0) if breaks else 1000
             async for line in handler(request, caller):
-                if not left and dice.random() < 0.5:
+                if not most:
                     raise Unreachable("the stream broke", address="x")
-                left -= left > 0
+                most -= 1
                 yield line
 
         return breaking if name == "Logs" else handler
@@ -279,3 +278,4 @@ async def test_logs_that_break_go_on_without_repeats(engine: Embedded, tmp_path:
         with trio.fail_after(60):
             found = [line.text async for line in client.logs(run_id, follow=True)]
     assert found == [str(number) for number in range(1, 41)]
+    assert not breaks
