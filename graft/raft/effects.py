@@ -241,7 +241,7 @@ def merge(persists: Iterable[Persist]) -> Persist:
     """One `Persist` that does what `persists` (ascending tickets, at least one) do one after the other.
 
     Within the result the order is truncate, append, repair: an entry that is truncated or overwritten by a later one
-    of the sequence does not appear.
+    of the sequence does not appear, and a truncation that reached no further does not either.
     """
     ticket = 0
     truncate: int | None = None
@@ -251,7 +251,8 @@ def merge(persists: Iterable[Persist]) -> Persist:
     for persist in persists:
         cut = persist.truncate_from
         if cut is not None:
-            truncate = cut if truncate is None else min(truncate, cut)
+            if not entries or cut <= entries[0].index:  # else it takes back only what is not in the store yet
+                truncate = cut if truncate is None else min(truncate, cut)
             entries = [entry for entry in entries if entry.index < cut]
             repaired = [entry for entry in repaired if entry.index < cut]
         entries.extend(persist.entries)

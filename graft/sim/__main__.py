@@ -76,7 +76,13 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _progress(count: int) -> Callable[[Summary], None]:
+    told = 0
+
     def tell(summary: Summary) -> None:
+        nonlocal told
+        for seed, rule, _ in summary.failures[told:]:
+            print(f"  seed {seed}: {rule}", flush=True)
+        told = len(summary.failures)
         if summary.seeds % 1_000 < 25:
             print(f"  {summary.seeds} of {count}, {len(summary.failures)} failed", flush=True)
 

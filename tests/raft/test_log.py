@@ -149,7 +149,10 @@ def histories(draw: st.DrawFn) -> list[Persist]:
 
 
 def written(disk: dict[int, Entry], write: Persist) -> dict[int, Entry]:
+    """As a store does it: what is cut is there, what comes follows without a gap (`graft.storage.turns.check_turn`)."""
+    assert write.truncate_from is None or write.truncate_from <= len(disk) + 1
     kept = {i: e for i, e in disk.items() if write.truncate_from is None or i < write.truncate_from}
+    assert [e.index for e in write.entries] == list(range(len(kept) + 1, len(kept) + 1 + len(write.entries)))
     return kept | {e.index: e for e in write.entries}
 
 
