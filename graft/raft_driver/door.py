@@ -33,6 +33,7 @@ from graft.raft_driver.machine import Machine
 from graft.raft_driver.overlay import Overlay
 from graft.raft_driver.proposals import Done, Proposal, Proposals, Refused, not_taken, stopping
 from graft.raft_driver.requests import Requests
+from graft.raft_driver.scrub import Scrub
 from graft.raft_driver.snapshots import SnapshotDesk
 from graft.raft_driver.writer import Writer
 
@@ -78,6 +79,7 @@ class RaftDoor:
         self._requests = Requests(self._post)
         self._requests.applied(recovered.applied)
         self._desk = SnapshotDesk(store, snapshots, entropy, self._post, self._writer.write)
+        self._scrub = Scrub(store, self.report_damage, lambda: self._is_sole)
         self._inbox: deque[ev.Event] = deque()
         self._leads = False
         self._role_changed = trio.Event()
@@ -188,7 +190,7 @@ class RaftDoor:
         self._post(ev.CompactionRequested(index))
 
     def report_damage(self, index: int) -> None:
-        """A scrub found that the stored entry at `index` fails its checksum: it is fetched from others."""
+        """The stored entry at `index` fails its checksum: it is fetched from others. The scrub tells this."""
         self._post(ev.CorruptionFound(index))
 
     # The core
@@ -299,6 +301,7 @@ class RaftDoor:
                 self._nursery.start_soon(self._ring)
                 self._nursery.start_soon(self._writer.flush)
                 self._nursery.start_soon(self._desk.run)
+                self._nursery.start_soon(self._scrub.run)
                 task_status.started()
                 while True:
                     await self._writer.wait(self._has_work)
