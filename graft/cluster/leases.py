@@ -16,6 +16,7 @@ and still gives the attempt to it. After a restart or a partition it thereby cat
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Final
@@ -217,7 +218,8 @@ class Renewals:
                 if not member.live or member.id == self._host.member:
                     continue
                 if now - self._heard.get((member.id, member.incarnation), began) > self._times.silence:
-                    await self._host.propose(MemberDown(member.id, member.incarnation, **self._host.stamp()))
+                    with contextlib.suppress(Rejected):  # it is looked at again, or this member leads no more
+                        await self._host.propose(MemberDown(member.id, member.incarnation, **self._host.stamp()))
 
 
 def is_live(host: Host, member: str, incarnation: int) -> bool:
