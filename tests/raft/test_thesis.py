@@ -1,5 +1,8 @@
 """Rules of *Consensus: Bridging Theory and Practice* (Ongaro, 2014) on transfer, membership, reads, pre-vote and
-parallel disk writes: each test quotes or names the rule that it proves."""
+parallel disk writes: each test gives or names the rule that it proves.
+
+The quotation marks show what is the thesis's; the words were written down from memory and not compared with the print,
+so take each as *in substance*, and the section number as where to look."""
 
 from __future__ import annotations
 
