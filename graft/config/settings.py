@@ -128,10 +128,10 @@ class TransportSettings:
         "", "`host:port` at which other members reach this one; empty: the listen address.", check=is_address
     )
     connect_timeout: Seconds = setting(
-        Seconds(5), "For a connection with its handshake, both ways.", reload=True, check=between(0.05, 300, "s")
+        Seconds(5), "For a connection with its handshake, both ways.", check=between(0.05, 300, "s")
     )
     call_timeout: Seconds = setting(
-        Seconds(10), "For a call that brings no deadline of its own.", reload=True, check=between(0.05, 3600, "s")
+        Seconds(60), "A call ends after so long, whatever deadline it names.", check=between(0.05, 3600, "s")
     )
     keepalive_interval: Seconds = setting(
         Seconds(10), "A silent connection is asked for a sign of life so often.", check=between(0.1, 3600, "s")
@@ -140,28 +140,24 @@ class TransportSettings:
         Seconds(5), "And closed when none comes for so long.", check=between(0.1, 3600, "s")
     )
     reconnect_min: Seconds = setting(
-        Seconds(0.1), "The first pause before a lost peer is dialled again.", reload=True, check=between(0.01, 60, "s")
+        Seconds(0.1), "The first pause before a lost peer is dialled again.", check=between(0.01, 60, "s")
     )
-    reconnect_max: Seconds = setting(Seconds(5), "The longest such pause.", reload=True, check=between(0.01, 600, "s"))
+    reconnect_max: Seconds = setting(Seconds(5), "The longest such pause.", check=between(0.01, 600, "s"))
     breaker_failures: int = setting(
-        5, "After so many failures in a row a peer is left alone.", reload=True, check=at_least(1)
-    )
-    breaker_reset: Seconds = setting(
-        Seconds(2), "And probed again after so long.", reload=True, check=between(0.01, 600, "s")
+        5,
+        "After so many failures in a row messages for a peer are dropped, until it is there again.",
+        check=at_least(1),
     )
     max_message_size: Size = setting(
         Size(4 * MIB), "Of one message, before and after it is unpacked.", check=between(64 * 1024, GIB, " bytes")
     )
-    compression: str = setting("gzip", "`gzip` or `none`.", reload=True, check=one_of("gzip", "none"))
-    compress_above: Size = setting(
-        Size(4096), "Messages of at least so many bytes are compressed.", reload=True, check=at_least(0)
-    )
-    max_connections: int = setting(1024, "At once; more are refused.", reload=True, check=at_least(1))
-    max_calls: int = setting(256, "At once on one connection.", reload=True, check=at_least(1))
+    compression: str = setting("gzip", "`gzip` or `none`.", check=one_of("gzip", "none"))
+    compress_above: Size = setting(Size(4096), "Messages of at least so many bytes are compressed.", check=at_least(0))
+    max_connections: int = setting(1024, "At once; more are refused.", check=at_least(1))
+    max_calls: int = setting(256, "At once on one connection.", check=at_least(1))
     idle_timeout: Seconds = setting(
-        Seconds(300), "A client's connection without calls is closed after so long.", reload=True, check=above(0, "s")
+        Seconds(300), "A client's connection without calls is closed after so long.", check=above(0, "s")
     )
-    rate_limit: int = setting(0, "Calls a second of one identity; 0: no limit.", reload=True, check=at_least(0))
 
 
 @frozen
@@ -174,12 +170,6 @@ class StorageSettings:
     )
     map_size: Size = setting(
         Size(64 * GIB), "Address space reserved for it, at least twice the quota.", check=at_least(32 * MIB, " bytes")
-    )
-    keep_runs: Seconds = setting(
-        Seconds(0), "How long a final run is kept; 0: for ever.", reload=True, check=at_least(0, "s")
-    )
-    keep_run_count: int = setting(
-        0, "How many final runs are kept, the newest; 0: all.", reload=True, check=at_least(0)
     )
     keep_log_entries: int = setting(
         10_000, "Applied entries kept for members that were away for a moment.", check=at_least(100)
@@ -248,7 +238,7 @@ class EngineSettings:
         Seconds(5), "Between SIGTERM and SIGKILL of a step's processes.", check=between(0, 3600, "s")
     )
     drain_timeout: Seconds = setting(
-        Seconds(30), "How long a member that is told to stop waits for its steps.", reload=True, check=at_least(0, "s")
+        Seconds(30), "How long a member that is told to stop waits for its steps.", check=at_least(0, "s")
     )
     max_result_size: Size = setting(
         Size(MIB), "The result of one step as JSON.", check=between(1024, 64 * MIB, " bytes")
@@ -269,7 +259,7 @@ class EngineSettings:
 
 @frozen
 class SecuritySettings:
-    """Certificates. Files that change are read again by themselves."""
+    """Certificates. Files that change are read again by themselves, within a second."""
 
     ca_file: str = setting("", "PEM file of the CA that signs members and clients.")
     cert_file: str = setting("", "PEM file of this member's certificate, with the chain.")
@@ -280,9 +270,6 @@ class SecuritySettings:
     ciphers: str = setting("", "For TLS 1.2, in OpenSSL's notation; empty: ECDHE with AES-GCM or ChaCha20.")
     plaintext: bool = setting(False, "No TLS at all. Only on loopback and Unix sockets.")
     force_plaintext: bool = setting(False, "Allow `plaintext` on other interfaces, too: anybody may do everything.")
-    reload_interval: Seconds = setting(
-        Seconds(10), "How often the files are looked at for changes.", reload=True, check=between(0.1, 3600, "s")
-    )
 
 
 @frozen

@@ -288,36 +288,37 @@ def test_json_has_seconds_and_bytes() -> None:
 
 
 def test_reload_takes_what_may_change_and_refuses_the_rest(write: Write) -> None:
-    file = write("g.toml", "[transport]\nlisten_port = 1\ncall_timeout = 1\n")
-    loaded = load([file], host_name="h", environ={"GRAFT_TRANSPORT__MAX_CALLS": "9"})
-    write(
-        "g.toml", "\n[transport]\nlisten_port = 2\ncall_timeout = 2\nmax_calls = 3\n[resources]\nslots = { run = 1 }\n"
-    )
+    file = write("g.toml", "[transport]\nlisten_port = 1\n[resources]\ntotal = 1\n")
+    loaded = load([file], host_name="h", environ={"GRAFT_RESOURCES__ZONE": "here"})
+    write("g.toml", "\n[transport]\nlisten_port = 2\n[resources]\ntotal = 2\nzone = 'no'\nslots = { run = 1 }\n")
     after, changed, refused = reload(loaded)
-    assert changed == ("transport.call_timeout", "resources.slots")
+    assert changed == ("resources.total", "resources.slots")
     assert refused == ("transport.listen_port",)
-    transport = after.settings.transport
-    assert (transport.listen_port, transport.call_timeout, transport.max_calls) == (1, 2, 9)
+    resources = after.settings.resources
+    assert (after.settings.transport.listen_port, resources.total, resources.zone) == (1, 2, "here")
+    assert resources.slots == {"run": 1, "exec": 32, "http": 128}
     assert str(after.origins["transport.listen_port"]) == f"{file}:2"
-    assert str(after.origins["transport.call_timeout"]) == f"{file}:4"
+    assert str(after.origins["resources.total"]) == f"{file}:5"
     assert reload(after)[1:] == ((), ("transport.listen_port",))
 
 
 def test_a_mistake_in_the_file_changes_nothing(write: Write) -> None:
-    file = write("g.toml", "[transport]\ncall_timeout = 1\n")
+    file = write("g.toml", "[resources]\ntotal = 1\n")
     loaded = load([file], host_name="h")
-    write("g.toml", "[transport]\ncall_timeout = 'x'\n")
+    write("g.toml", "[resources]\ntotal = 'x'\n")
     with pytest.raises(InvalidConfig):
         reload(loaded)
 
 
-def test_reload_refuses_new_values_that_contradict_old_ones(write: Write) -> None:
-    file = write("g.toml", "[transport]\nmax_message_size = '512KiB'\n")
+def test_reload_refuses_new_values_that_contradict_old_ones(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = LEAVES["transport.reconnect_min"]
+    may_change = attrs.evolve(leaf, meaning=attrs.evolve(leaf.meaning, reload=True))
+    monkeypatch.setitem(LEAVES, leaf.key, may_change)
+    file = write("g.toml", "[transport]\nreconnect_min = '20ms'\nreconnect_max = '50ms'\n")
     loaded = load([file], host_name="h")
-    write("g.toml", "[transport]\nreconnect_max = '50ms'\nreconnect_min = '20ms'\n")
-    after, changed, _ = reload(loaded)
-    assert changed == ("transport.reconnect_min", "transport.reconnect_max")
-    assert after.settings.transport.max_message_size == 512 * 1024
+    write("g.toml", "[transport]\nreconnect_min = '1s'\nreconnect_max = '2s'\n")
+    with pytest.raises(InvalidConfig, match=r"`transport\.reconnect_max`: expected at least"):
+        reload(loaded)
 
 
 # Serving
