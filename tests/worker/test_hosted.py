@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -78,6 +79,9 @@ def spin(touch):
 
 def environment():
     return dict(os.environ)
+
+def environment_of(pid):
+    return pathlib.Path(f"/proc/{pid}/environ").read_text()
 
 def sockets_of(pid):
     found = []
@@ -333,6 +337,32 @@ async def test_hosts_of_a_user(tmp_path: Path) -> None:
         assert json.loads((await bench.run("id -u; id -g")).value or b"") == "0\n1"
         assert bench.log() == ["out 0", "out 1"]
     assert (tmp_path / "logs").stat().st_gid == 1
+
+
+def _nobody_can_run_us() -> bool:
+    command = [sys.executable, "-P", "-c", "import graft, tests.support.attempts"]
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        return subprocess.run(command, user="nobody", env=environment, cwd="/", capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+async def test_a_user_of_its_own_keeps_the_members_key_from_steps(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or not _nobody_can_run_us():
+        pytest.skip("needs root, and a Python that nobody can read")
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.geteuid() and directory.name.startswith(("pytest-", "test_")):
+            directory.chmod(0o755)
+    key = tmp_path / "member.key"
+    key.write_text("the key")
+    key.chmod(0o600)
+    async with hosts(tmp_path, 1, user="nobody") as bench:
+        outcome = await bench.run(f"id -un; cat {key}")
+        assert outcome.error is not None
+        assert outcome.error.detail.endswith("Permission denied")
+        assert bench.log()[0] == "out nobody"
+        assert (await begin(bench, "environment_of", pid=os.getpid()).wait()).status == "failed"
 
 
 async def test_death_of_the_guardian(tmp_path: Path) -> None:
