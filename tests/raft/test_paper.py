@@ -1,8 +1,8 @@
 """Sections 5 to 8 of *In Search of an Understandable Consensus Algorithm* (extended version, 2014): each test gives
 the rule that it proves.
 
-The quotation marks show what is the paper's; the words were written down from memory and not compared with the print, so
-take each as *in substance*, and the section number as where to look."""
+The quotation marks show what is the paper's; the words were written down from memory and not compared with the print,
+so take each as *in substance*, and the section number as where to look."""
 
 from __future__ import annotations
 
