@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 from attrs import define
 
-from graft.errors import GraftError, Rejected, Unreachable
+from graft.errors import Denied, GraftError, Rejected, Unreachable
 from graft.transport.channel import Channel, open_channel
 from graft.transport.limits import Limits
 
@@ -24,6 +24,8 @@ PASSING: Final = frozenset(
     | {"transferring", "unknown"}
 )
 """Reasons of a refusal that another try, perhaps at another member, may not meet."""
+STRANGERS: Final = frozenset({"foreign_authority", "foreign_cluster", "no_certificate", "no_identity"})
+"""Reasons for which there is no talking at all: whoever is there is not whom we look for, or does not want us."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between tries
 STEADY_SECONDS: Final = 20.0
 """A try that lasted longer had a connection: a dead one is noticed sooner. Patience begins anew after it."""
@@ -83,6 +85,8 @@ class Link:
                 channel = await self.channel()
                 return await once(channel, number)
             except GraftError as error:
+                if isinstance(error, Denied) and error.reason in STRANGERS:
+                    raise Unreachable(error.message, address=self.address, sent=False, hint=error.hint) from None
                 if not may_pass(error):
                     raise
                 self.move_on(channel)

@@ -114,10 +114,6 @@ class ClusterOperators:
     async def backup(self) -> AsyncGenerator[bytes, None]:
         """All state that was acknowledged before the call."""
         await self._member.runs.fresh()
-        door = self._member.host.door
-        wanted = door.applied
-        while door.status().applied_durable < wanted:  # noqa: ASYNC110 - the next turn writes it
-            await trio.sleep(0.01)
-        async with aclosing(backup_pieces(self._store, self._directory)) as pieces:
+        async with aclosing(backup_pieces(self._member.host, self._store, self._directory)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -28,7 +28,7 @@ class SoleMember:
         return (MemberView(host.member, host.incarnation, "voter", "", True, slots=slots, match=found.last, version=1),)
 
     def backup(self) -> AsyncGenerator[bytes, None]:
-        return backup_pieces(self._store, self._directory)
+        return backup_pieces(self._host, self._store, self._directory)
 
     async def add(self, member: str, address: str, role: str) -> Change:
         self._refuse()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,11 +19,14 @@ from graft import __version__
 from graft.cluster.host import Host
 from graft.cluster.membership import ClusterStatus
 from graft.errors import StorageError
-from graft.interfaces import Store
+from graft.interfaces import TABLES, Store
 from graft.storage.snapshot_format import encode
 
 HEAD: Final = b"GRAFT-BACKUP 1 "
 PIECE: Final = 256 << 10  # bytes
+
+Row = tuple[str, bytes, bytes]
+Coming = Mapping[str, Mapping[bytes, bytes | None]]  # changes by table and key; None removes
 
 
 async def cluster_status(host: Host, store: Store, *, cluster: str, has_quorum: bool) -> ClusterStatus:
@@ -49,12 +52,15 @@ async def cluster_status(host: Host, store: Store, *, cluster: str, has_quorum: 
     )
 
 
-async def backup_pieces(store: Store, directory: Path | None) -> AsyncGenerator[bytes, None]:
-    """The backup file in pieces. All state is first written to a file in `directory`, at the speed of the disk.
+async def backup_pieces(host: Host, store: Store, directory: Path | None) -> AsyncGenerator[bytes, None]:
+    """The backup file in pieces: everything that this member had applied when it was asked.
 
-    A read transaction pins old pages, and who asks for the backup may be slow. Raises StorageError.
+    All state is first written to a file in `directory`, at the speed of the disk: a read transaction pins old pages,
+    and who asks for the backup may be slow. Raises StorageError.
     """
-    file = await trio.to_thread.run_sync(_exported, store, directory)
+    applied = host.door.applied
+    coming = {table: host.door.overlay.items(table) for table in TABLES}  # not in the store yet
+    file = await trio.to_thread.run_sync(_exported, store, applied, coming, directory)
     try:
         while piece := await trio.to_thread.run_sync(file.read, PIECE):
             yield piece
@@ -62,14 +68,15 @@ async def backup_pieces(store: Store, directory: Path | None) -> AsyncGenerator[
         file.close()
 
 
-def _exported(store: Store, directory: Path | None) -> IO[bytes]:
+def _exported(store: Store, applied: int, coming: Coming, directory: Path | None) -> IO[bytes]:
     """A nameless file, at its beginning."""
     file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by the one who reads it
     try:
         with store.dump() as dump:
-            about = {"applied": dump.applied, "made_by": f"graft {__version__}"}
+            is_behind = dump.applied < applied
+            about = {"applied": max(dump.applied, applied), "made_by": f"graft {__version__}"}
             file.write(HEAD + msgspec.json.encode(about) + b"\n")
-            for block in encode(dump.rows):
+            for block in encode(_with_changes(dump.rows, coming) if is_behind else dump.rows):
                 file.write(block)
         file.seek(0, os.SEEK_SET)
     except OSError as error:
@@ -79,3 +86,17 @@ def _exported(store: Store, directory: Path | None) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+def _with_changes(rows: Iterator[Row], coming: Coming) -> Iterator[Row]:
+    """The rows as they will be once the changes on their way are in the store.
+
+    The changes are all those behind some earlier state than that of the rows, so each may be there already.
+    """
+    for table, key, value in rows:
+        if key not in coming[table]:
+            yield table, key, value
+    for table, changes in coming.items():
+        for key, changed in changes.items():
+            if changed is not None:
+                yield table, key, changed
