@@ -26,7 +26,7 @@ from graft.transport.bridge import ToTrio, unwrap
 from graft.transport.calls import CARDINALITIES, PACKAGE
 from graft.transport.http2 import GraftProtocol
 from graft.transport.limits import Limits
-from graft.transport.loop import enter, open_loop
+from graft.transport.loop import open_loop, start_in
 from graft.transport.peers import check_member, first_of
 from graft.transport.proto import graft_pb2
 from graft.transport.sockets import SocketTransport, Tls, dial, parse_address
@@ -170,20 +170,13 @@ class Channel:
             raise
         protocol = GraftProtocol(grpclib.client.Handler(), self._limits, client_side=True, problem=self._problem)
         transport = SocketTransport(sock, tls, self._limits, self.address)
-        await self._nursery.start(self._run, transport, protocol)
+        start_in(self._loop, self._nursery, transport.run, protocol)
         with trio.fail_after(self._limits.handshake_seconds):
             await first_of(protocol.ready, protocol.lost)
         if not protocol.ready.is_set():
             raise ConnectionResetError("the server closed the connection at once; does it want TLS, or a certificate?")
         self._protocol = protocol
         self._grpc = _GrpcChannel(protocol, tls is not None, address.host or "localhost", address.port)
-
-    async def _run(
-        self, transport: SocketTransport, protocol: GraftProtocol, *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        enter(self._loop)
-        task_status.started()
-        await transport.run(protocol)
 
     def _problem(self, reason: str, text: str) -> None:
         log.warning("%s: %s", self.address, text)
@@ -203,9 +196,10 @@ class Channel:
 
     async def _in_loop(self, work: Any) -> Any:
         try:
-            return await trio_asyncio._util.run_aio_future(self._loop.create_task(work))
+            return await trio_asyncio.run_aio_future(self._loop.create_task(work))
         except asyncio.CancelledError:
-            raise Unreachable(f"{self.address}: the call was cut off", address=self.address) from None
+            problem = Unreachable(f"{self.address}: the call was cut off", address=self.address)
+            raise problem from None  # noqa: ASYNC104  # it was asyncio's, not Trio's
 
     async def _unary(self, about: _Method, request: Any, seconds: float) -> Any:
         assert self._grpc is not None

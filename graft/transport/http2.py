@@ -101,6 +101,10 @@ class _Processor(EventsProcessor):
         if process is not None:  # others are legal: informational headers, frames from the future
             process(event)
 
+    def process_data_received(self, event: DataReceived) -> None:
+        if event.flow_controlled_length:  # grpclib takes an empty frame for the end
+            super().process_data_received(event)
+
 
 class GraftProtocol(H2Protocol):
     """One connection. `problem` is told why it is closed when the other side is to blame."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any
 
 import trio
@@ -42,12 +43,21 @@ async def open_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
                 await stop.wait()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run)
+        nursery.start_soon(run)  # noqa: ASYNC113  # `ready` is waited for
         try:
             await ready.wait()
             yield loops[0]
         finally:
             stop.set()
+
+
+def start_in(
+    loop: asyncio.AbstractEventLoop, nursery: trio.Nursery, function: Callable[..., Awaitable[Any]], *arguments: Any
+) -> None:
+    """Start a Trio task whose calls of asyncio's functions mean `loop`."""
+    context = copy_context()
+    context.run(enter, loop)
+    context.run(nursery.start_soon, function, *arguments)
 
 
 def enter(loop: asyncio.AbstractEventLoop) -> None:

@@ -165,9 +165,12 @@ class PeerStream:
         self._early.clear()
 
     def answer(self) -> None:
-        """The called end's headers: the stream is accepted."""
+        """The called end's headers: the stream is accepted. Raises Ended."""
         headers = [(":status", "200"), ("content-type", "application/grpc")]
-        self._stream._h2_connection.send_headers(self._id, headers)
+        try:
+            self._stream._h2_connection.send_headers(self._id, headers)
+        except H2Error as error:  # the connection was closed meanwhile
+            raise Ended(str(error)) from None
 
     def refuse(self, status: Status, text: str) -> None:
         """The called end's refusal, in place of `answer`."""

@@ -362,6 +362,8 @@ class PeerHub:
             log.debug("stream of %s: %s", caller.identity or caller.address, error)
         except trio.TooSlowError:
             self._refused("slow", f"{caller.identity}: it opened a stream and said nothing", caller.address)
+        except Exception:  # a bug: this stream's end, and not the server's
+            log.exception("stream of %s", caller.identity or caller.address)
         finally:
             stream.close()
 

@@ -8,6 +8,8 @@ and hands on what came; a write goes to the kernel at once, and only what does n
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from graft.transport.limits import Limits
 
 READ_BYTES = 256 * 1024
 HIGH_WATER, LOW_WATER = 1024 * 1024, 256 * 1024  # of unsent bytes: when writers wait, and when they go on
+ALERT_SECONDS = 1.0  # to tell the other side why TLS failed
 LINGER_SECONDS = 2.0  # that a closed socket may take to send what was written before
 
 
@@ -59,21 +62,25 @@ class Tls:
 
     async def handshake(self, sock: socket.socket) -> None:
         """Raises OSError (ssl.SSLError is one). An alert that says why is sent before."""
-        while True:
+        failure: ssl.SSLError | None = None
+        done = False
+        while not done:
             try:
                 self.object.do_handshake()
+                done = True
             except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                failure = error
+            with trio.move_on_after(math.inf if failure is None else ALERT_SECONDS):
                 await send_all(sock, self._out.read())
+            if failure is not None:
+                raise failure
+            if not done:
                 data = await receive(sock, READ_BYTES)
                 if not data:
-                    raise ConnectionResetError("the other side hung up during the TLS handshake") from None
+                    raise ConnectionResetError("the other side hung up during the TLS handshake")
                 self._in.write(data)
-            except ssl.SSLError:
-                with trio.move_on_after(1):
-                    await send_all(sock, self._out.read())
-                raise
-            else:
-                return await send_all(sock, self._out.read())
 
 
 async def receive(sock: socket.socket, size: int) -> bytes:
@@ -292,13 +299,12 @@ async def _connect(family: int, proto: int, target: Any) -> socket.socket:
     try:
         sock.setblocking(False)
         no_delay(sock)
-        try:
+        with suppress(BlockingIOError):
             sock.connect(target)
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                raise OSError(number, "cannot connect") from None
+        await trio.lowlevel.wait_writable(sock)
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, f"cannot connect: {os.strerror(number).lower()}")
     except BaseException:
         sock.close()
         raise

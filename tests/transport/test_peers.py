@@ -281,3 +281,24 @@ async def test_a_recorded_connection_cannot_be_played_again(certificates: DevCer
         assert b.reasons == ["tls"]
         assert b.received == [message(1)]
         await stream.aclose()
+
+
+async def test_a_connection_that_closes_while_it_is_greeted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once took the whole server with it."""
+    async with serving(make_node("a")) as a, serving(make_node("b")) as b:
+        streams = []
+        welcome = b.hub._welcome
+
+        async def close_first(lane: str, stream: Any, caller: Any) -> None:
+            streams.append(stream)
+            await welcome(lane, stream, caller)
+
+        def look_and_close(hello: Any, expected: str) -> None:
+            streams[-1]._protocol.goodbye()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(b.hub, "_welcome", close_first)
+            patch.setattr(b.hub, "_look_at", look_and_close)
+            a.hub.set_address("b", b.address)
+            await until(lambda: len(streams) >= 2)
+        await until(lambda: a.is_connected("b") and b.is_connected("a"))
