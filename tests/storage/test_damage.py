@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from graft.errors import StoreCorrupt
-from graft.interfaces import Entry, Turn
+from graft.interfaces import Entry, Switch, Turn
 from graft.storage import open_reader, open_store, verify
 from graft.storage.metas import HEADER, read_newest
 from graft.storage.records import CHECKSUM_BYTES, HEAD_KEY
+from graft.storage.turns import SWEEP_STEP
 from graft.storage.walk import LEAF, Walk
 from tests.storage import children
 
@@ -52,6 +53,34 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         )
     store.commit(Turn(truncate_from=598, changes=[("values", key(n), None) for n in range(1, 30, 3)]))
+    store.close()
+    assert verify(path).damages == ()
+    return path
+
+
+@pytest.fixture(scope="module")
+def sound_odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose state came in a snapshot, so that it lies in the `.odd` tables; beside it are rows of the state
+    before, half swept, and the log went on."""
+    path = tmp_path_factory.mktemp("odd") / ".graft"
+    store = open_store(path, quota_bytes=1 << 28, map_bytes=1 << 29)
+    old = [("steps", key(n), b"old step %d;" % n + b"o" * 100) for n in range(SWEEP_STEP + 300)]
+    store.commit(Turn(entries=[Entry(i, 1, b"e" * 50) for i in range(1, 31)], changes=old, applied=20))
+    for turn in range(10):
+        rows = [("steps", key(100 * turn + n), b"step %d;" % n + b"s" * 100) for n in range(40)]
+        store.commit(Turn(staging=[*rows, ("values", key(turn), b"v" * 500 * turn)]))
+    store.commit(Turn(hard_state=b"switched", switch=Switch(500, 7)))
+    store.commit(Turn(sweep=True))
+    for turn in range(20):
+        store.commit(
+            Turn(
+                entries=[Entry(i, 8, b"entry %d;" % i + b"e" * 150) for i in range(501 + 10 * turn, 511 + 10 * turn)],
+                changes=[("steps", key(50 * turn), b"new step %d;" % turn), ("runs", b"last", b"%d" % turn)],
+                applied=500 + 10 * turn,
+                purge_to=490 + 10 * turn,
+            )
+        )
+    assert store.spare_rows() == 300
     store.close()
     assert verify(path).damages == ()
     return path
@@ -120,6 +149,28 @@ def test_a_damaged_record_is_named(damaged: Path) -> None:
         store.close()
     [damage] = verify(damaged).damages
     assert str(damage) == f"record {key(1505).hex()} of table steps: its checksum is wrong"
+
+
+def test_a_damaged_record_of_a_snapshot_is_named(sound_odd: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound_odd, tmp_path / ".graft")
+    flip(tmp_path / ".graft", b"new step 7;")
+    [damage] = verify(tmp_path / ".graft").damages
+    assert str(damage) == f"record {key(350).hex()} of table steps.odd: its checksum is wrong"
+    with closing(open_store(tmp_path / ".graft")) as store:
+        with pytest.raises(StoreCorrupt, match=rf"record {key(350).hex()} of table steps: its checksum is wrong"):
+            store.get("steps", key(350))
+        assert store.get("steps", key(400)) == b"new step 8;"
+
+
+def test_damage_to_what_was_the_state_is_named_and_swept(sound_odd: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound_odd, tmp_path / ".graft")
+    flip(tmp_path / ".graft", b"old step 2200;")
+    [damage] = verify(tmp_path / ".graft").damages
+    assert str(damage) == f"record {key(2200).hex()} of table steps: its checksum is wrong"
+    with closing(open_store(tmp_path / ".graft")) as store:
+        assert store.get("steps", key(2200)) is None
+        store.commit(Turn(sweep=True))
+    assert verify(tmp_path / ".graft").damages == ()
 
 
 def test_a_damaged_key_does_not_make_a_record_disappear(damaged: Path) -> None:
@@ -230,7 +281,12 @@ def positions(path: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.slow
-def test_a_flipped_bit_is_detected_or_changes_nothing(damaged: Path) -> None:
+@pytest.mark.parametrize("generation", ["even", "odd"])
+def test_a_flipped_bit_is_detected_or_changes_nothing(
+    sound: Path, sound_odd: Path, tmp_path: Path, generation: str
+) -> None:
+    damaged = tmp_path / ".graft"
+    shutil.copytree(sound if generation == "even" else sound_odd, damaged)
     flips = positions(damaged)
     outcomes = read_with_flips(damaged, flips)
     content = bytearray((damaged / "store" / "data.mdb").read_bytes())
@@ -242,7 +298,7 @@ def test_a_flipped_bit_is_detected_or_changes_nothing(damaged: Path) -> None:
         assert found or outcome == "same", (offset, mask, outcome)
         assert outcome != "raised", (offset, mask)
         counts["found" if found else "not found", outcome] += 1
-    assert counts["found", "refused"] > 100, counts
+    assert counts["found", "refused"] > 50, counts
     assert counts["not found", "same"] > 20, counts
     print(sorted(counts.items()))
 
