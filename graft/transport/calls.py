@@ -19,6 +19,7 @@ from graft.errors import GraftError
 from graft.security.audit import Audit, AuditRecord
 from graft.security.roles import ROLES, may_call
 from graft.transport.bridge import Bridge, ToAsyncio, ToTrio, unwrap
+from graft.transport.framing import send_many
 from graft.transport.health import Health
 from graft.transport.limits import Limits
 from graft.transport.proto import graft_pb2
@@ -198,8 +199,10 @@ class Calls:
         producer.add_done_callback(lambda done: replies.end())
         try:
             while batch := await replies.take():
-                for reply in batch:
-                    await stream.send_message(reply)
+                if not stream._send_message_done:
+                    await stream.send_message(batch.pop(0))
+                if batch:
+                    await send_many(stream._stream, batch)
             await producer
         finally:
             producer.cancel()

@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any
 
 import grpclib.client
@@ -22,7 +23,7 @@ from graft.interfaces import Entropy
 from graft.security.tls import ClientSecurity
 from graft.transport import framing
 from graft.transport.breaker import Breaker
-from graft.transport.bridge import ToTrio, unwrap
+from graft.transport.bridge import Bridge, ToAsyncio, ToTrio, unwrap
 from graft.transport.calls import CARDINALITIES, PACKAGE
 from graft.transport.http2 import GraftProtocol
 from graft.transport.limits import Limits
@@ -80,6 +81,7 @@ class Channel:
         self.address = address
         self._loop, self._nursery, self._security, self._limits = loop, nursery, security, limits
         self._entropy = entropy
+        self._bridge = Bridge(loop, nursery, copy_context())
         self._breaker = Breaker(limits.breaker_failures, limits.backoff_seconds, limits.max_backoff_seconds)
         self._dialling = trio.Lock()
         self._protocol: GraftProtocol | None = None
@@ -223,7 +225,7 @@ class Channel:
             async with stream:
                 if about.cardinality.client_streaming:
                     await stream.send_request()
-                    feeding = self._loop.trio_as_future(_feed, request, stream, self._loop)  # type: ignore[attr-defined]
+                    feeding = self._loop.create_task(self._feed(request, stream))
                 else:
                     await stream.send_message(request, end=True)
                 async for reply in stream:
@@ -242,6 +244,19 @@ class Channel:
             if feeding is not None:
                 feeding.cancel()
 
+    async def _feed(self, requests: AsyncIterable[Any], stream: Any) -> None:
+        """Send what `requests` yields, then the end."""
+        waiting: ToAsyncio[Any] = ToAsyncio(self._loop)
+        producer = self._bridge.start(_produce, requests, waiting)
+        producer.add_done_callback(lambda done: waiting.end())
+        try:
+            while batch := await waiting.take():
+                await framing.send_many(stream._stream, batch)
+            await producer
+            await stream.end()
+        finally:
+            producer.cancel()
+
     def _translate(self, error: Exception, stream: Any) -> BaseException:
         mine = unwrap(error)
         if isinstance(mine, GRPCError):
@@ -251,11 +266,9 @@ class Channel:
         return mine
 
 
-async def _feed(requests: AsyncIterable[Any], stream: Any, loop: Any) -> None:
-    """In Trio: send what `requests` yields, then the end."""
+async def _produce(requests: AsyncIterable[Any], waiting: ToAsyncio[Any]) -> None:
     async for request in requests:
-        await loop.run_aio_coroutine(stream.send_message(request))
-    await loop.run_aio_coroutine(stream.end())
+        await waiting.put(request)
 
 
 class _Method:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import grpclib.client
@@ -84,6 +85,18 @@ async def send_message(stream: Any, codec: Any, message: Any, message_type: Any,
         raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {len(data)} bytes is larger than {bound}")
     compress = stream.accepts_gzip and len(data) >= limits.compress_from_bytes
     await stream.send_data(frame(data, compress=compress), end_stream=end)
+
+
+async def send_many(stream: Any, messages: Sequence[Any]) -> None:
+    """Several messages of one stream in one write. Raises GRPCError for one that is too large."""
+    limits: Limits = stream.limits
+    frames = []
+    for message in messages:
+        data = message.SerializeToString()
+        if len(data) > limits.max_message_bytes:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a message of {len(data)} bytes is too large")
+        frames.append(frame(data, compress=stream.accepts_gzip and len(data) >= limits.compress_from_bytes))
+    await stream.send_data(b"".join(frames))
 
 
 _recv_message, _send_message = grpclib.stream.recv_message, grpclib.stream.send_message
