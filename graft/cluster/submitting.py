@@ -119,20 +119,22 @@ class ClusterSubmitter:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._give_up_on_leaders)
             while True:
+                await trio.lowlevel.checkpoint()
                 if not self._items:
                     self._wake = trio.Event()
                     await self._wake.wait()
                 leader = self._door.leader
-                if self._host.leads:
+                if self._host.leads and self._door.leads:
                     items, self._items = self._items, deque()
                     for item in items:
                         self._propose(item)
+                    if self._items:  # refused at once: there are too many, or this member leads no more
+                        await self._pause()
                 elif leader is None or leader == self._host.member or self._asked >= MAX_ASKED:
                     await self._pause()
                 else:
                     self._asked += 1
                     nursery.start_soon(self._ask, leader, self._batch())
-                    await trio.lowlevel.checkpoint()
 
     async def _pause(self) -> None:
         with trio.move_on_after(AGAIN_SECONDS):
