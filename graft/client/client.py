@@ -38,7 +38,7 @@ import trio
 
 from graft.client.addresses import read_addresses
 from graft.client.link import Link
-from graft.client.starts import Feed, Start, Started, each
+from graft.client.starts import Feed, Start, Started
 from graft.client.streams import merged, pumped
 from graft.cluster.membership import Change, ClusterStatus, MemberView
 from graft.cluster.run_ids import new_run_id
@@ -170,7 +170,7 @@ class Client:
         `starts` is read as it is needed, at most `WINDOW` ahead. When a member fails, what it had not acknowledged is
         sent to another one. Close the generator, or read it to its end.
         """
-        feed = Feed(self._start_request(start) async for start in each(starts))
+        feed = Feed(starts, self._start_request)
         reading = trio.CancelScope()
         self._nursery.start_soon(_within, reading, feed.read)
         try:

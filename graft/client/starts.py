@@ -6,7 +6,9 @@ carries the id of its run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from attrs import Factory, frozen
 
 from graft.client.link import may_pass
 from graft.cluster.wire import read_problem
-from graft.errors import GraftError, Rejected
+from graft.errors import GraftError, Rejected, Unreachable
 from graft.plan import Plan
 from graft.transport.channel import Channel
 from graft.transport.proto import graft_pb2 as pb
@@ -48,13 +50,15 @@ class Started:
 
 
 class Feed:
-    """`source` gives requests; `pump` sends them over one channel after the other.
+    """`read` takes the starts; `pump` sends them over one channel after the other.
 
     Invariant: a request is in `_pending` from before it is sent until its reply was handed over.
     """
 
-    def __init__(self, source: AsyncIterable[pb.StartRequest]) -> None:
-        self._source = source
+    def __init__(
+        self, starts: Iterable[Start] | AsyncIterable[Start], request_of: Callable[[Start], pb.StartRequest]
+    ) -> None:
+        self._starts, self._request_of = starts, request_of
         self._pending: dict[str, pb.StartRequest] = {}
         self._room = trio.Semaphore(WINDOW)
         self._send, self._receive = trio.open_memory_channel[pb.StartRequest](0)
@@ -66,18 +70,26 @@ class Feed:
         """Take from the source, as there is room. In a task of its own: a broken stream must not end the source."""
         async with self._send:
             try:
-                async for request in self._source:
-                    await self._room.acquire()
-                    await self._send.send(request)
+                async with aclosing(_each(self._starts)) as starts:
+                    async for start in starts:
+                        request = self._request_of(start)
+                        await self._room.acquire()
+                        await self._send.send(request)
             except Exception as error:
                 self._failure = error  # raised to whoever reads the replies
 
     async def pump(self, channel: Channel, send: trio.MemorySendChannel[Started]) -> None:
         if self._exhausted and not self._pending:
             return
-        async with channel.stream("Workflows", "StartMany", self._requests()) as replies:
-            async for reply in replies:
-                await self._take(reply, send)
+        requests = _Requests(list(self._pending.values()), self._next)
+        try:
+            async with channel.stream("Workflows", "StartMany", requests) as replies:
+                async for reply in replies:
+                    await self._take(reply, send)
+        finally:
+            requests.is_closed = True
+        if self._pending:  # taken by the feeder of an earlier stream at the moment when that broke
+            raise Unreachable("not all starts were answered", address=channel.address)
         if self._failure is not None:
             raise self._failure
 
@@ -90,16 +102,35 @@ class Feed:
             self._room.release()
             await send.send(Started(reply.run_id, error))
 
-    async def _requests(self) -> AsyncGenerator[pb.StartRequest, None]:
-        known: dict[str, None] = {}
-        for request in list(self._pending.values()):
-            yield _spared(request, known)
-        if self._exhausted:
-            return
-        async for request in self._receive:
-            self._pending[request.run_id] = request
-            yield _spared(request, known)
-        self._exhausted = True
+    async def _next(self) -> pb.StartRequest:
+        """The next start that was never sent. Raises StopAsyncIteration."""
+        try:
+            request = await self._receive.receive()
+        except trio.EndOfChannel:
+            self._exhausted = True
+            raise StopAsyncIteration from None
+        self._pending[request.run_id] = request
+        return request
+
+
+class _Requests:
+    """What one stream sends: first what an earlier one has not been acknowledged.
+
+    No generator: whoever iterates it may be cancelled, and is not to end what another stream needs.
+    """
+
+    def __init__(self, again: Iterable[pb.StartRequest], more: Callable[[], Awaitable[pb.StartRequest]]) -> None:
+        self._again, self._more = deque(again), more
+        self._known: dict[str, None] = {}
+        self.is_closed = False
+
+    def __aiter__(self) -> _Requests:
+        return self
+
+    async def __anext__(self) -> pb.StartRequest:
+        if self.is_closed:
+            raise StopAsyncIteration
+        return _spared(self._again.popleft() if self._again else await self._more(), self._known)
 
 
 def _spared(request: pb.StartRequest, known: dict[str, None]) -> pb.StartRequest:
@@ -115,7 +146,7 @@ def _spared(request: pb.StartRequest, known: dict[str, None]) -> pb.StartRequest
     return request
 
 
-async def each(starts: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+async def _each(starts: Iterable[Start] | AsyncIterable[Start]) -> AsyncGenerator[Start, None]:
     if isinstance(starts, AsyncIterable):
         async for start in starts:
             yield start

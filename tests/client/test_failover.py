@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +265,12 @@ async def test_logs_that_break_go_on_without_repeats(engine: Embedded, tmp_path:
     def wrap(name: str, handler: Any) -> Any:
         async def breaking(request: Any, caller: Any) -> AsyncGenerator[Any, None]:
             most = breaks.pop(0) if breaks else 1000
-            async for line in handler(request, caller):
-                if not most:
-                    raise Unreachable("the stream broke", address="x")
-                most -= 1
-                yield line
+            async with aclosing(handler(request, caller)) as lines:
+                async for line in lines:
+                    if not most:
+                        raise Unreachable("the stream broke", address="x")
+                    most -= 1
+                    yield line
 
         return breaking if name == "Logs" else handler
 
