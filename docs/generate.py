@@ -32,6 +32,7 @@ from graft.engine.joins import READY, RULES, Rule
 from graft.engine.scopes import FINALLY_MS
 from graft.expressions.budget import DEFAULT_BUDGET, MAX_VALUE_DEPTH
 from graft.expressions.functions import FUNCTIONS
+from graft.security.roles import METHOD_ROLES, WHO
 from graft.worker import WorkerSettings
 from graft_dsl import CODES, explain, keys
 from graft_dsl.shapes import Field, Fields, ListOf, Shape, TableOf, wanted
@@ -219,6 +220,15 @@ def exit_codes() -> str:
     return table(("code", "means"), [(str(code), EXITS[name]) for name, code in codes.items()])
 
 
+def roles() -> str:
+    return table(("role", "is for"), [(f"`{role}`", about) for role, about in WHO.items()])
+
+
+def method_roles() -> str:
+    rows = [(f"`{method}`", *("●" if role in may else "" for role in WHO)) for method, may in METHOD_ROLES.items()]
+    return table(("method", *(f"`{role}`" for role in WHO)), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "command-line": command_line,
@@ -237,7 +247,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "kinds": kinds,
     "kinds-and-modifiers": kinds_and_modifiers,
     "later-keys": later_keys,
+    "method-roles": method_roles,
     "modifiers": modifiers,
+    "roles": roles,
     "settings": settings,
     "run-states": lambda: moves(lifecycle.RUN),
     "scope-states": lambda: moves(lifecycle.SCOPE),
