@@ -235,7 +235,14 @@ class HostProcess:
 
     async def _read(self) -> None:
         with contextlib.suppress(OSError):
-            while data := await self._channel.recv(READ_BYTES):
+            while True:
+                await trio.lowlevel.wait_readable(self._raw)
+                try:  # not with Trio's `recv`, which may turn the loop before it gives us what it took
+                    data = self._raw.recv(READ_BYTES)
+                except (BlockingIOError, InterruptedError):
+                    continue
+                if not data:
+                    break
                 self._take(data)
         await trio.sleep(STATUS_SECONDS)
         self.give_up("it closed its socket")

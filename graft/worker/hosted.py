@@ -164,7 +164,7 @@ class HostedWorker:
 
     def _hand_out(self, until: float) -> bool:
         """Give what waits to the hosts with the fewest attempts, as far as there is room. False: time was short."""
-        if not self._waiting or not self._is_leased():
+        if not self._waiting or self._closing or not self._is_leased():
             return True
         now = trio.current_time()
         room = self._settings.attempts_per_host

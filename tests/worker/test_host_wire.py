@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -236,3 +237,28 @@ def test_whatever_a_host_says_each_attempt_ends_once_or_is_given_back(said: list
             host._take(wire.frame(*message))
         assert len({id(flight) for flight in ended}) == len(ended)
         assert {*map(id, ended), *map(id, host.flights.values())} == set(map(id, flights))
+
+
+async def test_a_recall_keeps_what_is_read_in_its_order() -> None:
+    """The task that reads may have taken something out of the socket that it has not dealt with."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        host = HostProcess(ours, Process(None, 1, "tag"))  # type: ignore[arg-type]
+        ended: list[Flight] = []
+        host.on_settled = lambda flight, _: ended.append(flight)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host._read)
+            host.start(Flight(assignment(), lambda _, __: None))  # never taken, so there is something to recall
+            for number in range(2, 2002):
+                host.start(Flight(assignment(), lambda _, __: None))
+                data = wire.frame(wire.TAKEN, [number]) + wire.settled_frame(number, Outcome("succeeded", b"1"))
+                cut = number % len(data)
+                for piece in (data[:cut], data[cut:]):
+                    theirs.send(piece)
+                    await trio.lowlevel.checkpoint()
+                    host.recall()
+                    assert host.down is None
+            while len(ended) < 2000:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
