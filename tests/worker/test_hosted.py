@@ -232,7 +232,7 @@ async def test_a_step_that_holds_the_gil_disturbs_neither_the_member_nor_other_h
                 assert pid == free or holder.outcome is not None
                 await trio.sleep(0.05)
 
-        assert await longest_delay(work) < 1.0
+        assert await longest_delay(work) < 1.5
         assert await value(holder) == "held"
 
 
@@ -251,7 +251,7 @@ async def test_another_host_stands_in_for_one_that_hangs(tmp_path: Path, monkeyp
     monkeypatch.setattr("graft.worker.hosted.REPLACE_SECONDS", 0.7)
     async with hosts(tmp_path, 1) as bench:
         (pid,) = hosted(bench).host_pids
-        holder = await begun(bench, "hold", seconds=3)
+        holder = await begun(bench, "hold", seconds=5)
         assert await value(begin(bench, "pid")) != pid
         assert holder.outcome is None
         assert await value(holder) == "held"
@@ -261,8 +261,8 @@ async def test_another_host_stands_in_for_one_that_hangs(tmp_path: Path, monkeyp
 
 async def test_what_a_hung_host_has_not_begun_is_run_elsewhere_and_once(tmp_path: Path) -> None:
     """Half of the attempts go to the host that hangs from the first of them on; nobody there reads the others."""
-    async with hosts(tmp_path) as bench:
-        holder = begin(bench, "hold", seconds=3, touch=str(bench.base / "holding"))
+    async with hosts(tmp_path, hang_seconds=1.0) as bench:
+        holder = begin(bench, "hold", seconds=4, touch=str(bench.base / "holding"))
         names = [f"once-{number}" for number in range(10)]
         await until((bench.base / "holding").exists, 20)
         pendings = [begin(bench, "count", path=str(bench.base / name)) for name in names]
