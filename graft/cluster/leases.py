@@ -16,7 +16,6 @@ and still gives the attempt to it. After a restart or a partition it thereby cat
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import Final
@@ -166,7 +165,8 @@ class Renewals:
 
     def __init__(self, host: Host, post: Post, clock: Clock, times: LeaseTimes) -> None:
         self._host, self._post, self._clock, self._times = host, post, clock, times
-        self._heard: dict[tuple[str, int], float] = {}
+        self._heard: dict[tuple[str, int], float] = {}  # when, or when it was first seen
+        self._doomed: set[tuple[str, int]] = set()  # MemberDown is on its way: no renewal may overtake it
         self._waiting: list[tuple[Ask, int, float]] = []
         self._wake = trio.Event()
         post.on(KIND, self._take)
@@ -184,10 +184,10 @@ class Renewals:
     async def lead(self) -> None:
         """While this member leads: answer, and watch. Cancelled at the end of its term."""
         self._heard.clear()
+        self._doomed.clear()
         self._waiting.clear()
-        began = self._clock.monotonic()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, began)
+            nursery.start_soon(self._watch)
             while True:
                 if not self._waiting:
                     self._wake = trio.Event()
@@ -204,22 +204,33 @@ class Renewals:
                 self._post.answer(ask, refused=error.reason)
             return
         for ask, incarnation, heard in waiting:
-            if is_live(self._host, ask.source, incarnation):
+            if (ask.source, incarnation) in self._doomed:
+                self._post.answer(ask, refused="busy")  # asked again, it is told what became of it
+            elif is_live(self._host, ask.source, incarnation):
                 self._heard[ask.source, incarnation] = heard
                 self._post.answer(ask, _encode(commit))
             else:
                 self._post.answer(ask, refused=UNKNOWN)
 
-    async def _watch(self, began: float) -> None:
+    async def _watch(self) -> None:
         while True:
-            await trio.sleep(self._times.period / 5)
             now = self._clock.monotonic()
             for member in list(self._host.engine.state.members.values()):
+                who = (member.id, member.incarnation)
                 if not member.live or member.id == self._host.member:
                     continue
-                if now - self._heard.get((member.id, member.incarnation), began) > self._times.silence:
-                    with contextlib.suppress(Rejected):  # it is looked at again, or this member leads no more
-                        await self._host.propose(MemberDown(member.id, member.incarnation, **self._host.stamp()))
+                if now - self._heard.setdefault(who, now) > self._times.silence:
+                    await self._declare_dead(*who)
+            await trio.sleep(self._times.period / 5)
+
+    async def _declare_dead(self, member: str, incarnation: int) -> None:
+        self._doomed.add((member, incarnation))
+        try:
+            await self._host.propose(MemberDown(member, incarnation, **self._host.stamp()))
+        except Rejected:
+            pass  # it is looked at again, or this member leads no more
+        finally:
+            self._doomed.discard((member, incarnation))
 
 
 def is_live(host: Host, member: str, incarnation: int) -> bool:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import trio
-from attrs import evolve
+from attrs import define, evolve
 
-from graft.cluster.leases import LeaseTimes
+from graft.cluster.leases import LeaseTimes, Renewals
+from graft.cluster.post import Post
+from graft.engine.commands import MemberDown
+from graft.raft.messages import Message
+from graft.transport.letters import Answer, Ask, Letter
 from tests.cluster.members import CONFIG, open_cluster, until
+from tests.raft_driver.members import Clock
 
 
 async def test_a_leader_that_is_cut_off_outlives_what_it_wanted_to_declare_dead(tmp_path: Path) -> None:
@@ -23,3 +33,85 @@ async def test_a_leader_that_is_cut_off_outlives_what_it_wanted_to_declare_dead(
         assert leader.is_running
         cluster.network.heal()
         await cluster.leader()
+
+
+@define
+class Record:
+    id: str
+    incarnation: int
+    live: bool = True
+
+
+class Door:
+    async def read_index(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return 7
+
+
+class Leader:
+    """The host of the member `a`, which leads. A proposal is applied when `may_apply` is set."""
+
+    member, leads = "a", True
+
+    def __init__(self) -> None:
+        self.door = Door()
+        self.records = {"a": Record("a", 1)}
+        self.engine = SimpleNamespace(state=SimpleNamespace(members=self.records))
+        self.proposed: list[MemberDown] = []
+        self.may_apply = trio.Event()
+
+    def stamp(self) -> dict[str, int]:
+        return {"now": 0, "wall": 0}
+
+    async def propose(self, command: MemberDown) -> None:
+        self.proposed.append(command)
+        await self.may_apply.wait()
+        self.records[command.member].live = False
+
+
+class Answers:
+    """What was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Answer] = []
+
+    def send(self, message: Message | Letter) -> None:
+        assert isinstance(message, Answer)
+        self.sent.append(message)
+
+
+@asynccontextmanager
+async def leading(times: LeaseTimes) -> AsyncIterator[tuple[Leader, Post, Answers]]:
+    host, answers = Leader(), Answers()
+    post = Post("a", 1, answers)
+    renewals: Any = Renewals(host, post, Clock(), times)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(renewals.lead)
+        yield host, post, answers
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_member_that_has_just_registered_is_not_dead_because_it_has_not_renewed_yet() -> None:
+    """However long the leader has been leading."""
+    async with leading(LeaseTimes(lease=0.4, grace=0.4)) as (host, _, _):
+        await trio.sleep(1.5)
+        host.records["b"] = Record("b", 2)
+        await trio.sleep(0.3)
+        assert host.proposed == []
+        await until(lambda: host.proposed)
+
+
+async def test_no_lease_is_renewed_while_its_member_is_being_declared_dead() -> None:
+    """Else it would run attempts that are given to others at the same time."""
+    async with leading(LeaseTimes(lease=0.2, grace=0.1)) as (host, post, answers):
+        host.records["b"] = Record("b", 2)
+        await until(lambda: host.proposed)
+        ask = Ask("b", "a", 5, 1, "renew", msgspec.msgpack.encode(2))
+        post.receive(ask)
+        await until(lambda: answers.sent)
+        assert answers.sent.pop().refused == "busy"
+        host.may_apply.set()
+        await until(lambda: not host.records["b"].live)
+        post.receive(ask)
+        await until(lambda: answers.sent)
+        assert answers.sent.pop().refused == "unknown_incarnation"
