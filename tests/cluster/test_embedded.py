@@ -33,6 +33,9 @@ async def fail_on(x, bad):
         raise KeyError(x)
     return x
 
+async def many(n):
+    return "x" * n
+
 async def forever():
     await trio.sleep_forever()
 
@@ -414,3 +417,43 @@ async def test_ephemeral_leaves_nothing_behind(tmp_path: Path) -> None:
         view = await graft.wait(await graft.start_run(compiled.plan, {}, base=tmp_path))
     assert view.status == "succeeded"
     assert files_in(tmp_path) == []
+
+
+async def test_the_largest_result_fits_into_the_log(desk: Desk) -> None:
+    """A result of exactly the limit, beside which its log entry holds more."""
+    view = await desk.run(
+        """
+        [nodes.a]
+        python = "embeddedsteps:many"
+        with = { n = 1048574 }
+        [nodes.b]
+        python = "embeddedsteps:text"
+        with = { x = "${ len(a.out) }" }
+        [outputs]
+        length = "${ b.out }"
+        """
+    )
+    assert view.outputs == {"length": "1048574"}
+
+
+async def test_large_values_of_one_turn_are_decided_in_several_commands(desk: Desk) -> None:
+    view = await desk.run(
+        """
+        [nodes.text]
+        python = "embeddedsteps:many"
+        with = { n = 400000 }
+        [nodes.copies]
+        for_each = "${ range(60) }"
+        value = "${ text.out }"
+        [outputs]
+        count = "${ len(copies.out) }"
+        """
+    )
+    assert view.outputs == {"count": 60}
+
+
+async def test_a_plan_may_be_larger_than_a_result(desk: Desk) -> None:
+    nodes = "\n".join(f"[nodes.n{i}]\nwhen = false\nrun = 'echo {'x' * 600}'" for i in range(2500))
+    view = await desk.run(nodes)
+    assert view.status == "succeeded"
+    assert view.counts == {"skipped": 2500}

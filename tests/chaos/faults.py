@@ -1,0 +1,218 @@
+"""What is done to a fleet under load. Each fault ends with the fleet whole again, so that any may follow any other.
+
+A fault waits for what it is about: that the cluster noticed, that it goes on without the member, that the member is
+back. So nothing here depends on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from graft.errors import GraftError
+from tests.chaos.fleet import READY_SECONDS, Fleet, until_true
+
+MIB: Final = 1 << 20
+
+
+async def kill_leader(fleet: Fleet, dice: random.Random) -> None:
+    """SIGKILL; the others go on, and it comes back."""
+    leader = await fleet.leader()
+    fleet.kill(leader)
+    assert await fleet.leader() != leader
+    fleet.start(leader)
+    await fleet.all_live()
+
+
+async def kill_follower(fleet: Fleet, dice: random.Random) -> None:
+    follower = await some_follower(fleet, dice)
+    fleet.kill(follower)
+    await trio.sleep(dice.uniform(0, 1))
+    fleet.start(follower)
+    await fleet.all_live()
+
+
+async def kill_all(fleet: Fleet, dice: random.Random) -> None:
+    """A power cut: what was acknowledged is on the disks."""
+    for id in list(fleet.running):
+        fleet.kill(id)
+    for id in fleet.processes:
+        fleet.start(id)
+    await fleet.all_live()
+
+
+async def pause_member(fleet: Fleet, dice: random.Random) -> None:
+    """SIGSTOP for longer than its lease: its work is given to others, and it must not do it when it goes on."""
+    member = dice.choice(fleet.running)
+    fleet.stop(member)
+    await taken_for_dead(fleet, member)
+    fleet.cont(member)
+    await fleet.all_live()
+
+
+async def pause_shortly(fleet: Fleet, dice: random.Random) -> None:
+    """Too short for the lease, perhaps long enough for an election."""
+    member = dice.choice(fleet.running)
+    fleet.stop(member)
+    await trio.sleep(dice.uniform(0.1, 1))
+    fleet.cont(member)
+    await fleet.all_live()
+
+
+async def wipe_follower(fleet: Fleet, dice: random.Random) -> None:
+    """It loses its disk, and joins again as another server of the same name."""
+    follower = await some_follower(fleet, dice)
+    fleet.kill(follower)
+    fleet.wipe(follower)
+    fleet.start(follower)  # refused until the cluster has noticed that the old one is gone
+    await is_voter(fleet, follower)
+    await fleet.all_live()
+
+
+async def restart_all(fleet: Fleet, dice: random.Random) -> None:
+    """A rolling restart: each hands over, ends, comes back."""
+    for id in fleet.running:
+        code = await fleet.shut_down(id)
+        assert code == 0, f"{id} ended with {code}: {fleet.tail(id)}"
+        fleet.start(id)
+        await fleet.all_live()
+    await fleet.leader()
+
+
+async def isolate_member(fleet: Fleet, dice: random.Random) -> None:
+    """Cut off both ways for longer than its lease."""
+    assert fleet.relays is not None
+    member = dice.choice(fleet.running)
+    fleet.relays.isolate(member, list(fleet.processes))
+    await taken_for_dead(fleet, member)
+    fleet.relays.heal(drop=dice.random() < 0.5)
+    await fleet.all_live()
+
+
+async def deafen_member(fleet: Fleet, dice: random.Random) -> None:
+    """It is heard and hears nobody, or the other way round, for a while; the cluster stays one."""
+    assert fleet.relays is not None
+    member = dice.choice(fleet.running)
+    hears = dice.random() < 0.5
+    for other in fleet.processes:
+        if other != member:
+            fleet.relays.cut(*((member, other) if hears else (other, member)))
+    await trio.sleep(dice.uniform(1, 4))
+    fleet.relays.heal(drop=dice.random() < 0.5)
+    await fleet.all_live()
+
+
+async def transfer(fleet: Fleet, dice: random.Random) -> None:
+    """Another one leads, because an operator says so."""
+    old = await fleet.leader()
+    target = dice.choice([id for id in fleet.running if id != old])
+    async with fleet.client(*fleet.running) as client:
+        await client.transfer(target)
+    await fleet.leader()
+
+
+async def drain(fleet: Fleet, dice: random.Random) -> None:
+    """A member gets no work for a while."""
+    member = dice.choice(fleet.running)
+    async with fleet.client(*fleet.running) as client:
+        await client.drain(member)
+        await trio.sleep(dice.uniform(0.2, 1))
+        await client.drain(member, undo=True)
+
+
+async def replace(fleet: Fleet, dice: random.Random) -> None:
+    """A new member joins, is removed, and its process ends: the cluster grows and shrinks under load."""
+    new = next(id for id in "defghijk" if id not in fleet.processes)
+    await fleet.add(new)
+    fleet.start(new)
+    await is_voter(fleet, new)
+    await fleet.all_live()
+    async with fleet.client(*fleet.founders) as client:
+        await client.drain(new)
+        await client.remove_member(new)
+    fleet.kill(new)
+    await forgotten(fleet, new)
+    del fleet.processes[new]
+
+
+async def fill_disk(fleet: Fleet, dice: random.Random) -> None:
+    """The disk of a follower is full: it stops, says why, and goes on where it was once there is room."""
+    follower = await some_follower(fleet, dice)
+    fleet.kill(follower)
+    process = fleet.processes[follower]
+    size = max(file.stat().st_blocks * 512 for file in process.directory.rglob("*") if file.is_file())
+    process.limit = size + 16 * 1024
+    fleet.start(follower)
+    try:
+        code = await fleet.ended(follower)
+        assert code == 1, f"{follower} ended with {code}: {fleet.tail(follower)}"
+    finally:
+        process.limit = None
+    fleet.start(follower)
+    await fleet.all_live()
+
+
+async def some_follower(fleet: Fleet, dice: random.Random) -> str:
+    leader = await fleet.leader()
+    return dice.choice([id for id in fleet.running if id != leader])
+
+
+async def taken_for_dead(fleet: Fleet, member: str) -> None:
+    """Return when the others have given its work away."""
+    others = [id for id in fleet.running if id != member]
+
+    async def noticed() -> bool:
+        for id in others:
+            try:
+                async with fleet.client(id, patience_seconds=0) as client:
+                    if any(each.id == member and not each.live for each in await client.members(stale=True)):
+                        return True
+            except GraftError:
+                continue
+        return False
+
+    await until_true(noticed)
+
+
+async def is_voter(fleet: Fleet, member: str) -> None:
+    async def found() -> bool:
+        others = [id for id in fleet.running if id != member]
+        async with fleet.client(*others, patience_seconds=0) as client:
+            incarnations = [(each.role, each.live) for each in await client.members() if each.id == member]
+            return ("voter", True) in incarnations
+
+    await until_true(found, 2 * READY_SECONDS)
+
+
+async def forgotten(fleet: Fleet, member: str) -> None:
+    async def gone() -> bool:
+        others = [id for id in fleet.running if id != member]
+        async with fleet.client(*others, patience_seconds=0) as client:
+            return all(each.id != member for each in await client.members())
+
+    await until_true(gone)
+
+
+Fault = Callable[[Fleet, random.Random], Awaitable[None]]
+
+FAULTS: Final[dict[str, Fault]] = {
+    fault.__name__: fault
+    for fault in (
+        kill_leader,
+        kill_follower,
+        kill_all,
+        pause_member,
+        pause_shortly,
+        wipe_follower,
+        restart_all,
+        isolate_member,
+        deafen_member,
+        transfer,
+        drain,
+        replace,
+        fill_disk,
+    )
+}
