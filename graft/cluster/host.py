@@ -10,7 +10,7 @@ that leads decides expressions and tells the engine the time (`begin_term` .. `e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -55,6 +55,7 @@ from graft.raft_driver import RaftDoor
 from graft.worker import Assignment, Outcome
 
 MAX_RESULT_BYTES: Final = 1 << 20
+MAX_DECIDED_BYTES: Final = 256 << 10  # of several decisions in one command
 AGAIN_SECONDS: Final = 0.05
 
 
@@ -420,7 +421,8 @@ class Host:
             if decision is not None:
                 by_run.setdefault((effect.key[0], effect.generation), []).append(decision)
         for (run, generation), decisions in by_run.items():
-            self._propose_decided(Decided(run, generation, tuple(decisions), **self.stamp()))
+            for batch in batches(decisions):
+                self._propose_decided(Decided(run, generation, batch, **self.stamp()))
 
     def _propose_decided(self, command: Decided) -> None:
         """Alone, it is taken for sure. In a cluster it may be lost with the leadership: then the next leader decides
@@ -510,6 +512,20 @@ class Host:
         if wall_due is not None:
             delays.append(min((wall_due - self._clock.wall()) / 1000, 60.0))
         return min(delays, default=None)
+
+
+def batches(decisions: list[Decision]) -> Iterator[tuple[Decision, ...]]:
+    """Those of one turn, as few commands of bounded size: what was decided may be large, and a log entry may not."""
+    batch: list[Decision] = []
+    size = 0
+    for decision in decisions:
+        data = len(decision.data or b"")
+        if batch and size + data > MAX_DECIDED_BYTES:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(decision)
+        size += data
+    yield tuple(batch)
 
 
 class _Direct:

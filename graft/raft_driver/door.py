@@ -40,6 +40,7 @@ from graft.raft_driver.writer import Writer
 MAX_INBOX: Final = 4096  # messages that wait for the pump; more are dropped, which Raft allows
 MAX_PUMPED: Final = 256  # events that the core is told at once
 RETAIN_ENTRIES: Final = 1024  # applied entries that stay in the log of a cluster of one
+MAX_ENTRY_BYTES: Final = 16 << 20  # … and how large one may be there: a plan of ten thousand nodes, say
 CLOSE_SECONDS: Final = 30.0
 
 T = TypeVar("T")
@@ -69,7 +70,8 @@ class RaftDoor:
     ) -> None:
         self._store, self._machine, self._clock, self._transport = store, machine, clock, transport
         self.identity, recovered = open_member(store, member, entropy, founders, snapshots, incarnation)
-        config = raft.Config(id=member, retain_entries=RETAIN_ENTRIES) if config is None else config
+        if config is None:
+            config = raft.Config(id=member, retain_entries=RETAIN_ENTRIES, max_entry_bytes=MAX_ENTRY_BYTES)
         config = evolve(config, id=member, incarnation=self.identity.incarnation)
         self._core = raft.Raft(config, recovered, entropy.u64, clock.monotonic())
         self.overlay = Overlay()
@@ -131,6 +133,7 @@ class RaftDoor:
         if refused is not None and (error := self._objection(len(data))) is not None:
             refused(error)
             return
+        self._proposals.check_size(len(data))
         self._proposals.add(Proposal(command, data, done, refused))
         if self._is_sole:
             self._writer.wake.set()

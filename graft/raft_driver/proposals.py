@@ -62,6 +62,10 @@ class Proposals:
         self._waiting.append(proposal)
         self._pending_bytes += len(proposal.data)
 
+    def check_size(self, size: int) -> None:
+        """Our own are taken whatever comes, so they must not be what the log never takes."""
+        assert size <= self._max_entry_bytes, f"a command of {size} bytes, of at most {self._max_entry_bytes}"
+
     def objection(self, size: int) -> Rejected | None:
         """Why a client's proposal of `size` bytes cannot wait here."""
         if size > self._max_entry_bytes:
