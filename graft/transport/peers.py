@@ -162,6 +162,7 @@ class PeerHub:
             return
         lane = peer.lanes["Snapshots" if type(message) in SNAPSHOT_MESSAGES else "Exchange"]
         if lane.stream is None and not self._may_wait(peer):
+            lane.clear()  # what waited is old by now
             lane.dropped += 1
             return
         lane.put(wire.encode(message), self._limits)

@@ -152,6 +152,23 @@ async def test_a_peer_that_is_away_costs_nothing_and_is_found_again() -> None:
             assert message(5) not in b.received
 
 
+async def test_who_is_dialled_keeps_nothing_either() -> None:
+    b = make_node("b")
+    async with serving(b):
+        async with serving(make_node("a")) as a:
+            introduce([a, b])
+            await until(lambda: b.is_connected("a"))
+        await until(lambda: not b.is_connected("a"))
+        b.hub.send(message(1, "b", "a"))
+        assert b.hub.statuses()[0].queued == 1, "for a moment, it may be back at once"
+
+        def is_dropped() -> bool:
+            b.hub.send(message(2, "b", "a"))
+            return b.hub.statuses()[0].queued == 0
+
+        await until(is_dropped)
+
+
 async def test_a_frozen_peer_is_noticed_by_keepalive() -> None:
     async with serving(make_node("a")) as a, serving(make_node("b")) as b, open_proxy(b.address) as proxy:
         a.hub.set_address("b", proxy.address)

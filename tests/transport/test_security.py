@@ -27,7 +27,7 @@ from graft.security.certs import DevCertificates, make_dev
 from graft.security.roles import METHOD_ROLES, ROLES
 from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
 from graft.transport import Limits
-from graft.transport.channel import open_channel
+from graft.transport.channel import Channel, open_channel
 from graft.transport.proto import graft_pb2
 from graft.transport.server import Server, open_server
 from graft.transport.sockets import Tls
@@ -656,3 +656,22 @@ async def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a\.crt: No such file"):
         async with open_server({}, listen=["127.0.0.1:0"], security=ServerSecurity(missing)):
             pass
+
+
+@asynccontextmanager
+async def asked(certificates: DevCertificates, **more: Any) -> AsyncIterator[Channel]:
+    """A channel to a server whose name in the certificate has to be that of the host."""
+    security = ClientSecurity(certificates.clients["viewer"], "demo", verify_hostname=True)
+    async with (
+        guarded(certificates, **more) as (server, _),
+        open_channel(server.addresses[0], security=security, limits=QUICK) as channel,
+    ):
+        yield channel
+
+
+async def test_a_client_may_ask_for_the_name_of_the_host(certificates: DevCertificates) -> None:
+    async with asked(certificates) as channel:
+        await channel.call("Workflows", "Get", graft_pb2.GetRequest())
+    async with asked(certificates, listen=["127.0.0.2:0"]) as channel:  # which is not in the certificate
+        with pytest.raises(Denied, match="IP address mismatch"):
+            await channel.call("Workflows", "Get", graft_pb2.GetRequest())
