@@ -209,7 +209,7 @@ EXITS = {
     "WAITING": "only waiting steps remain, and nobody is there to wait for them",
     "CANCELLED": "the run was cancelled",
     "TIMED_OUT": "the run's deadline was over",
-    "UNREACHABLE": "no quorum, or no server: kept for clusters, not used by this version",
+    "UNREACHABLE": "no quorum, or nobody answered",
     "UNCERTAIN": 'a step may or may not have had its effect: kept for `effect = "once"`, not used by this version',
     "INTERRUPTED": "stopped; the run is on disk and `graft resume` goes on with it",
 }
