@@ -54,12 +54,6 @@ class Mdns:
         return f"mdns: {self.service_type} of the cluster {self.own.cluster}"
 
     async def watch(self, report: Report) -> None:
-        import asyncio
-
-        import trio_asyncio
-
-        # Importing trio_asyncio makes `asyncio.run` in other threads use its loop, which breaks them.
-        trio_asyncio._loop._FakedPolicy.policy = asyncio.DefaultEventLoopPolicy()
         await _in_own_loop(_Browser(self, report).run)
 
 
@@ -170,13 +164,17 @@ async def _in_own_loop(run: Callable[[Any], Any]) -> None:
 
     import trio_asyncio
 
+    # Importing trio_asyncio makes `asyncio.run` in other threads use its loop, which breaks them. The name is private.
+    if not isinstance(trio_asyncio._loop._FakedPolicy.policy, asyncio.DefaultEventLoopPolicy):
+        trio_asyncio._loop._FakedPolicy.policy = asyncio.DefaultEventLoopPolicy()
     stops: list[asyncio.Event] = []
     failures: list[DiscoveryError] = []  # kept out of the nurseries, which would wrap them
     scope = trio.CancelScope(shield=True)
 
     async def host() -> None:
         with scope:
-            async with trio_asyncio.open_loop():
+            async with trio_asyncio.open_loop() as loop:
+                loop.set_exception_handler(_report)
                 stops.append(asyncio.Event())
                 try:
                     await trio_asyncio.aio_as_trio(run)(stops[0])
@@ -196,6 +194,11 @@ async def _in_own_loop(run: Callable[[Any], Any]) -> None:
         nursery.cancel_scope.cancel()
     if failures:
         raise failures[0]
+
+
+def _report(loop: Any, context: dict[str, Any]) -> None:
+    """What trio_asyncio would tear the loop down for: a task that failed and that nobody waited for."""
+    log.error("mdns: %s", context.get("message", "error in the event loop"), exc_info=context.get("exception"))
 
 
 async def _call_when_cancelled(call: Callable[[], None], nursery: trio.Nursery) -> None:

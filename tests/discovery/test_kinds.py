@@ -11,7 +11,7 @@ import trio
 
 from graft.config import Settings, load
 from graft.discovery import Here, Peer, choose, make_source, open_discovery
-from graft.discovery.mdns import Announcement, Mdns, peer_of
+from graft.discovery.mdns import Announcement, Mdns, _in_own_loop, peer_of
 from graft.discovery.mdns import make as make_mdns
 from graft.discovery.static import parse
 from graft.errors import DiscoveryError
@@ -141,3 +141,56 @@ async def test_mdns_on_an_address_that_is_not_ours_is_a_problem() -> None:
             assert discovery.problem is not None
             assert "multicast is not possible here" in discovery.problem
     assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_a_task_of_asyncio_that_fails_is_logged_and_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+    import asyncio
+    import gc
+
+    running = trio.Event()
+
+    async def fail() -> None:  # noqa: ASYNC124
+        raise ValueError("in a task that nobody waits for")
+
+    async def run(stop: asyncio.Event) -> None:
+        task = asyncio.get_running_loop().create_task(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+        running.set()
+        await stop.wait()
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_in_own_loop, run)
+            await running.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert "in a task that nobody waits for" in caplog.text
+
+
+async def test_other_threads_keep_their_own_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name that `_in_own_loop` sets is private to trio-asyncio: this holds it."""
+    import asyncio
+
+    import trio_asyncio
+
+    monkeypatch.setattr(trio_asyncio._loop._FakedPolicy, "policy", None)
+    running = trio.Event()
+
+    async def run(stop: asyncio.Event) -> None:
+        running.set()
+        await stop.wait()
+
+    async def kind_of_loop() -> str:
+        await asyncio.sleep(0)
+        return type(asyncio.get_running_loop()).__module__
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_in_own_loop, run)
+            await running.wait()
+            found = await trio.to_thread.run_sync(lambda: asyncio.run(kind_of_loop()))
+            nursery.cancel_scope.cancel()
+    assert not found.startswith("trio_asyncio")
