@@ -49,6 +49,9 @@ def _of_timeouts(settings: Settings) -> Iterator[Mistake]:
     if storage.snapshot_chunk * 2 > transport.max_message_size:
         wanted = f"expected at most half of `transport.max_message_size` ({transport.max_message_size} bytes)"
         yield Mistake(("storage", "snapshot_chunk"), f"{wanted}, got {storage.snapshot_chunk}")
+    if engine.max_result_size * 4 > transport.max_message_size:
+        wanted = f"expected at most a quarter of `transport.max_message_size` ({transport.max_message_size} bytes)"
+        yield Mistake(("engine", "max_result_size"), f"{wanted}, got {engine.max_result_size}")
 
 
 def _of_certificates(settings: Settings) -> Iterator[Mistake]:

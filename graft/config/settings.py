@@ -149,7 +149,9 @@ class TransportSettings:
         check=at_least(1),
     )
     max_message_size: Size = setting(
-        Size(4 * MIB), "Of one message, before and after it is unpacked.", check=between(64 * 1024, GIB, " bytes")
+        Size(16 * MIB),
+        "Of one message, before and after it is unpacked. A log entry may have half of it.",
+        check=between(64 * 1024, GIB, " bytes"),
     )
     compression: str = setting("gzip", "`gzip` or `none`.", check=one_of("gzip", "none"))
     compress_above: Size = setting(Size(4096), "Messages of at least so many bytes are compressed.", check=at_least(0))

@@ -279,7 +279,7 @@ def test_what_is_shown_can_be_read_again(write: Write) -> None:
 def test_json_has_seconds_and_bytes() -> None:
     tree = as_json(load(host_name="h"))
     assert tree["engine"]["lease"] == 5
-    assert tree["transport"]["max_message_size"] == 4 * 2**20
+    assert tree["transport"]["max_message_size"] == 16 * 2**20
     assert tree["security"]["key_password"] == ""
     json.dumps(tree)
 
