@@ -49,7 +49,7 @@ class Changes:
         await self._request("remove", member=member)
 
     async def set_role(self, member: str, role: str) -> None:
-        """`voter`: a learner or executor is promoted once it has caught up; `executor`: a voter is demoted."""
+        """`voter`: a learner that has caught up is promoted now; `executor`: a voter is demoted, for good."""
         await self._request("role", member=member, role=role)
 
     async def transfer(self, target: str | None) -> None:
@@ -143,8 +143,16 @@ class Changes:
         known = next((m for m in self._configuration.members if m.id == member), None)
         if known is None:
             raise Rejected(f"there is no member {member}", reason="unknown_member", hint="see `graft member ls`")
+        if role not in ("voter", "executor"):
+            raise Rejected(f"a member cannot be made a {role}", reason="invalid", hint="voter or executor")
         if role == known.role:
             return
+        if known.role == "executor":
+            raise Rejected(
+                f"{member} is an executor, which is never promoted",
+                reason="invalid",
+                hint=f"to make it a voter: `graft member rm {member}`, empty its data directory, and let it join as one",
+            )
         await self._host.door.change_members(Change("promote" if role == "voter" else "demote", member))
 
     async def _transfer(self, leader: str, target: str | None) -> None:
@@ -153,7 +161,11 @@ class Changes:
             await self._host.door.transfer_leadership(target)
 
     async def _version(self, version: int) -> None:
-        await self._host.door.raise_version(version)
+        """0: the newest that all members said they understand."""
+        members = self._host.engine.state.members.values()
+        version = version or min((each.version for each in members if each.live), default=1)
+        if version != self._host.door.status().version:
+            await self._host.door.raise_version(version)
 
     @property
     def _configuration(self) -> Configuration:

@@ -268,3 +268,24 @@ async def test_a_member_without_a_lease_stops_its_attempts(base: Path) -> None:
             assert (await cluster.end(cut, run_id)).status == "succeeded"
         assert starts(gate) == 6 + len(owned)
         await cluster.settled()
+
+
+async def test_roles_change_and_a_version_that_not_all_understand_is_refused(base: Path) -> None:
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        other = next(node for node in cluster.running if node is not leader)
+        await leader.member.changes.set_role(other.id, "executor")
+        roles = {each.id: each.role for each in leader.member.configuration.members}
+        assert roles[other.id] == "executor"
+        with pytest.raises(Rejected, match="never promoted") as caught:
+            await other.member.changes.set_role(other.id, "voter")
+        assert caught.value.reason == "invalid"
+        with pytest.raises(Rejected) as caught:
+            await other.member.changes.set_role("nobody", "voter")
+        assert caught.value.reason == "unknown_member"
+        with pytest.raises(Rejected) as caught:
+            await other.member.changes.raise_version(7)
+        assert caught.value.reason == "unsupported"
+        await other.member.changes.raise_version(0)
+        assert leader.member.host.door.status().version == 1
