@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -135,28 +135,21 @@ class Calls:
             try:
                 self.authorise(method, caller)
                 await serve(stream, call, function, caller, shape.client_streaming)
-            except GRPCError as error:
-                if error.status is Status.RESOURCE_EXHAUSTED or error.status is Status.INVALID_ARGUMENT:
-                    self._refused_message(method, caller, error)
-                raise
-            except GraftError as error:
-                await self._fail(stream, status_of(error), error.message, {TRAILER: encode_error(error)})
             except Exception as error:
-                mine = unwrap(error)
-                if isinstance(mine, (GRPCError, GraftError)):
-                    raise mine from None
-                # What it was is ours to know: the log has it, the caller gets no traceback.
-                log.exception("%s failed", method, exc_info=error)
-                await self._fail(stream, Status.INTERNAL, f"{method} failed inside; the server's log says why", {})
+                await self._answer_error(stream, method, unwrap(error))
             finally:
                 self.running.discard(call)
 
         return Handler(handle, shape, request, reply)
 
-    def _refused_message(self, method: str, caller: Caller, error: GRPCError) -> None:
-        text = f"a message of {caller.identity or caller.address} to {method} was refused: {error.message}"
-        roles = tuple(sorted(caller.roles))
-        self.audit(AuditRecord("message", text, caller.address, caller.identity, roles, method))
+    async def _answer_error(self, stream: Any, method: str, error: BaseException) -> None:
+        if isinstance(error, GRPCError):
+            raise error
+        if isinstance(error, GraftError):
+            return await self._fail(stream, status_of(error), error.message, {TRAILER: encode_error(error)})
+        # What it was is ours to know: the log has it, the caller gets no traceback.
+        log.error("%s failed", method, exc_info=error)
+        await self._fail(stream, Status.INTERNAL, f"{method} failed inside; the server's log says why", {})
 
     async def _fail(self, stream: Any, status: Status, text: str, metadata: dict[str, Any]) -> None:
         if not stream._send_trailing_metadata_done and stream._stream.closable:
@@ -167,12 +160,32 @@ class Calls:
         if many:
             call.reading_since = None
             requests: ToTrio[Any] = ToTrio(self.loop)
-            return requests, self.loop.create_task(_read(stream, requests))
-        request = await stream.recv_message()
+            return requests, self.loop.create_task(self._read(stream, caller, requests))
+        request = await self._receive(stream, caller)
         call.reading_since = None
         if request is None:
             raise GRPCError(Status.INVALID_ARGUMENT, "the call ended without a request")
         return request, None
+
+    async def _receive(self, stream: Any, caller: Caller) -> Any:
+        """The next request, None at the end. One that is none leaves a record."""
+        try:
+            return await stream.recv_message()
+        except GRPCError as error:
+            method = stream._method_name.rpartition(".")[2]
+            text = f"a message of {caller.identity or caller.address} to {method} was refused: {error.message}"
+            roles = tuple(sorted(caller.roles))
+            self.audit(AuditRecord("message", text, caller.address, caller.identity, roles, method))
+            raise
+
+    async def _read(self, stream: Any, caller: Caller, requests: ToTrio[Any]) -> None:
+        try:
+            while (request := await self._receive(stream, caller)) is not None:
+                await requests.put(request)
+        except Exception as error:
+            requests.end(error)
+        finally:
+            requests.end()
 
     async def _serve_unary(
         self, stream: Any, call: Call, function: Callable[..., Any], caller: Caller, many: bool
@@ -223,13 +236,3 @@ async def _produce(function: StreamHandler, request: Any, caller: Caller, replie
     async with aclosing(function(request, caller)) as items:
         async for item in items:
             await replies.put(item)
-
-
-async def _read(stream: AsyncIterator[Any], requests: ToTrio[Any]) -> None:
-    try:
-        async for request in stream:
-            await requests.put(request)
-    except Exception as error:
-        requests.end(error)
-    finally:
-        requests.end()

@@ -357,6 +357,8 @@ class _Handler(grpclib.server.Handler):
         if server.is_stopping:
             return _turn_away(stream, Status.UNAVAILABLE, "the server stops", release_stream)
         if server.calls >= server._limits.max_calls:
+            who = self.caller.identity or self.caller.address
+            server._refused("crowded", f"{who}: too many calls at a time", self.caller.address, self.caller)
             return _turn_away(stream, Status.RESOURCE_EXHAUSTED, "too many calls", release_stream)
         lane = PEER_PATHS.get(path)
         if lane is None or server._peers is None:

@@ -340,7 +340,6 @@ BAD_REQUESTS = {
     "gzip bomb": (framed(gzip.compress(b"\0" * (64 << 20)), compressed=True), b"8"),
     "no gzip": (framed(b"not gzip", compressed=True), b"3"),
     "gzip cut off": (framed(gzip.compress(b"x" * 5000)[:-9], compressed=True), b"3"),
-    "nothing": (b"", b"3"),
 }
 
 
@@ -361,6 +360,32 @@ async def test_a_request_that_is_none(certificates: DevCertificates, data: bytes
         assert lines(refused) == ["message"]
         assert refused[0].identity == "viewer"
         assert refused[0].method == "Workflows/Get"
+
+
+async def test_a_call_without_a_request(certificates: DevCertificates) -> None:
+    async with guarded(certificates) as (server, _), dialled(server, certificates.clients["viewer"]) as client:
+        id = client.request()
+        client.h2.end_stream(id)
+        assert (await client.headers(id))[b"grpc-status"] == b"3"
+
+
+async def test_a_reply_that_is_too_large_is_nobodys_fault_but_ours(certificates: DevCertificates) -> None:
+    small = attrs.evolve(QUICK, max_message_bytes=1 << 20)
+    async with guarded(certificates, small) as (server, refused):
+        security = ClientSecurity(certificates.clients["viewer"], "demo")
+        async with open_channel(server.addresses[0], security=security) as channel:
+            with pytest.raises(Rejected, match="larger than"):
+                await channel.call("Workflows", "Get", graft_pb2.GetRequest(run_id="2000000"))
+        assert refused == []
+
+
+async def test_a_request_in_a_stream_that_is_none(certificates: DevCertificates) -> None:
+    async with guarded(certificates) as (server, refused), dialled(server, certificates.clients["author"]) as client:
+        id = client.request("/graft.v1.Workflows/StartMany")
+        client.h2.send_data(id, framed(b"") + framed(b"\xff\xff"))
+        assert (await client.headers(id))[b"grpc-status"] == b"3"
+        assert lines(refused) == ["message"]
+        assert refused[0].method == "Workflows/StartMany"
 
 
 async def test_a_reply_that_is_a_bomb_is_refused_by_the_client(certificates: DevCertificates) -> None:
@@ -577,11 +602,12 @@ async def test_too_many_connections_that_are_good(certificates: DevCertificates)
 async def test_too_many_calls_on_a_server(certificates: DevCertificates) -> None:
     limits = attrs.evolve(QUICK, max_calls=3)
     viewer = certificates.clients["viewer"]
-    async with guarded(certificates, limits) as (server, _), dialled(server, viewer) as client:
+    async with guarded(certificates, limits) as (server, refused), dialled(server, viewer) as client:
         for _ in range(3):
             client.request()
         id = client.request()
         assert (await client.headers(id))[b"grpc-status"] == b"8"
+        assert lines(refused) == ["crowded"]
 
 
 # Plaintext
