@@ -6,7 +6,7 @@ suites (`tests/contracts/`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -218,6 +218,37 @@ class Transport(Protocol):
 
     def send(self, message: Message) -> None:
         """Put `message` on its way to `message.target`. Never blocks; a full queue drops its oldest message."""
+        ...
+
+
+@frozen(order=True)
+class Peer:
+    """A member that may be there. `id` is empty when the source does not know it. `address` is `host:port`."""
+
+    address: str
+    id: str = ""
+    source: str = ""  # who said so: `static`, `dns graft.example.org`, …
+
+
+@frozen
+class PeerChange:
+    """What is different from what the subscriber saw last. A peer whose id became known is removed and added."""
+
+    added: frozenset[Peer]
+    removed: frozenset[Peer]
+    peers: frozenset[Peer]  # all that there are now
+
+
+class Discovery(Protocol):
+    """Who may be a member, from wherever that is known. Start and stop are the two ends of `open_discovery`'s block."""
+
+    @property
+    def peers(self) -> frozenset[Peer]:
+        """All that are known now. Never blocks; may hold the member itself, strangers, and members that are gone."""
+        ...
+
+    def subscribe(self) -> AsyncIterator[PeerChange]:
+        """All that are known now as the first change, if there are any, then what changes. Ends with the block."""
         ...
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from graft.discovery.discovery import Discovery, open_discovery
 from graft.discovery.kinds import GROUP, choose, make_source
-from graft.discovery.records import Change, Here, Peer, Report, Source, SourceFactory
+from graft.discovery.records import Here, Peer, PeerChange, Report, Source, SourceFactory
 
 __all__ = [
     "GROUP",
-    "Change",
     "Discovery",
     "Here",
     "Peer",
+    "PeerChange",
     "Report",
     "Source",
     "SourceFactory",

@@ -21,7 +21,7 @@ import trio
 
 from graft.config import Settings
 from graft.discovery.kinds import make_source
-from graft.discovery.records import Change, Here, Peer, Source
+from graft.discovery.records import Here, Peer, PeerChange, Source
 from graft.errors import DiscoveryError
 
 FIRST_PAUSE_SECONDS = 0.2
@@ -49,7 +49,7 @@ class Discovery:
         await self._looked.wait()
         return self.peers
 
-    def subscribe(self) -> AsyncIterator[Change]:
+    def subscribe(self) -> AsyncIterator[PeerChange]:
         """Everything known by now as the first change if there is something, then what changes. Ends with the block.
 
         A subscriber that is slow gets one change in place of several.
@@ -97,7 +97,7 @@ class _Changes:
     def __aiter__(self) -> _Changes:
         return self
 
-    async def __anext__(self) -> Change:
+    async def __anext__(self) -> PeerChange:
         discovery = self._discovery
         await trio.lowlevel.checkpoint()
         while discovery.peers == self._told:
@@ -105,7 +105,7 @@ class _Changes:
                 raise StopAsyncIteration
             await discovery._news.wait()
         told, self._told = self._told, discovery.peers
-        return Change(discovery.peers - told, told - discovery.peers, discovery.peers)
+        return PeerChange(discovery.peers - told, told - discovery.peers, discovery.peers)
 
 
 @asynccontextmanager

@@ -16,25 +16,8 @@ from typing import Protocol
 from attrs import Factory, frozen
 
 from graft.config import Settings
-
-
-@frozen(order=True)
-class Peer:
-    """A member that may be there. `id` is empty when the source does not know it. `address` is `host:port`."""
-
-    address: str
-    id: str = ""
-    source: str = ""  # who said so: `static`, `dns graft.example.org`, …
-
-
-@frozen
-class Change:
-    """What is different from what the subscriber saw last. A peer whose id became known is removed and added."""
-
-    added: frozenset[Peer]
-    removed: frozenset[Peer]
-    peers: frozenset[Peer]  # all that there are now
-
+from graft.interfaces import Peer as Peer
+from graft.interfaces import PeerChange as PeerChange
 
 Report = Callable[[Iterable[Peer]], None]
 """Takes all peers that a source sees now. Never blocks."""

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from graft.discovery import GROUP, Change, Discovery, open_discovery
+from graft import interfaces
+from graft.discovery import GROUP, Discovery, PeerChange, open_discovery
 from graft.errors import DiscoveryError
 from tests.support.discovery import (
     DnsWorld,
@@ -84,6 +85,8 @@ async def until(discovery: Discovery, *addresses: str) -> None:
 async def test_members_come_and_go(world: World) -> None:
     await world.add("a", "127.0.0.1:7401")
     async with world.open() as discovery:
+        seam: interfaces.Discovery = discovery  # checked by mypy, where it looks
+        assert seam.peers == discovery.peers
         await until(discovery, "127.0.0.1:7401")
         await world.add("b", "127.0.0.1:7402")
         await until(discovery, "127.0.0.1:7401", "127.0.0.1:7402")
@@ -97,7 +100,7 @@ async def test_members_come_and_go(world: World) -> None:
 
 @quick_kinds
 async def test_every_subscriber_sees_what_is_there_and_then_what_changes(world: World) -> None:
-    seen: dict[str, list[Change]] = {"early": [], "late": []}
+    seen: dict[str, list[PeerChange]] = {"early": [], "late": []}
 
     async def follow(name: str, discovery: Discovery) -> None:
         async for change in discovery.subscribe():
