@@ -151,7 +151,7 @@ class Changes:
             raise Rejected(
                 f"{member} is an executor, which is never promoted",
                 reason="invalid",
-                hint=f"to make it a voter: `graft member rm {member}`, empty its data directory, and let it join as one",
+                hint=f"`graft member rm {member}`, empty its data directory, and let it join as a voter",
             )
         await self._host.door.change_members(Change("promote" if role == "voter" else "demote", member))
 

@@ -29,7 +29,7 @@ from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
 from graft.engine.commands import DrainMember
 from graft.engine.records import ClusterConfig
-from graft.errors import GraftError, Rejected
+from graft.errors import GraftError, Rejected, UsageError
 from graft.interfaces import Store
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, sole_member
@@ -50,6 +50,7 @@ from graft.worker.settings import WorkerSettings
 SOCKET: Final = "socket"
 SNAPSHOTS: Final = "snapshots"
 LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
+WAIT_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
 
@@ -237,7 +238,10 @@ async def _open_member(
         serving.member = member
         nursery.start_soon(_locate, member, hub)
         _offer_services(serving, member, meeting, store, directory, nursery)
-        await nursery.start(member.run, worker)
+        async with trio.open_nursery() as starting:
+            starting.start_soon(_tell_waiting, member, tell)
+            await nursery.start(member.run, worker)
+            starting.cancel_scope.cancel()
         serving.health.set(True)
         tell(f"{member.id} takes part in the cluster {serving.identity.cluster}")
         try:
@@ -273,11 +277,26 @@ def known_addresses(member: ClusterMember) -> dict[str, str]:
 
 
 async def _locate(member: ClusterMember, hub: PeerHub) -> None:
-    """Keep the transport's addresses as the members registered them."""
+    """Keep the transport's addresses as the members registered them. Raises UsageError when this one was removed."""
     while True:
+        members = {each.id for each in member.configuration.members}
+        if members and member.id not in members:
+            raise UsageError(
+                f"{member.id} was removed from the cluster",
+                hint="with an empty data directory it can join again",
+            )
         for id, address in known_addresses(member).items():
             hub.set_address(id, address)
         await trio.sleep(LOOK_SECONDS)
+
+
+async def _tell_waiting(member: ClusterMember, tell: Tell) -> None:
+    """Why it takes long to take part."""
+    while True:
+        await trio.sleep(WAIT_SECONDS)
+        others = ", ".join(each.id for each in member.configuration.members if each.id != member.id)
+        leader = member.host.door.leader
+        tell(f"waiting for a leader; members: {others}" if leader is None else f"waiting for the leader, {leader}")
 
 
 # Who the directory is

@@ -12,6 +12,7 @@ import pytest
 import trio
 from attrs import evolve
 
+from graft.cli.serving import the_cause
 from graft.client import Client
 from graft.cluster.embedded import open_embedded
 from graft.cluster.recovering import recover
@@ -48,6 +49,7 @@ class Field:
         self.base, self.names = base, names
         self.audited: list[AuditRecord] = []
         self.lines: list[str] = []
+        self.ended: dict[str, str] = {}  # members that ended by themselves, and why
         certificates = make_dev(base / "certs", NAME, names)
         self.files: TlsFiles = certificates.clients["operator"]
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
@@ -88,9 +90,12 @@ class Field:
         async with trio.open_nursery() as nursery:
 
             async def keep(name: str, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-                async with self.open(name, names, **more) as serving[name]:
-                    task_status.started()
-                    await trio.sleep_forever()
+                try:
+                    async with self.open(name, names, **more) as serving[name]:
+                        task_status.started()
+                        await trio.sleep_forever()
+                except* UsageError as group:
+                    self.ended[name] = str(the_cause(group))
 
             async with trio.open_nursery() as starting:
                 for name in names:
@@ -135,6 +140,7 @@ async def test_three_founders_and_one_that_joins(field: Field, tmp_path: Path) -
                 async with field.client("b", "d") as other:
                     assert await double(other, tmp_path, 5) == 10
                     assert {each.id for each in await other.members()} == set("bcd")
+                await until(lambda: "a was removed from the cluster" in field.ended.get("a", ""))
 
 
 async def test_a_directory_of_graft_run_becomes_the_first_member(field: Field, tmp_path: Path) -> None:
