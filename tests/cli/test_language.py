@@ -256,7 +256,7 @@ def test_completion(graft: Graft, write: Any, monkeypatch: pytest.MonkeyPatch) -
         GOOD + '    [params.size]\n    type = "enum"\n    values = ["small", "large"]\n    default = "small"\n',
     )
     assert graft("run", "good.toml", "--id", "mine-1").code == 0
-    assert complete(graft, monkeypatch, "graft re") == ["resume", "retry", "restore"]
+    assert complete(graft, monkeypatch, "graft re") == ["resume", "retry", "restore", "recover"]
     assert complete(graft, monkeypatch, "graft run good.toml --si") == ["--size"]
     assert complete(graft, monkeypatch, "graft run good.toml --size s") == ["small"]
     assert complete(graft, monkeypatch, "graft show m") == ["mine-1"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +240,16 @@ def test_a_run_that_is_not_there() -> None:
         complete_id("shop-4b", IDS)
     with pytest.raises(UnknownRun, match="there are no runs yet"):
         complete_id("last", [])
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["runs"], ["events"], ["logs"], ["events", "-f"]], ids=" ".join)
+def test_looking_at_a_directory_loads_no_event_loop(graft: Graft, write: Any, arguments: list[str]) -> None:
+    write("flow.toml", 'graft = 1\nname = "one"\n[nodes.a]\nvalue = 1\n')
+    graft("run", "flow.toml")
+    script = (
+        f"import sys, graft.cli; code = graft.cli.main({arguments!r});"
+        "heavy = {'trio', 'asyncio', 'grpclib', 'google.protobuf', 'graft.client'};"
+        "print(code, sorted(heavy & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "0 []"
