@@ -157,6 +157,10 @@ async def open_serving(
         files = tls_files(settings)
         name = settings.service_name
         client = None if files is None else ClientSecurity(files, name)
+        server_side = None if files is None else ServerSecurity(files, name)
+        for each in (client, server_side):
+            if each is not None:
+                each.contexts.check_seconds = settings.security.reload_interval
         hub = PeerHub(
             identity.member,
             serving.receive,
@@ -169,7 +173,7 @@ async def open_serving(
         async with open_server(
             serving.services(),
             listen=listeners(settings, directory),
-            security=None if files is None else ServerSecurity(files, name),
+            security=server_side,
             limits=limits,
             peers=hub,
             health=serving.health,
@@ -338,6 +342,8 @@ def tls_files(settings: Settings) -> TlsFiles | None:
         Path(security.ca_file),
         security.tls_min_version,  # type: ignore[arg-type]
         security.ciphers,
+        security.tls_max_version,  # type: ignore[arg-type]
+        security.key_password.reveal(),
     )
 
 

@@ -33,7 +33,7 @@ VERSIONS: dict[str, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl
 class TlsFiles:
     """PEM files. `certificate` may hold a chain, `authority` several certificates (old and new, while one is renewed).
 
-    `ciphers` is OpenSSL's list for TLS 1.2; those of 1.3 are all good.
+    `ciphers` is OpenSSL's list for TLS 1.2; those of 1.3 are all good. `password` is that of the key's file.
     """
 
     certificate: Path
@@ -41,16 +41,19 @@ class TlsFiles:
     authority: Path
     minimum_version: Version = "1.3"
     ciphers: str = ""
+    maximum_version: Version = "1.3"
+    password: str = field(default="", repr=False)
 
     def context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
         """Raises OSError (ssl.SSLError is one) for files that are not there, or not what they should be."""
         server = purpose is ssl.Purpose.CLIENT_AUTH
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = VERSIONS[self.minimum_version]
+        context.maximum_version = VERSIONS[self.maximum_version]
         if self.ciphers:
             context.set_ciphers(self.ciphers)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.certificate, self.key, self.password)
         context.load_verify_locations(self.authority)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
