@@ -9,8 +9,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -57,6 +57,26 @@ class Bench:
     round_trip: float
 
 
+@contextmanager
+def cpu_of(bench: Bench, count: int, what: str) -> Iterator[None]:
+    """Tell what the block takes of each process for one of `count`: unlike its time, a busy machine hardly moves it."""
+    members = bench.members
+    followers = members.others
+
+    def look() -> dict[str, float]:
+        return {
+            "leader": members.leader.cpu_seconds(),
+            "followers": sum(each.cpu_seconds() for each in followers) / len(followers),
+            "all worker hosts": sum(each.hosts_cpu_seconds() for each in members.processes.values()),
+            "client": time.process_time(),
+        }
+
+    before = look()
+    yield
+    each = ", ".join(f"{who} {(seconds - before[who]) / count * 1e6:.0f}" for who, seconds in look().items())
+    print(f"    CPU in us {what}: {each}", flush=True)
+
+
 # Idle
 
 
@@ -82,8 +102,10 @@ async def commands(bench: Bench) -> None:
     at_once = single = 0.0
     for what, member in (("at the leader", bench.members.leader), ("through another", bench.members.others[0])):
         await propose(member, sizes.single, 1)
-        at_once = sizes.commands / (await propose(member, sizes.commands, sizes.in_flight))[0]
-        single = statistics.median((await propose(member, sizes.single, 1))[1])
+        with cpu_of(bench, sizes.commands, "a command"):
+            at_once = sizes.commands / (await propose(member, sizes.commands, sizes.in_flight))[0]
+        with cpu_of(bench, sizes.single, "a command"):
+            single = statistics.median((await propose(member, sizes.single, 1))[1])
         row(
             f"{sizes.in_flight} in flight, {BYTES} bytes, {what}",
             f"{at_once:.0f} /s",
@@ -127,10 +149,11 @@ async def starts(bench: Bench) -> None:
     for where, member in (("leader", bench.members.leader), ("another", bench.members.others[0])):
         async with bench.members.client(member) as client:
             await client.start(what)
-            began = time.perf_counter()
-            async with aclosing(client.start_many(Start(what) for _ in range(count))) as started:
-                found = [each async for each in started]
-            taken = time.perf_counter() - began
+            with cpu_of(bench, count, "a start"):
+                began = time.perf_counter()
+                async with aclosing(client.start_many(Start(what) for _ in range(count))) as started:
+                    found = [each async for each in started]
+                taken = time.perf_counter() - began
         assert len(found) == count
         assert all(each.error is None for each in found), found[0]
         row(
@@ -178,15 +201,17 @@ async def run_once(client: Client, what: Plan, base: Path) -> float:
     return taken
 
 
-async def steps(bench: Bench, what: Plan) -> float:
-    """The median of some runs, the first of which is not counted."""
+async def steps(bench: Bench, what: Plan, count: int) -> float:
+    """The median of some runs of `count` steps, after one that is not counted."""
     async with bench.members.client(bench.members.leader) as client:
-        return statistics.median([await run_once(client, what, bench.base) for _ in range(bench.sizes.repeats + 1)][1:])
+        await run_once(client, what, bench.base)
+        with cpu_of(bench, count * bench.sizes.repeats, "a step"):
+            return statistics.median([await run_once(client, what, bench.base) for _ in range(bench.sizes.repeats)])
 
 
 async def chained(bench: Bench) -> None:
     length = bench.sizes.length
-    link = await steps(bench, chain(length)) / length
+    link = await steps(bench, chain(length), length) / length
     aim = 2 * bench.commit * 1000 + 3
     row(
         f"chain of {length}",
@@ -198,7 +223,7 @@ async def chained(bench: Bench) -> None:
 
 
 async def fan(bench: Bench) -> None:
-    rate = WIDTH / await steps(bench, FAN)
+    rate = WIDTH / await steps(bench, FAN, WIDTH)
     row(
         f"fan-out of {WIDTH}",
         f"{rate:.0f} steps/s",

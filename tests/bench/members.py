@@ -41,8 +41,11 @@ class MemberProcess:
 
     def cpu_seconds(self) -> float:
         """What the process has used, its worker hosts left out."""
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.child.pid)
+
+    def hosts_cpu_seconds(self) -> float:
+        """What its worker hosts and their guardian have used."""
+        return sum(map(cpu_seconds, _below(self.child.pid)))
 
     def resident_mib(self) -> float:
         pages = int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1])
@@ -81,7 +84,7 @@ def _client(certificates: DevCertificates, *addresses: str) -> Client:
 @asynccontextmanager
 async def open_members(base: Path) -> AsyncIterator[Members]:
     """Until the block is left; entered when all of them are registered. The data are below `base`."""
-    base.mkdir(parents=True, exist_ok=True)
+    await trio.Path(base).mkdir(parents=True, exist_ok=True)
     certificates = make_dev(base / "certs", SERVICE, NAMES)
     addresses = dict(zip(NAMES, _free_addresses(len(NAMES)), strict=True))
     processes = {name: _start(base, name, addresses) for name in NAMES}
@@ -133,6 +136,28 @@ def _free_addresses(count: int) -> list[str]:
     for each in sockets:
         each.close()
     return addresses
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used, 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _below(pid: int) -> list[int]:
+    """All descendants of a process."""
+    try:
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except OSError:
+        return []
+    return children + [each for child in children for each in _below(child)]
 
 
 def round_trip_seconds(count: int = 2000) -> float:
