@@ -158,9 +158,6 @@ async def open_serving(
         name = settings.service_name
         client = None if files is None else ClientSecurity(files, name)
         server_side = None if files is None else ServerSecurity(files, name)
-        for each in (client, server_side):
-            if each is not None:
-                each.contexts.check_seconds = settings.security.reload_interval
         hub = PeerHub(
             identity.member,
             serving.receive,
@@ -362,6 +359,7 @@ def limits_of(settings: Settings) -> Limits:
         max_streams=transport.max_calls,
         handshake_seconds=transport.connect_timeout,
         connect_seconds=transport.connect_timeout,
+        call_seconds=transport.call_timeout,
         idle_seconds=transport.idle_timeout,
         keepalive_seconds=transport.keepalive_interval,
         keepalive_timeout_seconds=transport.keepalive_timeout,
