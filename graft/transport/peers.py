@@ -46,6 +46,7 @@ from graft.transport.sockets import SocketTransport, Tls, dial, parse_address
 
 log = logging.getLogger(__name__)
 
+NOT_YET = "not_yet"  # founders begin one after the other: nobody did anything wrong
 LANES = ("Exchange", "Snapshots")
 SNAPSHOT_MESSAGES = (InstallSnapshot, SnapshotReply)
 
@@ -123,6 +124,7 @@ class _Peer:
     away_since: float = -math.inf  # when the last stream of messages ended
     moved: trio.Event = Factory(trio.Event)  # it has another address
     scope: trio.CancelScope | None = None  # of the task that dials
+    pause: trio.CancelScope | None = None  # of its wait before it dials again
 
 
 class PeerHub:
@@ -188,6 +190,14 @@ class PeerHub:
         peer.breaker.succeeded()
         peer.moved.set()
         self._start_dialling(peer)
+
+    def hurry(self, member: str) -> None:
+        """`member` is up, it says: dial it now and not when the pause is over. A connection that works stays."""
+        peer = self._peers.get(member)
+        if peer is not None and peer.lanes["Exchange"].stream is None:
+            peer.breaker.succeeded()
+            if peer.pause is not None:
+                peer.pause.cancel()
 
     def forget(self, member: str) -> None:
         """End the connection with `member` and drop what waits for it."""
@@ -269,7 +279,7 @@ class PeerHub:
                 if peer.breaker.state == "open":
                     for lane in peer.lanes.values():
                         lane.clear()
-                with trio.move_on_after(wait):
+                with trio.move_on_after(wait) as peer.pause:
                     await peer.moved.wait()
 
     async def _dial(self, peer: _Peer) -> None:
@@ -383,8 +393,10 @@ class PeerHub:
     def _look_at(self, hello: Any, expected: str) -> tuple[str, str] | None:
         """Why whoever says this is not welcome."""
         mine = self._hello()
+        if hello.cluster != mine.cluster and not (hello.cluster and mine.cluster):
+            return NOT_YET, "one of the two is in no cluster yet"
         if hello.cluster != mine.cluster:
-            return "foreign_cluster", f"it is of cluster {hello.cluster or '(none)'}, not of {mine.cluster or '(none)'}"
+            return "foreign_cluster", f"it is of cluster {hello.cluster}, not of {mine.cluster}"
         if hello.member != expected:
             return "identity", f"it says it is {hello.member}, and is {expected}"
         if hello.target != self._me:
@@ -437,6 +449,9 @@ class PeerHub:
         return lambda reason, text: self._refused(reason, f"{peer} at {address}: {text}", address, peer)
 
     def _refused(self, reason: str, text: str, address: str, identity: str = "") -> None:
+        if reason == NOT_YET:
+            log.debug("not yet: %s", text)
+            return
         self._audit(AuditRecord(reason, text, address, identity, method="Raft/Exchange"))
 
 

@@ -93,6 +93,18 @@ async def test_a_dialler_refuses_who_answers_wrongly(certificates: DevCertificat
         await until(lambda: a.is_connected("b"))
 
 
+async def test_a_founder_that_is_late_is_no_stranger(certificates: DevCertificates) -> None:
+    """Founders begin one after the other; who has no cluster yet is asked again, and nothing is recorded."""
+    async with pair(certificates) as (a, b):
+        b.hello = attrs.evolve(b.hello, cluster="")
+        a.hub.set_address("b", b.address)
+        await trio.sleep(0.2)
+        assert not a.is_connected("b")
+        b.hello = attrs.evolve(b.hello, cluster="c1")
+        await until(lambda: a.is_connected("b"))
+        assert a.refused == b.refused == []
+
+
 async def test_a_certificate_of_another_member_is_refused(certificates: DevCertificates) -> None:
     """c answers where b should be, with its own certificate."""
     async with (
