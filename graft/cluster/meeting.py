@@ -45,7 +45,10 @@ def read_founders(texts: Iterable[str]) -> tuple[raft.Member, ...]:
 
 
 class Meeting:
-    """Of one member. `address` is where it is reached, `name` that of the cluster in the settings."""
+    """Of one member. `address` is where it is reached, `name` that of the cluster in the settings.
+
+    `heard` is told of a member of this cluster that says that it is there.
+    """
 
     def __init__(
         self,
@@ -58,11 +61,12 @@ class Meeting:
         version: int,
         security: ClientSecurity | None,
         leader: Callable[[], str | None] = lambda: None,
+        heard: Callable[[str], None] = lambda member: None,
     ) -> None:
         self.identity = identity
         self._name, self._address, self._version = name, address, version
         self._founders, self._expect = founders, expect
-        self._security, self._leader = security, leader
+        self._security, self._leader, self._heard = security, leader, heard
         self._seen: dict[str, Seen] = {}
 
     # What others ask
@@ -72,6 +76,8 @@ class Meeting:
         self._check(request, caller)
         if not self.identity.cluster and request.member != self.identity.member:
             self._saw(request)
+        if self.identity.cluster and request.cluster == self.identity.cluster:
+            self._heard(request.member)
         return pb.ProbeReply(
             member=self.identity.member,
             incarnation=self.identity.incarnation,
@@ -116,6 +122,10 @@ class Meeting:
         )
         async with open_channel(address, security=self._security) as channel:
             return await channel.call("Cluster", "Probe", request, timeout=ASK_SECONDS)
+
+    async def announce(self, addresses: Iterable[str]) -> None:
+        """Tell members that this one is back: they may be waiting to dial it, the longer the longer it was away."""
+        await self._ask_all([each for each in set(addresses) if each != self._address])
 
     async def settle(self, peers: Peers, role: str, tell: Callable[[str], None]) -> tuple[Identity, dict[str, str]]:
         """Found a cluster with others, or join one: the identity that came of it, and where members are.

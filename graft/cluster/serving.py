@@ -208,6 +208,7 @@ async def _open_member(
         version=VERSION,
         security=client,
         leader=lambda: None if serving.member is None else serving.member.host.door.leader,
+        heard=hub.hurry,
     )
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
@@ -238,6 +239,7 @@ async def _open_member(
     async with open_hosted_worker(host_settings(settings, directory)) as worker, trio.open_nursery() as nursery:
         serving.member = member
         nursery.start_soon(_locate, member, hub)
+        nursery.start_soon(meeting.announce, {*peers(), *known_addresses(member).values()})
         _offer_services(serving, member, meeting, store, directory, nursery)
         async with trio.open_nursery() as starting:
             starting.start_soon(_tell_waiting, member, tell)

@@ -133,7 +133,7 @@ async def replace(fleet: Fleet, dice: random.Random) -> None:
     async with fleet.client(*fleet.founders) as client:
         await client.drain(new)
         await client.remove_member(new)
-    fleet.kill(new)
+    await fleet.ended(new)  # it notices
     await forgotten(fleet, new)
     del fleet.processes[new]
 

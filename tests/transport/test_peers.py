@@ -212,6 +212,20 @@ async def test_a_new_address_is_dialled_at_once() -> None:
         await until(lambda: a.is_connected("b"))
 
 
+async def test_a_peer_that_says_it_is_back_is_dialled_at_once() -> None:
+    patient = attrs.evolve(QUICK, backoff_seconds=300.0, max_backoff_seconds=600.0)
+    b = make_node("b")
+    async with serving(b):
+        port = int(b.address.rpartition(":")[2])
+    async with serving(make_node("a", limits=patient)) as a:
+        a.hub.set_address("b", b.address)
+        a.hub.hurry("nobody")
+        await trio.sleep(0.2)  # it was refused by now, and waits for minutes
+        async with serving(b, port=port):
+            a.hub.hurry("b")
+            await until(lambda: a.is_connected("b"))
+
+
 async def test_a_forgotten_member_is_left_alone() -> None:
     async with connected() as (a, b):
         a.hub.forget("b")
