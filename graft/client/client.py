@@ -109,7 +109,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         self._link = None
-        return await self._stack.__aexit__(kind, error, traceback)
+        return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
     @property
     def address(self) -> str:
@@ -176,7 +176,7 @@ class Client:
         try:
             async with aclosing(pumped(self._open, self._nursery, feed.pump, lambda: feed.done)) as replies:
                 async for reply in replies:
-                    yield reply
+                    yield reply  # noqa: ASYNC119 - closed by its caller
         finally:
             reading.cancel()
 
@@ -249,7 +249,7 @@ class Client:
         """
         async with aclosing(self._watched(run_id, after)) as events:
             async for event in events:
-                yield event
+                yield event  # noqa: ASYNC119 - closed by its caller
 
     async def _watched(self, run_id: str, after: int) -> AsyncGenerator[EventView, None]:
         cursor = after
@@ -265,7 +265,7 @@ class Client:
 
         async with aclosing(pumped(self._open, self._nursery, pump, lambda: cursor)) as events:
             async for event in events:
-                yield event
+                yield event  # noqa: ASYNC119 - closed by its caller
 
     async def wait(self, run_id: str) -> RunView:
         """Wait until the run has ended, or can only go on by a person (`waiting` tells)."""
@@ -294,7 +294,7 @@ class Client:
             streams = [pumped(link, self._nursery, _log_pump(request), lambda: 0) for link in links]
             async with aclosing(merged(streams, self._nursery, in_order=not follow)) as lines:
                 async for line in lines:
-                    yield line
+                    yield line  # noqa: ASYNC119 - closed by its caller
 
     async def _members_at(self) -> Sequence[str]:
         """Where the members are that keep logs: those that are up."""
@@ -345,19 +345,20 @@ class Client:
     async def _act(self, method: str, request: pb.StepRequest, came_true: Callable[[Channel], Awaitable[bool]]) -> None:
         asked = False
 
-        async def once(channel: Channel, _: int) -> None:
+        async def once(channel: Channel, _: int) -> Any:
             nonlocal asked
             if asked and await came_true(channel):
-                return
+                return None
             repeated, asked = asked, True
             try:
-                await channel.call("Workflows", method, request, timeout=self._call_seconds)
-            except RunConflict:
-                if not (repeated and await came_true(channel)):
-                    raise
+                return await channel.call("Workflows", method, request, timeout=self._call_seconds)
+            except RunConflict as error:
+                conflict = error
             except Unreachable as error:
                 asked = repeated or error.sent
                 raise
+            if not (repeated and await came_true(channel)):
+                raise conflict
 
         await self._open.keep_trying(once)
 

@@ -106,7 +106,7 @@ class Link:
                 self._held = await self._nursery.start(self._hold, self.addresses[self._next])
             return self._held.channel
 
-    async def _hold(self, address: str, *, task_status: Any) -> None:
+    async def _hold(self, address: str, *, task_status: Any) -> None:  # noqa: ASYNC114 - started by no context manager
         started = False
         try:
             async with open_channel(address, security=self._security, limits=self._limits) as channel:

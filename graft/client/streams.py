@@ -80,7 +80,7 @@ async def merged(
         together = _by_time(whole) if in_order else _as_they_come(whole, nursery)
         async with aclosing(together) as lines:
             async for line in lines:
-                yield line
+                yield line  # noqa: ASYNC119 - closed by its caller
     if len(streams) > 1 and len(lost) == len(streams):
         raise lost[0]
 
@@ -89,7 +89,7 @@ async def _forgiving(stream: AsyncGenerator[LogLine, None], lost: list[Unreachab
     try:
         async with aclosing(stream) as lines:
             async for line in lines:
-                yield line
+                yield line  # noqa: ASYNC119 - closed by its caller
     except Unreachable as error:
         lost.append(error)
 

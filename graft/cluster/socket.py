@@ -92,7 +92,7 @@ class SocketDoor:
         try:
             async with aclosing(handler(request, caller)) as replies:
                 async for reply in replies:
-                    yield reply
+                    yield reply  # noqa: ASYNC119 - closed by its caller
         finally:
             self.calls -= 1
 

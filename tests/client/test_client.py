@@ -214,7 +214,7 @@ async def test_cancel_retry_and_resume(client: Client, engine: Embedded, tmp_pat
 
 
 async def test_many_starts_in_one_stream(client: Client) -> None:
-    async def starts() -> AsyncGenerator[Start, None]:
+    async def starts() -> AsyncGenerator[Start, None]:  # noqa: ASYNC124 - the other side awaits it
         for number in range(700):
             yield Start(TINY, run_id=f"r{number}")
         yield Start(PLAN, {"n": "no number"}, run_id="wrong")
@@ -226,7 +226,7 @@ async def test_many_starts_in_one_stream(client: Client) -> None:
 
 
 async def test_an_error_of_the_source_of_starts_comes_out(client: Client) -> None:
-    async def starts() -> AsyncGenerator[Start, None]:
+    async def starts() -> AsyncGenerator[Start, None]:  # noqa: ASYNC124 - the other side awaits it
         yield Start(TINY, run_id="first")
         raise ZeroDivisionError
 
@@ -299,7 +299,7 @@ class FakeCluster:
         self._backup = backup
 
     def __getattr__(self, name: str) -> Any:
-        async def change(*arguments: Any, **more: Any) -> Change:
+        async def change(*arguments: Any, **more: Any) -> Change:  # noqa: ASYNC124 - the other side awaits it
             if "bad" in arguments:
                 raise Rejected("not now", reason="busy")
             self.asked.append((name, *arguments, *more.items()))

@@ -49,7 +49,7 @@ class Flaky:
     def down(self, number: int) -> None:
         self._scopes.pop(self.addresses[number]).cancel()
 
-    async def _serve(self, address: str, *, task_status: Any) -> None:
+    async def _serve(self, address: str, *, task_status: Any) -> None:  # noqa: ASYNC114 - started by no context manager
         with trio.CancelScope() as scope:
             async with open_services(self._engine, listen=address):
                 task_status.started(scope)
@@ -270,7 +270,7 @@ async def test_logs_that_break_go_on_without_repeats(engine: Embedded, tmp_path:
                     if not most:
                         raise Unreachable("the stream broke", address="x")
                     most -= 1
-                    yield line
+                    yield line  # noqa: ASYNC119 - closed by its caller
 
         return breaking if name == "Logs" else handler
 

@@ -36,8 +36,8 @@ def command(file: str, as_json: bool, place: Place) -> None:
         # It holds secrets of the runs' data: for its owner alone. A half of it never has the name of the whole.
         with open(unfinished, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as writing:  # noqa: ASYNC230
             size = await client.backup(writing)
-            writing.flush()
-            os.fsync(writing.fileno())
+            writing.flush()  # noqa: ASYNC232
+            os.fsync(writing.fileno())  # noqa: ASYNC232
         os.replace(unfinished, path)
         return size
 
