@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from graft.cli.terminal import Paint, clip, plain_text
+from graft.cluster.reasons import told_once
 
 if TYPE_CHECKING:
     from graft.plan import ErrorRecord
@@ -99,7 +100,7 @@ def error_title(error: ErrorRecord) -> str:
     title = " ".join(plain_text(error.title).split())
     if not title or title == error.type:
         return error.type
-    return title if title.startswith(error.type) else f"{error.type}: {title}"
+    return title if title.startswith(error.type) else told_once(f"{error.type}: {title}")
 
 
 DETAIL_LINES, DETAIL_COLUMNS = 12, 400

@@ -9,6 +9,7 @@ import msgspec
 from attrs import frozen
 
 from graft.cluster.paths import Paths
+from graft.cluster.reasons import told_once
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
 from graft.engine.effects import Happened
@@ -100,7 +101,7 @@ def event_views(happened: Happened, paths: Paths) -> Iterator[EventView]:
     for i, (scope, ordinal, what, reason, attempt) in enumerate(happened.events):
         path = paths.path(happened.run, scope, ordinal)
         yield EventView(
-            happened.index << SEQUENCE_BITS | i, happened.run_id, happened.wall, path, what, reason, attempt
+            happened.index << SEQUENCE_BITS | i, happened.run_id, happened.wall, path, what, told_once(reason), attempt
         )
 
 
@@ -113,7 +114,7 @@ def summary(run: Run) -> RunSummary:
         run.started_wall,
         run.ended_wall or None,
         run.paused,
-        run.reason,
+        told_once(run.reason),
     )
 
 
@@ -129,7 +130,7 @@ def run_view(view: StateView, values: Values, paths: Paths, run: Run) -> RunView
         run_id=run.id,
         name=run.name,
         status=run.status,
-        reason=run.reason,
+        reason=told_once(run.reason),
         generation=run.generation,
         params={} if params is None else msgspec.json.decode(params),
         started_at=run.started_wall,
@@ -191,7 +192,7 @@ class _Reader:
             started_at=step.started_wall or None,
             ended_at=step.ended_wall or None,
             error=step.error,
-            reason=step.reason,
+            reason=told_once(step.reason),
             has_out=step.status == "succeeded",
             children=() if child is None else self.scope_steps(child),
             map_total=child.total if child is not None and is_map else None,
@@ -206,7 +207,7 @@ class _Reader:
         if step.status in FINAL or step.status == "pending":
             return
         if step.status == "waiting" and not step.wake:
-            self._reasons.append(f"{self._paths.path(step.run, step.scope, step.ordinal)}: {step.reason}")
+            self._reasons.append(f"{self._paths.path(step.run, step.scope, step.ordinal)}: {told_once(step.reason)}")
         elif step.child == NONE:
             self._can_go_on = True
 

@@ -94,22 +94,47 @@ def finished(cwd: Path) -> None:
     assert graft("run", "flow.toml", "--id", "kept", cwd=cwd).returncode == 0
 
 
+def holding(cwd: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A process that holds the data directory by the time it has written a line."""
+    holder = subprocess.Popen([sys.executable, *arguments], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert holder.stderr is not None
+    holder.stderr.readline()
+    return holder
+
+
 def test_a_directory_that_another_process_holds(tmp_path: Path) -> None:
+    """Its holder takes the run."""
     finished(tmp_path)
     (tmp_path / "long.toml").write_text("graft = 1\nname = 'long'\n[nodes.a]\nrun = 'echo up >&2; sleep 60'\n")
-    holder = subprocess.Popen(
-        [sys.executable, "-m", "graft", "run", "long.toml"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    holder = holding(tmp_path, "-m", "graft", "run", "long.toml")
     try:
-        assert holder.stderr is not None
-        holder.stderr.readline()  # it runs, so it holds the directory
+        ended = graft("run", "flow.toml", cwd=tmp_path)
+        assert "Traceback" not in told(ended, tmp_path)
+        assert ended.returncode == 0
+        assert graft("show", "kept", cwd=tmp_path).returncode == 0  # reading needs nobody's leave
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from graft.storage import open_store
+store = open_store(Path(".graft"), command="a tool of yours")
+print("held", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_directory_whose_holder_takes_no_runs(tmp_path: Path) -> None:
+    finished(tmp_path)
+    holder = holding(tmp_path, "-c", HOLD)
+    try:
         ended = graft("run", "flow.toml", cwd=tmp_path)
         text = told(ended, tmp_path)
         assert str(holder.pid) in ended.stderr
-        assert "graft run long.toml" in text
+        assert "a tool of yours" in text
         assert "Traceback" not in text
         assert ended.returncode == 1
         assert graft("show", "kept", cwd=tmp_path).returncode == 0  # reading needs nobody's leave

@@ -91,7 +91,7 @@ def test_an_error_with_what_caused_it() -> None:
         "  └ ship/a  http.503: Service Unavailable",
         "        line one",
         "        line two",
-        "  └ ship/b  python.ValueError: ValueError: bad  (attempt 3)",
+        "  └ ship/b  python.ValueError: bad  (attempt 3)",
     ]
     assert [leaf.node for leaf in leaf_errors(record)] == ["ship/a", "ship/b"]
     assert [leaf.node for leaf in leaf_errors(record.cause[0])] == ["ship/a"]
