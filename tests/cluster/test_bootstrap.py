@@ -79,7 +79,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(STEP, min_size=20, max_size=60),
     st.lists(st.tuples(st.integers(0, 60), st.sampled_from(NAMES)), max_size=1),
