@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import string
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -29,6 +30,7 @@ from graft.security.tls import ClientSecurity, TlsFiles
 
 NAME = "dev"
 FILE = "dev.json"
+LEADER = "leader.pid"
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 1.0
 STOP_SECONDS = 20.0
@@ -63,7 +65,8 @@ def run_dev(directory: Path, members: int, restart_seconds: float) -> int:
     certificates = make_dev(directory / "certs", NAME, plan.names)
     environment = write_environment(directory, plan, certificates.clients["operator"])
     out(f"in another terminal:  . {shlex.quote(str(environment))}")
-    out("then, for example:     graft run flow.toml    graft member ls    kill -9 PID")
+    kill = f'kill -9 "$(cat {shlex.quote(str(directory / LEADER))})"'
+    out(f"then, for example:     graft run flow.toml    graft member ls    {kill}")
     return trio.run(_main, directory, plan, certificates.clients["operator"], restart_seconds)
 
 
@@ -104,8 +107,12 @@ def write_environment(directory: Path, plan: Plan, files: TlsFiles) -> Path:
         "GRAFT_TLS_CERT": str(files.certificate.absolute()),
         "GRAFT_TLS_KEY": str(files.key.absolute()),
     }
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
+    program = Path(sys.executable).with_name("graft")
+    if program.exists() and shutil.which("graft") != str(program):  # of a virtual environment that is not activated
+        lines.append(f'export PATH={shlex.quote(str(program.parent))}:"$PATH"\n')
     path = directory / "env"
-    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
+    path.write_text("".join(lines))
     return path
 
 
@@ -192,12 +199,32 @@ async def _show(processes: list[Process], directory: Path) -> None:
         while True:
             if live is not None:
                 live.update(table(processes, directory), refresh=True)
+            note_leader(processes, directory)
             for process in processes:
                 line = summary(process)
                 if live is None and told.get(process.name) != line:
                     told[process.name] = line
                     out(line)
             await trio.sleep(LOOK_SECONDS)
+
+
+def leader_of(processes: Sequence[Process]) -> Process | None:
+    """Of two that believe it, for a moment, the one of the later term."""
+    leading = [
+        (each.status.term, each) for each in processes if each.pid and each.status and each.status.role == "leader"
+    ]
+    return max(leading, key=lambda found: found[0], default=(0, None))[1]
+
+
+def note_leader(processes: Sequence[Process], directory: Path) -> None:
+    """`leader.pid`, for `kill`; no such file while nobody leads."""
+    leader, path = leader_of(processes), directory / LEADER
+    if leader is None:
+        path.unlink(missing_ok=True)
+    elif not path.exists() or path.read_text() != f"{leader.pid}\n":
+        unfinished = path.with_name(LEADER + ".new")
+        unfinished.write_text(f"{leader.pid}\n")
+        os.replace(unfinished, path)
 
 
 def summary(process: Process) -> str:

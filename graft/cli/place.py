@@ -24,7 +24,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @frozen
 class Place:
-    """`servers` are addresses, none for a data directory; the `tls` files are given all together or not at all."""
+    """`servers` are addresses, none for a data directory; the `tls` files are given all together or not at all.
+
+    `inherited`: names of those that the environment gave, which every other command here finds, too.
+    """
 
     data: str = DEFAULT
     servers: tuple[str, ...] = ()
@@ -32,6 +35,7 @@ class Place:
     tls_cert: str | None = None
     tls_key: str | None = None
     no_tls: bool = False
+    inherited: frozenset[str] = frozenset()
 
     @property
     def is_remote(self) -> bool:
@@ -42,9 +46,10 @@ class Place:
         """What a command needs to find the same place, with a blank before it."""
         if not self.servers:
             return "" if self.data == DEFAULT else f" --data {shlex.quote(self.data)}"
-        named = [("--server", ",".join(self.servers)), ("--tls-ca", self.tls_ca)]
-        named += [("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)]
-        flags = "".join(f" {flag} {shlex.quote(value)}" for flag, value in named if value)
+        named = [("server", ",".join(self.servers)), ("tls_ca", self.tls_ca)]
+        named += [("tls_cert", self.tls_cert), ("tls_key", self.tls_key)]
+        typed = [(name.replace("_", "-"), value) for name, value in named if value and name not in self.inherited]
+        flags = "".join(f" --{flag} {shlex.quote(value)}" for flag, value in typed)
         return flags + (" --no-tls" if self.no_tls else "")
 
     def client(self, **options: Any) -> Client:
@@ -129,7 +134,8 @@ def place_of(ctx: click.Context, options: dict[str, Any]) -> Place:
         servers = ()  # what is typed wins over the environment
     if not servers and _stood(ctx, "server"):
         raise UsageError("--server is empty", hint="write --server HOST:PORT")
-    return Place(servers=servers, **values)
+    inherited = {name for name in NAMES if ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT}
+    return Place(servers=servers, inherited=frozenset(inherited), **values)
 
 
 def _stood(ctx: click.Context, name: str) -> bool:

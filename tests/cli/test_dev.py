@@ -1,0 +1,92 @@
+"""The parts of `graft dev`, and what its file for the shell does to the commands. docs/tutorial/three-members.md
+tries the whole."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from graft.cli.dev import Plan, Process, leader_of, note_leader, plan_of, write_environment
+from graft.cluster.membership import ClusterStatus
+from graft.errors import UsageError
+from graft.security.tls import TlsFiles
+from tests.support.background import background_server
+from tests.support.commands import Graft
+
+PLAN = Plan(("a", "b"), (7001, 7002))
+FILES = TlsFiles(Path("c/operator.crt"), Path("c/operator.key"), Path("c/ca.crt"))
+STATUS = ClusterStatus("dev-1", "a", "leader", "a", 3, 10, 20, 19, 18, 255, 1, 2048, 1 << 34, True, "0.1", 4)
+FOLLOWS = evolve(STATUS, member="b", role="follower")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with background_server(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+def test_the_members_are_the_same_the_next_time(tmp_path: Path) -> None:
+    made = plan_of(tmp_path / "d", 3)
+    assert made.names == ("a", "b", "c")
+    assert len(set(made.ports)) == 3
+    assert plan_of(tmp_path / "d", 3) == made
+    with pytest.raises(UsageError, match="has a cluster of 3 members, not of 5"):
+        plan_of(tmp_path / "d", 5)
+
+
+def test_the_file_for_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It brings the program along, when the shell would not find it: a virtual environment that is not activated."""
+    program = tmp_path / "it's here" / "bin" / "graft"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$GRAFT_SERVER"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program.with_name("python")))
+    path = write_environment(tmp_path, PLAN, FILES)
+    shell = ["sh", "-c", f". '{path}'; graft"]
+    assert subprocess.check_output(shell, text=True) == "127.0.0.1:7001,127.0.0.1:7002\n"
+    assert "PATH=" in path.read_text()
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    assert "PATH=" not in write_environment(tmp_path, PLAN, FILES).read_text()
+
+
+def test_the_leader_is_who_leads_in_the_latest_term() -> None:
+    deposed = Process("a", "127.0.0.1:7001", 11, status=STATUS)
+    leads = Process("b", "127.0.0.1:7002", 12, status=evolve(STATUS, member="b", term=4))
+    assert leader_of([deposed, leads]) is leads
+    assert leader_of([deposed, Process("b", "", 12, status=FOLLOWS)]) is deposed
+    died = Process("b", "127.0.0.1:7002", None, status=leads.status)  # what it said last is still known
+    assert leader_of([deposed, died]) is deposed
+    assert leader_of([died, Process("a", "", 11)]) is None
+
+
+def test_leader_pid_is_there_while_somebody_leads(tmp_path: Path) -> None:
+    path = tmp_path / "leader.pid"
+    process = Process("a", "127.0.0.1:7001", 11, status=STATUS)
+    note_leader([process], tmp_path)
+    assert path.read_text() == "11\n"
+    process.pid = 12
+    note_leader([process], tmp_path)
+    assert path.read_text() == "12\n"
+    process.pid = None
+    note_leader([process], tmp_path)
+    note_leader([process], tmp_path)
+    assert not path.exists()
+
+
+def test_hints_do_not_repeat_what_the_environment_says(
+    graft: Graft, write: Any, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GRAFT_TLS_CA", "GRAFT_TLS_CERT", "GRAFT_TLS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GRAFT_SERVER", server)
+    write("bad.toml", 'graft = 1\nname = "bad"\n[nodes.a]\nrun = "exit 1"\n')
+    ended = graft("run", "bad.toml", "--id", "bad-1")
+    assert ended.code == 1
+    assert "graft retry bad-1 " in ended.err
+    assert "--server" not in ended.err
+    assert f"--server {server}" in graft("run", "bad.toml", "--id", "bad-2", "--server", server).err
