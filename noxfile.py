@@ -108,6 +108,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Five minutes of faults on clusters of real processes; the head of tests/chaos/__main__.py says how to choose."""
+    _sync(session, "--extra=test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """The fuzz targets of fuzz/, each for a minute unless told: `nox -s fuzz -- -max_total_time=600`."""
     _sync(session, "--extra=test", "--group=fuzz")

@@ -35,6 +35,19 @@ async def kill_follower(fleet: Fleet, dice: random.Random) -> None:
     await fleet.all_live()
 
 
+async def kill_minority(fleet: Fleet, dice: random.Random) -> None:
+    """As many at once as the cluster can do without, the leader among them."""
+    leader = await fleet.leader()
+    others = [id for id in fleet.running if id != leader]
+    chosen = [leader, *dice.sample(others, (len(fleet.running) - 1) // 2 - 1)]
+    for id in chosen:
+        fleet.kill(id)
+    assert await fleet.leader() not in chosen
+    for id in chosen:
+        fleet.start(id)
+    await fleet.all_live()
+
+
 async def kill_all(fleet: Fleet, dice: random.Random) -> None:
     """A power cut: what was acknowledged is on the disks."""
     for id in list(fleet.running):
@@ -203,6 +216,7 @@ FAULTS: Final[dict[str, Fault]] = {
     for fault in (
         kill_leader,
         kill_follower,
+        kill_minority,
         kill_all,
         pause_member,
         pause_shortly,
