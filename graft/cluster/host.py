@@ -38,6 +38,7 @@ from graft.engine.commands import (
     Command,
     Decided,
     Decision,
+    ForgetMember,
     PauseRun,
     RegisterMember,
     TimersDue,
@@ -219,6 +220,8 @@ class Host:
         for run in self.engine.state.live_runs():
             if not run.paused:
                 self.submitter.submit(PauseRun(run.no, "interrupted", **self.stamp()))
+        for other in sorted(self.engine.state.members.keys() - {self.member}):
+            self.submitter.submit(ForgetMember(other, **self.stamp()))  # the state may come from a cluster's backup
         await self.submitter.request(self.registration())
 
     def serve(self, worker: Attempts) -> None:

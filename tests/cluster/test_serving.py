@@ -195,6 +195,10 @@ async def test_a_backup_is_the_beginning_of_another_cluster(field: Field, tmp_pa
                 await client.backup(target)
         restored = restore(file, tmp_path / "b")
         assert restored.runs == 1
+        restore(file, tmp_path / "alone")
+        async with open_embedded(tmp_path / "alone") as embedded:
+            assert embedded.run_ids() == runs
+            assert set(embedded.host.engine.state.members) == {"local"}
         async with field.open("b"), field.client("b") as client:
             assert [each.run_id for each in await client.list()] == runs
             assert await double(client, tmp_path, 2) == 4
