@@ -78,6 +78,7 @@ class Lease:
         self._until = -math.inf
         self._commit = 0
         self._holds = False
+        self._extended = trio.Event()
 
     def may_start(self) -> bool:
         """Whether attempts may be started: what the state says now was so while the lease was renewed, or later."""
@@ -88,7 +89,8 @@ class Lease:
         async with trio.open_nursery() as nursery:
             await self._register()
             task_status.started()
-            nursery.start_soon(self._watch)
+            nursery.start_soon(self._notice_end)
+            nursery.start_soon(self._notice_catching_up)
             while True:
                 while await self._renew():  # noqa: ASYNC110 - a period, not a condition
                     await trio.sleep(self._times.period)
@@ -148,14 +150,29 @@ class Lease:
         if self._holds:
             self._renewed(self._until)
             self._host.start_held()
+            self._extended.set()
+            self._extended = trio.Event()
 
-    async def _watch(self) -> None:
-        """Notice the end of the lease, and that the state has caught up with it."""
+    async def _notice_end(self) -> None:
         while True:
-            await trio.sleep(self._times.period / 10)
-            if self._holds and self._clock.monotonic() >= self._until:
+            left = self._until - self._clock.monotonic()
+            if not self._holds:
+                await self._extended.wait()
+            elif left > 0:
+                await trio.sleep(left)
+            else:
                 self._holds = False
                 self._ended()
+
+    async def _notice_catching_up(self) -> None:
+        """Attempts that came before the state covered what the lease was answered with may start when it does."""
+        while True:
+            if self._host.door.applied >= self._commit:
+                await self._extended.wait()
+            try:
+                await self._host.door.wait_applied(self._commit)
+            except Rejected:
+                return  # this member stops
             if self.may_start():
                 self._host.start_held()
 
