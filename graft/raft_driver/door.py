@@ -346,11 +346,12 @@ class RaftDoor:
         while True:
             self._earlier = trio.Event()
             deadline = self._core.next_deadline()
-            left = math.inf if deadline is None else deadline - self._clock.monotonic()
+            due = math.inf if deadline is None else deadline
+            left = due - self._clock.monotonic()
             if left <= 0:
                 self._alarm.set()
-                left = math.inf  # the pump tells the core, which names another one
-            self._rings_at = self._clock.monotonic() + left
+                left = due = math.inf  # the pump tells the core, which names another one
+            self._rings_at = due
             with trio.move_on_after(left):
                 await self._earlier.wait()
 
