@@ -130,8 +130,8 @@ class SwitchToSnapshot:
 
 @record
 class PurgeLog:
-    """Entries <= `index` may be removed, in bounded steps, behind every `Persist` that came before: one of them may mend
-    such an entry. Never above the synced applied index."""
+    """Entries <= `index` may be removed, in bounded steps, behind every `Persist` that came before: one of them may
+    mend such an entry. Never above the synced applied index."""
 
     index: int
 
