@@ -20,8 +20,11 @@ from typing import Any
 
 from attrs import frozen
 
-from graft.sim.faults import Plan, draw
+from graft.sim.faults import Plan, add_faults, draw
 from graft.sim.world import Result, run
+
+MORE = 4
+"""Faults of `Bug.also` that a plan gets."""
 
 
 @frozen
@@ -35,16 +38,19 @@ class Edit:
 
 @frozen
 class Bug:
-    """`plan`: fields of every plan that the bug needs to be itself (say, lease reads)."""
+    """`plan`: fields of every plan that the bug needs to be itself (say, lease reads). `also`: a kind of fault of which
+    every plan has a few besides its own, for a bug that hardly anything else brings out."""
 
     name: str
     title: str
     seen: str
     edits: tuple[Edit, ...]
     plan: tuple[tuple[str, Any], ...] = ()
+    also: str = ""
 
     def draw(self, seed: int) -> Plan:
-        return draw(seed, **dict(self.plan))
+        plan = draw(seed, **dict(self.plan))
+        return add_faults(plan, self.also, MORE) if self.also else plan
 
 
 def _edit(target: str, old: str, new: str) -> Edit:
@@ -95,6 +101,7 @@ BUGS: tuple[Bug, ...] = (
             _edit("raft.reads:acknowledged", "p.round = round", "p.round = s.round"),
         ),
         (("check_quorum", False), ("lease_reads", False)),
+        "net.echo",
     ),
     Bug(
         "7",
@@ -241,6 +248,7 @@ BUGS: tuple[Bug, ...] = (
             ),
         ),
         (("window_bytes", 400),),
+        "disk.misdirected",
     ),
     Bug(
         "19",

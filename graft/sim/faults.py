@@ -254,11 +254,23 @@ def _rates(dice: Entropy) -> Rates:
     )
 
 
+def add_faults(plan: Plan, kind: str, count: int) -> Plan:
+    """The plan with so many more faults of that kind; its own stay as they are."""
+    group, _, name = kind.partition(".")
+    dice = stream(plan.seed, "more", kind)
+    more = [_fault(plan, group, name, dice) for _ in range(count)]
+    return evolve(plan, faults=_in_order([*plan.faults, *more]))
+
+
 def _schedule(plan: Plan, kinds: list[tuple[str, str]], dice: Entropy) -> tuple[Fault, ...]:
-    faults = []
-    for _ in range(dice.between(6, 30) if kinds else 0):
-        group, kind = dice.choice(kinds)
-        low, high = KINDS[group][kind]
-        at = dice.between(300_000, plan.safety_us)
-        faults.append(Fault(f"{group}.{kind}", at, dice.between(low, high) * 1_000, dice.u64() >> 16))
+    return _in_order([_fault(plan, *dice.choice(kinds), dice) for _ in range(dice.between(6, 30) if kinds else 0)])
+
+
+def _fault(plan: Plan, group: str, kind: str, dice: Entropy) -> Fault:
+    low, high = KINDS[group][kind]
+    at = dice.between(300_000, plan.safety_us)
+    return Fault(f"{group}.{kind}", at, dice.between(low, high) * 1_000, dice.u64() >> 16)
+
+
+def _in_order(faults: list[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(faults, key=lambda f: (f.at_us, f.kind)))

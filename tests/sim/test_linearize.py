@@ -223,7 +223,7 @@ def test_ten_thousand_operations_take_less_than_five_seconds(spoiled: bool) -> N
             o for o in history if o.kind == "write" and o.key == key and o.returned is not None and o.returned < sent
         ]
         history[at] = evolve(history[at], result=old[len(old) // 2].value)
-    start = time.perf_counter()
+    start = time.process_time()
     report = check(history)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert report.verdict is (Verdict.VIOLATION if spoiled else Verdict.LINEARIZABLE)
