@@ -33,6 +33,7 @@ FILE = "dev.json"
 LEADER = "leader.pid"
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 1.0
+HAND_OVER_SECONDS = 2.0  # in order; when all members end at once there is nobody to hand over to
 STOP_SECONDS = 20.0
 
 
@@ -166,9 +167,10 @@ async def _running(process: Process, directory: Path, plan: Plan) -> AsyncIterat
         yield child
     finally:
         if child.returncode is None:
-            child.terminate()
-            with trio.move_on_after(STOP_SECONDS, shield=True):
-                await child.wait()
+            for seconds in (HAND_OVER_SECONDS, STOP_SECONDS):  # a second SIGTERM ends it at once
+                child.terminate()
+                with trio.move_on_after(seconds, shield=True):
+                    await child.wait()
             if child.returncode is None:
                 child.kill()
 
