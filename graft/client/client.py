@@ -40,6 +40,7 @@ from graft.client.addresses import read_addresses
 from graft.client.link import Link
 from graft.client.starts import Feed, Start, Started
 from graft.client.streams import merged, pumped
+from graft.cluster.flow import put
 from graft.cluster.membership import Change, ClusterStatus, MemberView
 from graft.cluster.run_ids import new_run_id
 from graft.cluster.views import EventView, RunSummary, RunView, StepResult
@@ -66,6 +67,7 @@ PATIENCE_SECONDS: Final = 30.0
 CALL_SECONDS: Final = 10.0
 MEMBER_PATIENCE_SECONDS: Final = 2.0  # for one of several members, whose logs are left out after it
 LOOK_SECONDS: Final = 1.0  # how often a wait looks whether the run waits for a person
+KEPT_PLANS: Final = 64
 PAGE: Final = 5000  # of a list
 NEVER: Final = 1 << 62  # the cursor behind every event
 
@@ -91,7 +93,7 @@ class Client:
         self._limits = Limits() if limits is None else limits
         self._stack = AsyncExitStack()
         self._link: Link | None = None
-        self._hashes: dict[int, tuple[Plan, str]] = {}
+        self._plans: dict[int, tuple[Plan, bytes, str]] = {}
         self._sent: set[str] = set()  # hashes of plans that a member has taken
 
     async def __aenter__(self) -> Client:
@@ -181,9 +183,10 @@ class Client:
             reading.cancel()
 
     def _start_request(self, start: Start) -> pb.StartRequest:
+        encoded, hash = self._known(start.plan)
         return pb.StartRequest(
-            plan=encode(start.plan),
-            plan_hash=self._hash(start.plan),
+            plan=encoded,
+            plan_hash=hash,
             params=msgspec.json.encode(dict(start.params)),
             run_id=start.run_id or fresh_id(start.plan.name),
             base=str(start.base),
@@ -191,11 +194,14 @@ class Client:
             excluded=sorted(start.excluded),
         )
 
-    def _hash(self, plan: Plan) -> str:
-        known = self._hashes.get(id(plan))
+    def _known(self, plan: Plan) -> tuple[bytes, str]:
+        """The plan's canonical bytes and its hash."""
+        known = self._plans.get(id(plan))
         if known is None:
-            known = self._hashes[id(plan)] = (plan, plan_hash(plan))  # the plan is kept alive: its id stays its own
-        return known[1]
+            known = self._plans[id(plan)] = (plan, encode(plan), plan_hash(plan))  # kept alive: its id stays its own
+            if len(self._plans) > KEPT_PLANS:
+                del self._plans[next(iter(self._plans))]
+        return known[1:]
 
     # Reading
 
@@ -260,7 +266,7 @@ class Client:
             async with channel.stream("Workflows", "Watch", request) as replies:
                 async for reply in replies:
                     if reply.seq > cursor:
-                        await send.send(read_event(reply))
+                        await put(send, read_event(reply))
                         cursor = reply.seq
 
         async with aclosing(pumped(self._open, self._nursery, pump, lambda: cursor)) as events:
@@ -442,7 +448,7 @@ def _log_pump(request: pb.LogsRequest) -> Callable[[Channel, trio.MemorySendChan
             async for line in lines:
                 number = seen[line.path] = seen.get(line.path, 0) + 1
                 if number > given.get(line.path, 0):
-                    await send.send(read_log(line))
+                    await put(send, read_log(line))
                     given[line.path] = number
 
     return pump

@@ -16,6 +16,7 @@ import trio
 from attrs import Factory, frozen
 
 from graft.client.link import may_pass
+from graft.cluster.flow import enter, put, take
 from graft.cluster.wire import read_problem
 from graft.errors import GraftError, Rejected, Unreachable
 from graft.plan import Plan
@@ -61,7 +62,7 @@ class Feed:
         self._starts, self._request_of = starts, request_of
         self._pending: dict[str, pb.StartRequest] = {}
         self._room = trio.Semaphore(WINDOW)
-        self._send, self._receive = trio.open_memory_channel[pb.StartRequest](0)
+        self._send, self._receive = trio.open_memory_channel[pb.StartRequest](WINDOW)
         self._failure: BaseException | None = None
         self._exhausted = False
         self.done = 0
@@ -73,8 +74,8 @@ class Feed:
                 async with aclosing(_each(self._starts)) as starts:
                     async for start in starts:
                         request = self._request_of(start)
-                        await self._room.acquire()
-                        await self._send.send(request)
+                        await enter(self._room)
+                        await put(self._send, request)
             except Exception as error:
                 self._failure = error  # raised to whoever reads the replies
 
@@ -100,12 +101,12 @@ class Feed:
         if self._pending.pop(reply.run_id, None) is not None:
             self.done += 1
             self._room.release()
-            await send.send(Started(reply.run_id, error))
+            await put(send, Started(reply.run_id, error))
 
     async def _next(self) -> pb.StartRequest:
         """The next start that was never sent. Raises StopAsyncIteration."""
         try:
-            request = await self._receive.receive()
+            request = await take(self._receive)
         except trio.EndOfChannel:
             self._exhausted = True
             raise StopAsyncIteration from None

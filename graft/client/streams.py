@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from graft.client.link import Link, may_pass
+from graft.cluster.flow import items
 from graft.errors import GraftError, Unreachable
 from graft.transport.channel import Channel
 from graft.worker.logs import LogLine
@@ -45,8 +46,9 @@ async def pumped(
 
     nursery.start_soon(run)
     try:
-        async for each in receive:
-            yield each
+        async with aclosing(items(receive)) as received:
+            async for each in received:
+                yield each
         if failures:
             raise failures[0]
     finally:

@@ -26,7 +26,7 @@ LOOK_SECONDS: Final = 0.25  # how often a wait looks whether the run waits for a
 
 
 def _absolute(path: Path) -> str:
-    return str(path.absolute())
+    return str(path if path.is_absolute() else path.absolute())
 
 
 class Runs(Readable):
@@ -49,18 +49,19 @@ class Runs(Readable):
         run_id: str | None = None,
         given: Mapping[str, Any] | None = None,
         excluded: frozenset[str] = frozenset(),
+        hash: str | None = None,
     ) -> str:
         """Start a run; its id when the start is durable. `base` is the directory of the flow's file.
 
         `given` holds results of root nodes that are taken over, `excluded` root nodes that are skipped. A `run_id` that
-        exists gives that run if it was asked for the same, otherwise RunConflict.
+        exists gives that run if it was asked for the same, otherwise RunConflict. `hash` is the plan's, if it is known.
         """
         host = self._host
-        hash = plan_hash(plan)
-        if host.view.get("plans", bytes.fromhex(hash)) is None:
+        hash = plan_hash(plan) if hash is None else hash
+        if hash not in host.engine.state.plans and host.view.get("plans", bytes.fromhex(hash)) is None:
             host.view.keep_plan(hash, plan)
             await host.submitter.request(RegisterPlan(encode(plan), **host.stamp()))
-        ordinals = plan_graph(plan, hash).blocks[0].ordinals
+        ordinals = plan_graph(plan, hash).blocks[0].ordinals if given or excluded else {}
         command = StartRun(
             run_id or new_run_id(plan.name, host.stamp()["wall"], secrets.randbits(20)),
             hash,

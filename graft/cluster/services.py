@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from graft.cluster.flow import enter, items, put
 from graft.cluster.logs import log_lines
 from graft.cluster.membership import Change, Membership
 from graft.cluster.runs import Runs
@@ -92,8 +93,9 @@ class Workflows:
         scope = trio.CancelScope()
         self._nursery.start_soon(self._take_starts, requests, send, scope)
         try:
-            async for reply in receive:
-                yield reply
+            async with aclosing(items(receive)) as replies:
+                async for reply in replies:
+                    yield reply
         finally:
             scope.cancel()
 
@@ -108,12 +110,12 @@ class Workflows:
         async def one(request: pb.StartRequest) -> None:
             reply = await self._start_or_problem(request)
             room.release()
-            await send.send(reply)
+            await put(send, reply)
 
         with scope, suppress(GraftError, trio.BrokenResourceError):  # the client went away
             async with send, trio.open_nursery() as starts:
                 async for request in requests:
-                    await room.acquire()
+                    await enter(room)
                     with suppress(GraftError):
                         self._plan(request)  # now, in their order: later ones may name only its hash
                     starts.start_soon(one, request)
@@ -136,6 +138,7 @@ class Workflows:
             run_id=run_id,
             given=given,
             excluded=frozenset(request.excluded),
+            hash=request.plan_hash or None,
         )
 
     def _plan(self, request: pb.StartRequest) -> Plan:

@@ -28,6 +28,7 @@ from graft.errors import (
     Unreachable,
     UsageError,
 )
+from graft.plan import plan_hash
 from graft.transport.proto import graft_pb2 as pb
 from tests.support.processes import until
 from tests.support.servers import open_engine, open_services, plan_of
@@ -132,7 +133,7 @@ async def test_a_member_that_forgot_a_plan_is_sent_it_again(engine: Embedded) ->
         await client.start(TINY)
         await client.start(TINY)
         assert sizes == [True, False]
-        client._sent.add(client._hash(PLAN))
+        client._sent.add(plan_hash(PLAN))
         await client.start(PLAN)
         assert sizes == [True, False, False, True]
 
