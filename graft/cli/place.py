@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graft.client import Client
 
 DEFAULT = ".graft"
+PATIENCE_SECONDS = 10.0  # an election takes one; who typed a wrong address waits for so long
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,6 +59,7 @@ class Place:
         from graft.client.addresses import is_local, read_addresses
 
         addresses = read_addresses(self.servers)
+        options.setdefault("patience_seconds", PATIENCE_SECONDS)
         files = [self.tls_ca, self.tls_cert, self.tls_key]
         if self.no_tls or not any(files):
             strange = [each for each in addresses if not is_local(each)]
