@@ -6,6 +6,8 @@ is the right one, whoever leads.
 
 * Entries that the synced state machine covers are not needed by this member: they are mended if somebody has them.
 * A damaged entry behind that is *blocking*: the member acknowledges nothing from there on and does not lead.
+* A leader that finds such damage in its own log, behind what it has replicated, can replicate nothing any more. When
+  nobody has a copy it steps down: the others go on with what they have, or it asks in a term of its own (see below).
 * An entry that somebody has in a snapshot was committed, so no claim is at stake; the leader sends a snapshot. If this
   member has to lead, because its log is the longest, it brings another one up to date and hands over to it.
 * If nobody leads because of it, the member takes a new term and asks again in it. An answer in that term that says
@@ -25,10 +27,14 @@ from .effects import ReadEntries
 from .events import CorruptionFound, EntriesRead
 from .messages import RepairReply, RepairRequest
 from .records import Entry
+from .roles import become_follower
 from .state import ReadPurpose
 
 if TYPE_CHECKING:
     from .state import State
+
+
+PATIENCE_ROUNDS = 2  # a leader asks so often for an entry without which it cannot go on
 
 
 @define
@@ -145,6 +151,9 @@ def tick(s: State) -> None:
         transfer.hand_over(s)
     if s.repair is not None and s.now >= s.repair.due:
         s.repair.rounds += 1
+        if s.role == "leader" and s.repair.rounds >= PATIENCE_ROUNDS and is_blocking(s):
+            s.trace("repair", f"cannot replicate entry {s.repair.index}, and nobody who answers has it")
+            become_follower(s, "stepped_down", s.term, None)
         ask(s)
 
 

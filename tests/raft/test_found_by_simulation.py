@@ -142,3 +142,25 @@ def test_a_good_copy_that_comes_after_the_purge_is_not_written() -> None:
     effects = _heard(raft, ms.RepairReply("b", "a", 1, 1, 2, 1, entries[1]), 0.0)
     assert not [e for e in effects if isinstance(e, fx.Persist)]
     assert raft.state.repair is None
+
+
+def test_a_leader_that_cannot_replicate_its_own_damaged_entry_steps_down() -> None:
+    """Seed 6615: nobody else had the entry, all answered its heartbeats, and it led for ever without committing."""
+    hard = HardState(configurations=((0, THREE),))
+    config = Config("a", max_window_bytes=0)
+    raft = Raft(config, Recovered(hard, restarted=False), entropy=lambda: 1 << 62, now=0.0)
+    now = _elect(raft, 0.0)
+    _sync(raft, raft.handle(ev.Proposed(1, b"x"), now), now)
+    raft.handle(ev.Persisted(raft.state.ticket), now)
+    assert raft.state.log.window_first == 3, "entry 2 is in the store only"
+    asked = raft.handle(ev.CorruptionFound(2), now)
+    assert any(isinstance(e, fx.Send) and isinstance(e.message, ms.RepairRequest) for e in asked)
+    for id in "bc":
+        _heard(raft, ms.RepairReply(id, "a", 1, 1, 2, 1, absent=True), now)
+    end = now + 4 * config.rpc_timeout_seconds
+    while raft.state.role == "leader" and now < end:
+        now = max(now, raft.next_deadline() or now)
+        raft.handle(ev.DeadlinePassed(), now)
+        for id in "bc":
+            _heard(raft, ms.HeartbeatReply(id, "a", 1, 1, raft.state.round), now)
+    assert raft.state.role == "follower"
