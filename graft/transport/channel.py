@@ -138,6 +138,7 @@ class Channel:
         while not self._is_connected():
             async with self._dialling:
                 if self._is_closed:
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     raise Unreachable(f"{self.address}: the channel is closed", address=self.address, sent=False)
                 if self._is_connected():
                     return
@@ -172,6 +173,10 @@ class Channel:
             raise
         protocol = GraftProtocol(grpclib.client.Handler(), self._limits, client_side=True, problem=self._problem)
         transport = SocketTransport(sock, tls, self._limits, self.address)
+        if self._is_closed:  # meanwhile
+            sock.close()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise ConnectionAbortedError("the channel is closed")
         start_in(self._loop, self._nursery, transport.run, protocol)
         with trio.fail_after(self._limits.handshake_seconds):
             await first_of(protocol.ready, protocol.lost)
@@ -199,6 +204,9 @@ class Channel:
     async def _in_loop(self, work: Any) -> Any:
         try:
             return await trio_asyncio.run_aio_future(self._loop.create_task(work))
+        except Unreachable:  # perhaps because whoever is cancelled here holds the channel, too, and it is closed
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise
         except asyncio.CancelledError:
             problem = Unreachable(f"{self.address}: the call was cut off", address=self.address)
             raise problem from None  # noqa: ASYNC104  # it was asyncio's, not Trio's

@@ -136,6 +136,19 @@ async def test_to_cancel_a_call_cancels_its_handler() -> None:
         await until(lambda: not server._calls.running)
 
 
+async def test_a_cancelled_program_is_cancelled_and_hears_of_no_failure() -> None:
+    """Its channel is closed by the same cancellation, perhaps before the call notices that it is cancelled."""
+    async with open_server(make_services(), listen=["127.0.0.1:0"]) as server:
+        for _ in range(20):
+            with trio.CancelScope() as scope:
+                async with open_channel(server.addresses[0]) as channel, trio.open_nursery() as nursery:
+                    for _ in range(5):
+                        nursery.start_soon(get, channel, "slow")
+                    await trio.sleep(0.02)
+                    scope.cancel()
+            assert scope.cancelled_caught
+
+
 @asynccontextmanager
 async def frozen(limits: Limits) -> AsyncIterator[tuple[Proxy, Channel]]:
     """A server behind a proxy."""
