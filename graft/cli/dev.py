@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from graft.cli.terminal import is_terminal, note, out
+from graft.cli.terminal import flush, is_terminal, note, out
 from graft.client import Client
 from graft.cluster.membership import ClusterStatus
 from graft.errors import GraftError, UsageError
@@ -207,6 +207,7 @@ async def _show(processes: list[Process], directory: Path) -> None:
                 if live is None and told.get(process.name) != line:
                     told[process.name] = line
                     out(line)
+            flush()  # who reads it from a pipe is following
             await trio.sleep(LOOK_SECONDS)
 
 
@@ -219,14 +220,15 @@ def leader_of(processes: Sequence[Process]) -> Process | None:
 
 
 def note_leader(processes: Sequence[Process], directory: Path) -> None:
-    """`leader.pid`, for `kill`; no such file while nobody leads."""
+    """`leader.pid`, for `kill`. It stays while nobody is known to lead, unless that process has ended."""
     leader, path = leader_of(processes), directory / LEADER
-    if leader is None:
-        path.unlink(missing_ok=True)
-    elif not path.exists() or path.read_text() != f"{leader.pid}\n":
+    noted = path.read_text().strip() if path.exists() else ""
+    if leader is not None and noted != str(leader.pid):
         unfinished = path.with_name(LEADER + ".new")
         unfinished.write_text(f"{leader.pid}\n")
         os.replace(unfinished, path)
+    elif leader is None and noted not in {str(each.pid) for each in processes if each.pid}:
+        path.unlink(missing_ok=True)
 
 
 def summary(process: Process) -> str:

@@ -3,7 +3,10 @@ tries the whole."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,12 +67,15 @@ def test_the_leader_is_who_leads_in_the_latest_term() -> None:
     assert leader_of([died, Process("a", "", 11)]) is None
 
 
-def test_leader_pid_is_there_while_somebody_leads(tmp_path: Path) -> None:
+def test_leader_pid_is_there_while_it_lives(tmp_path: Path) -> None:
     path = tmp_path / "leader.pid"
     process = Process("a", "127.0.0.1:7001", 11, status=STATUS)
     note_leader([process], tmp_path)
     assert path.read_text() == "11\n"
     process.pid = 12
+    note_leader([process], tmp_path)
+    assert path.read_text() == "12\n"
+    process.status = None  # it did not answer in time
     note_leader([process], tmp_path)
     assert path.read_text() == "12\n"
     process.pid = None
@@ -90,3 +96,24 @@ def test_hints_do_not_repeat_what_the_environment_says(
     assert "graft retry bad-1 " in ended.err
     assert "--server" not in ended.err
     assert f"--server {server}" in graft("run", "bad.toml", "--id", "bad-2", "--server", server).err
+
+
+def test_what_it_says_is_not_held_back(tmp_path: Path) -> None:
+    """Its output was in a buffer until it ended, where that is no terminal."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "graft", "dev", "--members", "1"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("in another terminal:  . ")
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 0
+    finally:
+        child.kill()
+        child.communicate()
