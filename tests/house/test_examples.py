@@ -52,8 +52,8 @@ def examples(tmp_path: Path) -> Examples:
     return Examples(tmp_path)
 
 
-def test_the_four_examples_are_there() -> None:
-    assert EXAMPLES == ["hello", "orders", "release", "weather"]
+def test_the_five_examples_are_there() -> None:
+    assert EXAMPLES == ["almanac", "hello", "orders", "release", "weather"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -100,6 +100,10 @@ def test_weather_names_the_line_of_a_faulty_file(examples: Examples) -> None:
     done = examples.graft("run", "weather/flow.toml", "--file", "gap.csv")
     assert done.returncode == 1
     assert "line 101: expected 2012-04-09, got 2012-04-10" in done.stderr
+
+
+def test_almanac(examples: Examples) -> None:
+    assert examples.run("almanac", "--pause", "0") == {"months": 48, "hottest": [35.6, "2014/08/11"]}
 
 
 def test_release_gets_through_an_outage(examples: Examples) -> None:
