@@ -16,6 +16,7 @@ from graft.ids import StepKey
 from graft.plan import Node
 
 CACHED_SCOPES = 4096
+MAX_DIGITS = 9  # of the number of an item, whose key has 32 bits
 
 _STRUCTURE = re.compile(r"[%/\[\]]")
 _PART = re.compile(r"([^\[\]/]+)((?:\[[^\[\]]*\])*)")
@@ -84,11 +85,12 @@ class Paths:
         step = self._values.step(*key)
         if step is None or step.child == NONE:
             return None
-        keys = self._values.items(key[0], step.child).keys
-        if keys is not None:
+        items = self._values.items(key[0], step.child)
+        if items.keys is not None:
             name = unquote(index)
-            return (key[0], step.child, keys.index(name)) if name in keys else None
-        return (key[0], step.child, int(index)) if index.isdigit() else None
+            return (key[0], step.child, items.keys.index(name)) if name in items.keys else None
+        is_number = index.isascii() and index.isdigit() and len(index) <= MAX_DIGITS
+        return (key[0], step.child, int(index)) if is_number else None
 
 
 def _shown(index: int | str) -> str:

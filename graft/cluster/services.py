@@ -15,17 +15,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing, suppress
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from graft.cluster.flow import enter, items, put
 from graft.cluster.logs import log_lines
 from graft.cluster.membership import Change, Membership
 from graft.cluster.runs import Runs
-from graft.cluster.starting import checked_id, checked_nodes, checked_params
+from graft.cluster.starting import checked_base, checked_given, checked_id, checked_nodes, checked_params
 from graft.cluster.wire import (
     event_message,
     member_message,
@@ -129,12 +127,12 @@ class Workflows:
     async def _start(self, request: pb.StartRequest) -> str:
         plan = self._plan(request)
         run_id = checked_id(request.run_id) if request.run_id else None
-        given = {name: msgspec.json.decode(data) for name, data in request.given.items()}
+        given = checked_given(request.given)
         checked_nodes(plan, [*given, *request.excluded])
         return await self._runs.start_run(
             plan,
             checked_params(plan, request.params),
-            base=Path(request.base),
+            base=checked_base(request.base),
             run_id=run_id,
             given=given,
             excluded=frozenset(request.excluded),

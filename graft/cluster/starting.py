@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +14,8 @@ from graft.plan import Param, Plan
 from graft.plan.limits import limit_problems
 from graft.plan.types import convert, render_type
 
+MAX_BASE: Final = 4095  # bytes of a path, of Linux
+
 
 def checked_id(run_id: str) -> str:
     """Raises UsageError when `run_id` cannot be the id of a run."""
@@ -20,6 +23,28 @@ def checked_id(run_id: str) -> str:
         hint = "1 to 200 letters, digits and . _ : @ + = , -, the first of them a letter or a digit"
         raise UsageError(f"{run_id[:80]!r} cannot be the id of a run", hint=hint)
     return run_id
+
+
+def checked_base(base: str) -> Path:
+    """Raises UsageError when `base` cannot be the path of a directory."""
+    if "\0" in base or len(base.encode()) > MAX_BASE:
+        hint = f"a path has at most {MAX_BASE} bytes, and none of them is 0"
+        raise UsageError(f"{base[:80]!r} cannot be the directory of a flow", hint=hint)
+    return Path(base)
+
+
+def checked_given(given: Mapping[str, bytes]) -> dict[str, Any]:
+    """Results that are taken over, from JSON. Raises InvalidParams."""
+    return {name: _read_json(data, f"the result given for {name[:80]}") for name, data in given.items()}
+
+
+def _read_json(data: bytes, what: str) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParams(f"{what}: not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidParams(f"{what}: nested too deep") from None
 
 
 def checked_nodes(plan: Plan, names: Iterable[str]) -> None:
@@ -32,10 +57,7 @@ def checked_nodes(plan: Plan, names: Iterable[str]) -> None:
 
 def checked_params(plan: Plan, data: bytes) -> dict[str, Any]:
     """The values of all params, defaults included, from a JSON table. Raises InvalidParams with every problem."""
-    try:
-        raw = msgspec.json.decode(data or b"{}")
-    except msgspec.DecodeError as error:
-        raise InvalidParams(f"the params are not JSON: {error}") from None
+    raw = _read_json(data or b"{}", "the params")
     if not isinstance(raw, dict):
         raise InvalidParams("the params are no table")
     known = {param.name: param for param in plan.root.params}
