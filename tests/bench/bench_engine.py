@@ -34,7 +34,11 @@ def chain(length: int) -> Plan:
     return plan(f"chain{length}", *(step(f"n{i}", *([f"n{i - 1}"] if i else [])) for i in range(length)))
 
 
-FAN = plan("fan", step("each", for_each=ForEach(("call", "range", (("const", WIDTH),), ()))))
+def fan(width: int) -> Plan:
+    return plan("fan", step("each", for_each=ForEach(("call", "range", (("const", width),), ()))))
+
+
+FAN = fan(WIDTH)
 
 
 async def once(graft: Embedded, what: Plan, base: Path) -> float:
