@@ -205,7 +205,9 @@ class ResourcesSettings:
     )
     worker_user: str = setting("", "The user they run as, a name or a number; empty: the member's own.")
     worker_environment: tuple[str, ...] = setting(
-        ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"), "Environment variables that they inherit."
+        (),
+        "Environment variables that they inherit beside the usual ones (PATH, HOME, LANG, …): names, or patterns with "
+        "`*`. A secret that a flow takes from the environment has to be among them.",
     )
     threads: int = setting(64, "Plain Python functions at once in one process.", check=between(1, 4096))
 
