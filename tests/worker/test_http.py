@@ -101,7 +101,7 @@ async def test_an_empty_answer(bench: Bench, server: Server, output: Any, wanted
 
 
 async def test_file(bench: Bench, server: Server) -> None:
-    server.answers["/x"] = answer(body=gzip.compress(b"x" * 3_000_000), Content_Encoding="gzip")
+    server.answers["/x"] = answer(body=gzip.compress(b"x" * 3_000_000, mtime=0), Content_Encoding="gzip")
     outcome = await request(bench, f"{server.url}/x", output="file", output_path="x.bin")
     assert value(outcome)["size"] == 3_000_000
     assert [each.name for each in bench.base.iterdir()] == ["x.bin"]
@@ -181,7 +181,7 @@ async def test_a_large_answer_is_too_large(bench: Bench, server: Server, encodin
     raw = zlib.compressobj(wbits=-15)
     encoded = {
         "": body,
-        "gzip": gzip.compress(body),
+        "gzip": gzip.compress(body, mtime=0),
         "deflate": zlib.compress(body),
         "raw": raw.compress(body) + raw.flush(),
     }[encoding]
@@ -194,7 +194,7 @@ async def test_a_large_answer_is_too_large(bench: Bench, server: Server, encodin
 
 @pytest.mark.parametrize(
     ("encoding", "body", "reason"),
-    [("gzip", gzip.compress(b"hello" * 100)[:-12], "it is cut off"), ("br", b"x", "it is encoded as 'br'")],
+    [("gzip", gzip.compress(b"hello" * 100, mtime=0)[:-12], "it is cut off"), ("br", b"x", "it is encoded as 'br'")],
 )
 async def test_damaged_encoding(bench: Bench, server: Server, encoding: str, body: bytes, reason: str) -> None:
     server.answers["/x"] = answer(body=body, Content_Encoding=encoding)
