@@ -54,6 +54,8 @@ WAIT_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
 
+EMPTY_HINT: Final = "with an empty data directory it can join again"
+
 Tell = Callable[[str], None]
 Peers = Callable[[], Iterable[str]]
 
@@ -280,14 +282,16 @@ def known_addresses(member: ClusterMember) -> dict[str, str]:
 
 
 async def _locate(member: ClusterMember, hub: PeerHub) -> None:
-    """Keep the transport's addresses as the members registered them. Raises UsageError when this one was removed."""
+    """Keep the transport's addresses as the members registered them. Raises UsageError when this one was removed.
+
+    One that joins reads the log from its beginning, in which it is no member for a long time.
+    """
+    was_in = False
     while True:
         members = {each.id for each in member.configuration.members}
-        if members and member.id not in members:
-            raise UsageError(
-                f"{member.id} was removed from the cluster",
-                hint="with an empty data directory it can join again",
-            )
+        if was_in and member.id not in members:
+            raise UsageError(f"{member.id} was removed from the cluster", hint=EMPTY_HINT)
+        was_in = member.id in members
         for id, address in known_addresses(member).items():
             hub.set_address(id, address)
         await trio.sleep(LOOK_SECONDS)
@@ -297,9 +301,20 @@ async def _tell_waiting(member: ClusterMember, tell: Tell) -> None:
     """Why it takes long to take part."""
     while True:
         await trio.sleep(WAIT_SECONDS)
-        others = ", ".join(each.id for each in member.configuration.members if each.id != member.id)
-        leader = member.host.door.leader
-        tell(f"waiting for a leader; members: {others}" if leader is None else f"waiting for the leader, {leader}")
+        tell(_waits_for(member))
+
+
+def _waits_for(member: ClusterMember) -> str:
+    members = [each.id for each in member.configuration.members]
+    others = ", ".join(each for each in members if each != member.id)
+    leader = member.host.door.leader
+    if leader is not None:
+        return f"waiting for the leader, {leader}"
+    if members and member.id not in members:
+        return (
+            f"waiting for a leader; {member.id} is not one of the members ({others}): if it was removed, {EMPTY_HINT}"
+        )
+    return f"waiting for a leader; members: {others}"
 
 
 # Who the directory is

@@ -6,18 +6,20 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 from attrs import evolve
 
+from graft import raft
 from graft.cli.serving import the_cause
 from graft.client import Client
 from graft.cluster.embedded import open_embedded
 from graft.cluster.recovering import recover
 from graft.cluster.restoring import restore
-from graft.cluster.serving import Serving, open_serving
+from graft.cluster.serving import Serving, _locate, _waits_for, open_serving
 from graft.config import Settings, load
 from graft.errors import StorageError, Unreachable, UsageError
 from graft.security.audit import AuditRecord
@@ -225,3 +227,36 @@ async def test_nobody_answers(field: Field) -> None:
     with pytest.raises(Unreachable):
         async with field.client("a", patience_seconds=0.2) as client:
             await client.status()
+
+
+class Configured:
+    """What `_locate` looks at of a member that joins: who is in the cluster, as the log says so far."""
+
+    id = "c"
+
+    def __init__(self, *ids: str) -> None:
+        self.configuration = raft.Configuration(tuple(raft.Member(id, 1) for id in ids))
+        self.host = SimpleNamespace(
+            engine=SimpleNamespace(state=SimpleNamespace(members={})), door=SimpleNamespace(leader=None)
+        )
+
+
+async def test_one_that_still_reads_of_the_time_before_it_joined_was_not_removed(autojump_clock: Any) -> None:
+    """The log tells of the members that there were, one after the other; the newest entry has this one."""
+    member: Any = Configured("a", "b")
+    with trio.move_on_after(30) as reading:
+        await _locate(member, None)  # type: ignore[arg-type]
+    assert reading.cancelled_caught
+    assert "c is not one of the members (a, b)" in _waits_for(member)
+    member.configuration = Configured("a", "b", "c").configuration
+    with trio.move_on_after(30):
+        await _locate(member, None)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+
+        async def remove() -> None:
+            await trio.sleep(2)
+            member.configuration = Configured("a", "b").configuration
+
+        nursery.start_soon(remove)
+        with pytest.raises(UsageError, match="c was removed"):
+            await _locate(member, None)  # type: ignore[arg-type]
