@@ -389,7 +389,7 @@ class Client:
         return await self._change("RemoveMember", pb.RemoveMemberRequest(member=member))
 
     async def set_role(self, member: str, role: str) -> Change:
-        """`role`: voter, learner or executor."""
+        """`role`: voter (for a learner) or executor (for a voter, which is never promoted again)."""
         return await self._change("SetRole", pb.SetRoleRequest(member=member, role=role))
 
     async def transfer(self, target: str = "") -> Change:

@@ -15,7 +15,7 @@ import trio
 
 from graft.cluster.host import Host
 from graft.cluster.post import Post
-from graft.engine.commands import DrainMember, ForgetMember
+from graft.engine.commands import DrainMember
 from graft.errors import NoQuorum, Rejected, UsageError
 from graft.raft.events import Change
 from graft.raft.records import Configuration
@@ -135,9 +135,8 @@ class Changes:
         await self._remove(member)
 
     async def _remove(self, member: str) -> None:
+        """Out of Raft; the state forgets it when its attempts can run no longer (`ClusterMember`)."""
         await self._host.door.change_members(Change("remove", member))
-        if member in self._host.engine.state.members and self._host.leads:
-            await self._host.propose(ForgetMember(member, **self._host.stamp()))
 
     async def _role(self, member: str, role: str) -> None:
         known = next((m for m in self._configuration.members if m.id == member), None)
@@ -156,8 +155,8 @@ class Changes:
         await self._host.door.change_members(Change("promote" if role == "voter" else "demote", member))
 
     async def _transfer(self, leader: str, target: str | None) -> None:
-        """`leader` shall lead no more: asked a second time, its successor has nothing to do."""
-        if leader == self._host.member:
+        """`leader` shall lead no more: asked again, its successor has nothing to do, nor has `target`."""
+        if leader == self._host.member != target:
             await self._host.door.transfer_leadership(target)
 
     async def _version(self, version: int) -> None:

@@ -263,8 +263,8 @@ class ClusterService:
         return _changed(await self._membership.remove(_named(request.member)))
 
     async def set_role(self, request: pb.SetRoleRequest, _caller: Any) -> pb.ChangeReply:
-        if request.role not in ("voter", "learner", "executor"):
-            raise UsageError(f"there is no role {request.role!r}", hint="voter, learner or executor")
+        if request.role not in ("voter", "executor"):
+            raise UsageError(f"there is no role {request.role!r} to give a member", hint="voter or executor")
         return _changed(await self._membership.set_role(_named(request.member), request.role))
 
     async def transfer(self, request: pb.TransferRequest, _caller: Any) -> pb.ChangeReply:

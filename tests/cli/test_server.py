@@ -356,7 +356,7 @@ def test_operators(graft: Graft, tmp_path: Path) -> None:
             ("add", "n4", "h:4", "executor"),
             ("remove", "n4"),
             ("set_role", "n3", "voter"),
-            ("set_role", "n2", "learner"),
+            ("set_role", "n2", "executor"),
             ("transfer", ""),
             ("transfer", "n2"),
             ("drain", "n2", ("undo", False)),

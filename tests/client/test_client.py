@@ -319,7 +319,7 @@ async def test_changes_of_a_cluster(engine: Embedded) -> None:
         changes = [
             await client.add_member("n4", "h:1", "executor"),
             await client.remove_member("n4"),
-            await client.set_role("n3", "learner"),
+            await client.set_role("n3", "executor"),
             await client.transfer("n2"),
             await client.drain("n1", undo=True),
             await client.raise_version(3),
@@ -328,6 +328,8 @@ async def test_changes_of_a_cluster(engine: Embedded) -> None:
         assert changes == [Change(7, "done")] * 7
         with pytest.raises(UsageError, match="no role 'king'"):
             await client.set_role("n1", "king")
+        with pytest.raises(UsageError, match="no role 'learner'"):
+            await client.set_role("n1", "learner")
         with pytest.raises(UsageError, match="no role 'learner' to add"):
             await client.add_member("n1", "h:1", "learner")
         with pytest.raises(UsageError, match="which member"):
@@ -338,7 +340,7 @@ async def test_changes_of_a_cluster(engine: Embedded) -> None:
     assert fake.asked == [
         ("add", "n4", "h:1", "executor"),
         ("remove", "n4"),
-        ("set_role", "n3", "learner"),
+        ("set_role", "n3", "executor"),
         ("transfer", "n2"),
         ("drain", "n1", ("undo", True)),
         ("raise_version", 3),

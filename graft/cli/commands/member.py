@@ -96,9 +96,9 @@ def promote(member: str, as_json: bool, place: Place) -> None:
 @json_option
 @place_options
 def demote(member: str, as_json: bool, place: Place) -> None:
-    """Make the voter NAME a learner: it follows, and does not vote."""
-    change = ask(place, lambda client: client.set_role(member, "learner"))
-    say_change(change, f"{member} is a learner now", as_json=as_json)
+    """Make the voter NAME an executor: it runs steps, votes no more, and is never promoted."""
+    change = ask(place, lambda client: client.set_role(member, "executor"))
+    say_change(change, f"{member} is an executor now", as_json=as_json)
 
 
 @command.command("transfer")
