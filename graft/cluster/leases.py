@@ -33,6 +33,7 @@ from graft.transport.letters import Ask
 
 KIND: Final = "renew"
 UNKNOWN: Final = "unknown_incarnation"
+NOT_A_MEMBER: Final = "not_a_member"
 AGAIN_SECONDS: Final = 0.1
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -220,8 +221,11 @@ class Renewals:
             for ask, _, _ in waiting:
                 self._post.answer(ask, refused=error.reason)
             return
+        members = {each.id for each in self._host.door.status().configuration.members}
         for ask, incarnation, heard in waiting:
-            if (ask.source, incarnation) in self._doomed:
+            if ask.source not in members:
+                self._post.answer(ask, refused=NOT_A_MEMBER)  # removed: what it runs may run until its lease ends
+            elif (ask.source, incarnation) in self._doomed:
                 self._post.answer(ask, refused="busy")  # asked again, it is told what became of it
             elif is_live(self._host, ask.source, incarnation):
                 self._heard[ask.source, incarnation] = heard
@@ -230,15 +234,20 @@ class Renewals:
                 self._post.answer(ask, refused=UNKNOWN)
 
     async def _watch(self) -> None:
+        silence, look = self._times.silence, self._times.period / 5
         while True:
             now = self._clock.monotonic()
+            wait = look
             for member in list(self._host.engine.state.members.values()):
                 who = (member.id, member.incarnation)
                 if not member.live or member.id == self._host.member:
                     continue
-                if now - self._heard.setdefault(who, now) > self._times.silence:
+                left = self._heard.setdefault(who, now) + silence - now
+                if left <= 0:
                     await self._declare_dead(*who)
-            await trio.sleep(self._times.period / 5)
+                else:
+                    wait = min(wait, left)
+            await trio.sleep(wait)
 
     async def _declare_dead(self, member: str, incarnation: int) -> None:
         self._doomed.add((member, incarnation))

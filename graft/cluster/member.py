@@ -20,7 +20,7 @@ from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
 from graft.cluster.runs import Runs
 from graft.cluster.submitting import ClusterSubmitter
-from graft.engine.commands import ForgetMember, SetClusterConfig
+from graft.engine.commands import DrainMember, ForgetMember, SetClusterConfig
 from graft.engine.records import ClusterConfig
 from graft.errors import NoQuorum, Rejected
 from graft.interfaces import Clock, Entropy, Snapshots, Store
@@ -29,6 +29,7 @@ from graft.transport.letters import Answer, Ask, Letter
 
 READ_SECONDS: Final = 10.0
 AGAIN_SECONDS: Final = 0.05
+LET_GO_SECONDS: Final = 0.25  # between two looks for members that are none any more
 
 
 class ClusterRuns(Runs):
@@ -109,18 +110,29 @@ class ClusterMember:
         self.runs = ClusterRuns(host, log_directory)
 
     async def _configure(self) -> None:
-        """What the log lacks when a term begins.
+        """What the log lacks while this member leads.
 
         A new cluster has no limits yet: those of its first leader's settings it shall be. And the state may know
-        members that the cluster has not: it comes from `graft run`, from a backup, or from a cluster that lost most.
+        members that the cluster has not: one was removed, or the state comes from `graft run`, from a backup, or from
+        a cluster that lost most.
         """
         host = self.host
         if host.engine.state.meta.config is None:
             await host.propose(SetClusterConfig(self._limits, **host.stamp()))
-        known = {each.id for each in self.configuration.members}
-        for member in sorted(set(host.engine.state.members) - known):
+        while True:
+            known = {each.id for each in self.configuration.members}
+            for member in sorted(set(host.engine.state.members) - known):
+                await self._let_go(member)
+            await trio.sleep(LET_GO_SECONDS)
+
+    async def _let_go(self, member: str) -> None:
+        """Forget a member that is none any more. Its attempts may run as long as its lease, which nobody renews."""
+        host = self.host
+        record = host.engine.state.members[member]
+        if record.live and not record.draining:
+            await host.propose(DrainMember(member, True, **host.stamp()))
+        if not (record.live and host.engine.state.attempts.get(member)):
             await host.propose(ForgetMember(member, **host.stamp()))
-        await trio.sleep_forever()
 
     @property
     def incarnation(self) -> int:

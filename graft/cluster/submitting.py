@@ -20,7 +20,7 @@ from attrs import define, evolve
 from graft.cluster.host import Host
 from graft.cluster.post import Post
 from graft.engine import Applied
-from graft.engine.commands import Command, decode_command, encode_command
+from graft.engine.commands import Command, RegisterMember, decode_command, encode_command
 from graft.errors import NoQuorum, Rejected
 from graft.transport.letters import Ask
 
@@ -32,7 +32,7 @@ MAX_BATCH: Final = 256
 MAX_BATCH_BYTES: Final = 512 << 10
 MAX_ASKED: Final = 16  # batches on their way
 # What does not get better by asking again.
-FINAL_REFUSALS: Final = frozenset({"too_large", "stopping"})
+FINAL_REFUSALS: Final = frozenset({"too_large", "stopping", "not_a_member"})
 
 Fate = tuple[int, Any, str | None, str, str]
 """Of one command: index, result and refusal of its apply; or why the log did not take it: a reason and a text."""
@@ -215,7 +215,14 @@ class ClusterSubmitter:
             return
         gathering = _Gathering(len(commands), lambda fates: self._post.answer(ask, _encode(fates)))
         for i, command in enumerate(commands):
-            self._door.propose(self._stamped(command), partial(gathering.applied, i), partial(gathering.refused, i))
+            if isinstance(command, RegisterMember) and not self._is_member(command.member):
+                gathering.refused(i, Rejected(f"{command.member} is no member", reason="not_a_member"))
+            else:
+                self._door.propose(self._stamped(command), partial(gathering.applied, i), partial(gathering.refused, i))
+
+    def _is_member(self, member: str) -> bool:
+        """One that was removed and does not know it yet must get no work."""
+        return any(each.id == member for each in self._door.status().configuration.members)
 
 
 class _Gathering:

@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 import trio
+import trio.testing
 from attrs import define, evolve
 
+from graft import raft
 from graft.cluster.leases import LeaseTimes, Renewals
 from graft.cluster.post import Post
 from graft.engine.commands import MemberDown
@@ -46,6 +48,9 @@ class Door:
     async def read_index(self) -> int:
         await trio.lowlevel.checkpoint()
         return 7
+
+    def status(self) -> SimpleNamespace:
+        return SimpleNamespace(configuration=raft.Configuration((raft.Member("a", 1), raft.Member("b", 1))))
 
 
 class Leader:
@@ -99,6 +104,16 @@ async def test_a_member_that_has_just_registered_is_not_dead_because_it_has_not_
         await trio.sleep(0.3)
         assert host.proposed == []
         await until(lambda: host.proposed)
+
+
+async def test_no_lease_of_a_member_that_was_removed_is_renewed() -> None:
+    """And it is not told to register anew: it may stop in peace what it runs, as long as its lease holds."""
+    async with leading(LeaseTimes()) as (host, post, answers):
+        host.records["c"] = Record("c", 3)
+        await trio.testing.wait_all_tasks_blocked()
+        post.receive(Ask("c", "a", 5, 1, "renew", msgspec.msgpack.encode(3)))
+        await until(lambda: answers.sent)
+        assert answers.sent.pop().refused == "not_a_member"
 
 
 async def test_no_lease_is_renewed_while_its_member_is_being_declared_dead() -> None:

@@ -289,3 +289,35 @@ async def test_roles_change_and_a_version_that_not_all_understand_is_refused(bas
         assert caught.value.reason == "unsupported"
         await other.member.changes.raise_version(0)
         assert leader.member.host.door.status().version == 1
+
+
+async def test_what_a_removed_member_runs_is_given_to_others_when_its_lease_has_ended(base: Path) -> None:
+    """Not before: it may go on until then, and two would run the same step at once. And it gets nothing new."""
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(6)]
+        await until(lambda: starts(gate) == 6)
+        state = leader.member.host.engine.state
+        gone = next(node for node in cluster.running if node is not leader)
+        owned = [step for step in state.steps.values() if step.member == gone.id]
+        assert owned
+        await leader.member.changes.remove(gone.id)
+        while starts(gate) == 6:
+            running = gone.member.host.running
+            await trio.sleep(0.01)
+        assert not running, "its steps began elsewhere while it ran them"
+        await until(lambda: gone.id not in state.members)
+        gone.member.host.new_incarnation()
+        with pytest.raises(Rejected) as caught:
+            await gone.member.submitter.request(gone.member.host.registration(), 1)
+        assert caught.value.reason in ("not_a_member", "no_quorum")
+        other = next(node for node in cluster.running if node not in (leader, gone))
+        with pytest.raises(Rejected) as caught:
+            await other.member.submitter.request(gone.member.host.registration(), 5)
+        assert caught.value.reason == "not_a_member"
+        open_gate(gate)
+        for run_id in runs:
+            assert (await cluster.end(leader, run_id)).status == "succeeded"
+        assert gone.id not in state.members
