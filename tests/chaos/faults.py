@@ -78,10 +78,11 @@ async def pause_shortly(fleet: Fleet, dice: random.Random) -> None:
 async def wipe_follower(fleet: Fleet, dice: random.Random) -> None:
     """It loses its disk, and joins again as another server of the same name."""
     follower = await some_follower(fleet, dice)
+    old = await incarnation_of(fleet, follower)
     fleet.kill(follower)
     fleet.wipe(follower)
     fleet.start(follower)  # refused until the cluster has noticed that the old one is gone
-    await is_voter(fleet, follower)
+    await is_voter(fleet, follower, besides=old)
     await fleet.all_live()
 
 
@@ -190,14 +191,36 @@ async def taken_for_dead(fleet: Fleet, member: str) -> None:
     await until_true(noticed)
 
 
-async def is_voter(fleet: Fleet, member: str) -> None:
+async def incarnation_of(fleet: Fleet, member: str) -> int:
+    async with fleet.client(*fleet.running) as client:
+        return next(each.incarnation for each in await client.members() if each.id == member)
+
+
+async def is_voter(fleet: Fleet, member: str, besides: int = 0) -> None:
+    """Return when `member` has a vote, and is up, as another incarnation than `besides`."""
+
     async def found() -> bool:
         others = [id for id in fleet.running if id != member]
         async with fleet.client(*others, patience_seconds=0) as client:
-            incarnations = [(each.role, each.live) for each in await client.members() if each.id == member]
-            return ("voter", True) in incarnations
+            return any(
+                each.id == member and each.role == "voter" and each.live and each.incarnation != besides
+                for each in await client.members()
+            )
 
     await until_true(found, 2 * READY_SECONDS)
+    for _ in range(2):  # the configuration in which both majorities count, and the one after it
+        await all_committed(fleet)
+
+
+async def all_committed(fleet: Fleet) -> None:
+    """Return when all that the leader's log held at the call is committed."""
+    statuses = await until_true(fleet.statuses)
+    last = max(each.last_index for each in statuses.values())
+
+    async def reached() -> bool:
+        return any(each.commit >= last for each in (await fleet.statuses()).values())
+
+    await until_true(reached)
 
 
 async def forgotten(fleet: Fleet, member: str) -> None:

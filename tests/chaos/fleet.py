@@ -345,7 +345,7 @@ def _inode(port: int) -> str | None:
 
 def _holds(pid: int, wanted: str) -> bool:
     try:
-        return any(os.readlink(entry.path) == wanted for entry in os.scandir(f"/proc/{pid}/fd"))
+        return any(os.readlink(f"/proc/{pid}/fd/{name}") == wanted for name in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
 
