@@ -162,11 +162,17 @@ def ignores(s: State, request: RequestVote) -> bool:
     if request.term < s.term:
         return False
     known = s.view.incarnations.get(request.source)
-    if known is not None and known != request.incarnation:
-        return True  # a disk that was wiped stands under an id that is not its own (S13)
+    if known is not None and known != request.incarnation and is_retired(s, request):
+        return (
+            True  # it was replaced under the same id (S13). Of two that I do not know to be retired mine may be older
+        )
     if s.now < s.grace_until and not request.transfer:
         return True
     return promised(s) and not request.transfer
+
+
+def is_retired(s: State, request: RequestVote) -> bool:
+    return (request.source, request.incarnation) in s.view.configuration.retired
 
 
 def promised(s: State) -> bool:

@@ -164,3 +164,18 @@ def test_a_leader_that_cannot_replicate_its_own_damaged_entry_steps_down() -> No
         for id in "bc":
             _heard(raft, ms.HeartbeatReply(id, "a", 1, 1, raft.state.round), now)
     assert raft.state.role == "follower"
+
+
+def _answers_to_c(incarnation: int, retired: tuple[tuple[str, int], ...]) -> list[bool]:
+    """What `a`, in whose log c has incarnation 1, answers to a pre-vote of c."""
+    raft = _raft(Configuration(THREE.members, retired=retired))
+    request = ms.RequestVote("c", "a", incarnation, 1, 7, 1, pre_vote=True)
+    sent = [e.message for e in _heard(raft, request, 0.0) if isinstance(e, fx.Send)]
+    return [m.granted for m in sent if isinstance(m, ms.VoteReply)]
+
+
+def test_a_member_that_was_away_votes_for_one_that_has_a_new_disk_since() -> None:
+    """Seed 8861: all that is left are three of four voters, two of them newer than what the third has in its log. It
+    ignored the only one that could win, because it knew another incarnation of it."""
+    assert _answers_to_c(2, ()) == [True]
+    assert _answers_to_c(2, (("c", 2),)) == []
