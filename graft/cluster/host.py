@@ -139,6 +139,7 @@ class Host:
         self._max_result_bytes = max_result_bytes
         self._leads = False
         self._running: dict[tuple[StepKey, int], bool] = {}  # attempts that the worker has; True: it is to be lost
+        self._settling: set[tuple[StepKey, int]] = set()  # attempts that ended, of which the state does not know yet
         self._idle = trio.Event()
         self._held: list[StartAttempt] = []  # until the member may start
         self._undecided: list[Decide] = []
@@ -267,6 +268,8 @@ class Host:
     def apply(self, index: int, command: Command) -> Applied:
         for want in self.engine.wants(command):
             self._WANTS[want.what](self, want.key)
+        if isinstance(command, AttemptSettled):
+            self._settling.discard(((command.run, command.scope, command.ordinal), command.token))
         return self.engine.apply(index, command)
 
     def _want_id(self, key: bytes) -> None:
@@ -315,6 +318,7 @@ class Host:
         self._held.clear()
         effects = [e for e in self.engine.outstanding() if isinstance(e, (StartAttempt, CancelAttempt))]
         mine = {(e.key, e.token) for e in effects if e.member == self.member and e.incarnation == self.incarnation}
+        self._settling &= mine  # of the others the state knows what became of them
         for key, token in list(self._running):
             if (key, token) not in mine and self._worker is not None:
                 self._worker.cancel(key, token)
@@ -326,6 +330,8 @@ class Host:
     def _start_attempt(self, effect: StartAttempt) -> None:
         if effect.member != self.member or effect.incarnation != self.incarnation or self._worker is None:
             return
+        if (effect.key, effect.token) in self._settling:
+            return  # it has run, and a snapshot took the place of the state from before its end was applied
         if not self.may_start():
             self._held.append(effect)
             return
@@ -393,6 +399,7 @@ class Host:
             self._idle = trio.Event()
         if self._worker is None:
             return
+        self._settling.add((assignment.key, assignment.token))
         self.submitter.submit(
             AttemptSettled(
                 *assignment.key,

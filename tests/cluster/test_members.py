@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from graft.cluster.leases import LeaseTimes
 from graft.errors import NoQuorum, Rejected
 from tests.cluster.members import open_cluster, until
 
@@ -321,3 +322,27 @@ async def test_what_a_removed_member_runs_is_given_to_others_when_its_lease_has_
         for run_id in runs:
             assert (await cluster.end(leader, run_id)).status == "succeeded"
         assert gone.id not in state.members
+
+
+async def test_an_attempt_that_has_just_ended_is_not_begun_again_by_a_snapshot(base: Path) -> None:
+    """The state of the snapshot does not know yet that it ended: its end is on the way to the leader."""
+    async with open_cluster(base, times=LeaseTimes(lease=20)) as cluster:
+        leader = await cluster.leader()
+        await until(lambda: len(leader.member.host.engine.state.members) == 3)
+        gate = base / "gate"
+        runs = [await cluster.start(GATE, leader, path=str(gate)) for _ in range(6)]
+        await until(lambda: starts(gate) == 6)
+        node = next(node for node in cluster.running if node is not leader and node.member.host.running)
+        await cluster.settled()
+        await until(lambda: node.store.bounds().applied == leader.member.host.door.applied)
+        cluster.network.isolate(node.id)
+        open_gate(gate)
+        await until(lambda: not node.member.host.running)
+        assert node.member.lease.may_start()
+        node.member.host.reset()
+        await trio.sleep(0.1)
+        cluster.network.heal()
+        for run_id in runs:
+            assert (await cluster.end(node, run_id)).status == "succeeded"
+        assert starts(gate) == 6
+        assert not node.member.host._settling
