@@ -74,10 +74,18 @@ class ClusterOperators:
         if found != member:
             raise UsageError(f"the member at {address} is {found}, not {member}")
         with trio.move_on_after(JOIN_SECONDS):
-            while not any(each.id == member for each in self._member.configuration.members):  # noqa: ASYNC110
+            while (joined := self._role_of(member)) is None:  # noqa: ASYNC110
                 await trio.sleep(0.05)
+            if joined != role:
+                wanted = f"`resources.roles` in the settings of {member} says which; `graft member demote` changes it"
+                raise UsageError(f"{member} has joined as {joined}, not as {role}", hint=wanted)
             return self._changed(f"{member} joins as {role}")
         raise UsageError(f"{member} was asked and has not joined within {JOIN_SECONDS:g} s", hint="look at its log")
+
+    def _role_of(self, member: str) -> str | None:
+        """What it is or, as a learner, is to become; None while it is no member."""
+        found = next((each for each in self._member.configuration.members if each.id == member), None)
+        return None if found is None else "executor" if found.role == "executor" else "voter"
 
     async def remove(self, member: str) -> Change:
         await self._member.changes.remove(member)

@@ -264,3 +264,25 @@ async def test_one_that_still_reads_of_the_time_before_it_joined_was_not_removed
         nursery.start_soon(remove)
         with pytest.raises(UsageError, match="c was removed"):
             await _locate(member, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ["voter", "executor"])
+async def test_a_member_that_waits_to_be_added_says_itself_what_it_is(field: Field, role: str) -> None:
+    """`graft member add --role executor` said "joins as executor" of a member that became a voter."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait_to_be_added() -> None:
+            async with field.open("b", **{"discovery.peers": []}):
+                await trio.sleep_forever()
+
+        with trio.fail_after(60):
+            async with field.open("a", "a"), field.client("a") as client:
+                nursery.start_soon(wait_to_be_added)
+                await until(lambda: any("b listens on" in line for line in field.lines))
+                if role == "voter":
+                    assert (await client.add_member("b", field.address["b"])).text == "b joins as voter"
+                else:
+                    with pytest.raises(UsageError, match="b has joined as voter, not as executor"):
+                        await client.add_member("b", field.address["b"], role)
+                assert {each.id for each in await client.members()} == set("ab")
+                nursery.cancel_scope.cancel()

@@ -53,7 +53,11 @@ def ls(stale: bool, as_json: bool, place: Place) -> None:
 @click.argument("member", metavar="NAME")
 @click.argument("address", metavar="HOST:PORT")
 @click.option(
-    "--role", type=click.Choice(["voter", "executor"]), default="voter", show_default=True, help="What it is to be."
+    "--role",
+    type=click.Choice(["voter", "executor"]),
+    default="voter",
+    show_default=True,
+    help="What it says it is.",
 )
 @json_option
 @place_options
