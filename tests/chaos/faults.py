@@ -149,6 +149,7 @@ async def replace(fleet: Fleet, dice: random.Random) -> None:
         await client.remove_member(new)
     await fleet.ended(new)  # it notices
     await forgotten(fleet, new)
+    fleet.wipe(new)  # another one may get its name
     del fleet.processes[new]
 
 
