@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 from attrs import define
 
-from graft.errors import Denied, GraftError, Rejected, Unreachable
+from graft.errors import Denied, GraftError, NoQuorum, Rejected, Unreachable
 from graft.transport.channel import Channel, open_channel
 from graft.transport.limits import Limits
 
@@ -74,9 +74,11 @@ class Link:
     async def keep_trying(self, once: Callable[[Channel, int], Awaitable[T]]) -> T:
         """What `once(channel, number)` gives, tried at one address after the other while errors may pass.
 
-        `number` counts the tries from 0. Raises what `once` raises for good, and the last error when patience ends.
+        `number` counts the tries from 0. Raises what `once` raises for good, and the last error when patience ends; but
+        that a member is down says less than what one that is there said.
         """
         number = 0
+        said: NoQuorum | None = None
         give_up_at = trio.current_time() + self._patience_seconds
         while True:
             channel: Channel | None = None
@@ -94,7 +96,11 @@ class Link:
                 if trio.current_time() - tried_at > STEADY_SECONDS:
                     number, give_up_at = 1, trio.current_time() + self._patience_seconds
                 out_of_time = trio.current_time() >= give_up_at
+                if isinstance(error, NoQuorum):
+                    said = error
                 if out_of_time and number >= len(self.addresses):
+                    if said is not None and isinstance(error, Unreachable) and not error.sent:
+                        raise said from None
                     raise
             if number >= len(self.addresses):
                 await trio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(number - len(self.addresses), 10)))

@@ -258,6 +258,15 @@ async def test_no_quorum_for_longer_than_patience_is_exit_code_6(engine: Embedde
     assert caught.value.exit_code == 6
 
 
+async def test_what_a_member_said_goes_before_that_others_are_down(engine: Embedded, tmp_path: Path) -> None:
+    """Of a cluster without a majority one heard only that the dead members refuse connections."""
+    wrap = losing("List", 100_000, before=True, error=lambda: NoQuorum("no leader"))
+    gone = f"unix:{tmp_path}/gone"
+    async with open_services(engine, wrap=wrap) as address, Client(address, gone, patience_seconds=0.0) as client:
+        with trio.fail_after(30), pytest.raises(NoQuorum, match="no leader"):
+            await client.list()
+
+
 async def test_logs_that_break_go_on_without_repeats(engine: Embedded, tmp_path: Path) -> None:
     plan = plan_of('graft = 1\nname = "log"\n[nodes.a]\nrun = "for i in $(seq 40); do echo $i; sleep 0.02; done"\n')
     breaks = [5, 12, 12, 30]  # after so many lines, counted from the first of all
