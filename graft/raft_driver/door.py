@@ -373,6 +373,8 @@ class RaftDoor:
     async def _turn(self) -> None:
         if self._leads and self._proposals:
             self._tell(self._proposals.take(MAX_SLICE_ENTRIES))
+        if self._leads and not self._is_sole:
+            await trio.lowlevel.checkpoint()  # what goes to the others leaves first: a commit begins by standing still
         if self._switch_is_ready:
             self._switched(await self._writer.switch())
         elif (written := await self._writer.commit()) is not None:
