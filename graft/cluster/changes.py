@@ -27,6 +27,9 @@ AGAIN_SECONDS: Final = 0.05
 
 # Asked again: the leader is another one, or something else is under way.
 PASSING: Final = frozenset({"not_leader", "no_answer", "busy", "too_early", "deposed", "transferring"})
+# Asked again for a moment: a leader that was just elected has not heard of the others yet.
+EARLY: Final = frozenset({"quorum_unreachable"})
+EARLY_SECONDS: Final = 3.0
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
@@ -72,13 +75,15 @@ class Changes:
         """Raises NoQuorum when no leader did it in time, Rejected with the reason when it cannot be done."""
         body = _encode((op, arguments))
         door = self._host.door
+        early_until = trio.current_time() + EARLY_SECONDS
         with trio.move_on_after(CHANGE_SECONDS):
             while True:
                 leader = door.leader
                 answer = None if leader is None else await self._post.ask(leader, KIND, body, CHANGE_SECONDS)
                 if answer is not None and not answer.refused:
                     return
-                if answer is not None and answer.refused not in PASSING:
+                is_early = answer is not None and answer.refused in EARLY and trio.current_time() < early_until
+                if answer is not None and answer.refused not in PASSING and not is_early:
                     raise _rejected(answer)
                 with trio.move_on_after(AGAIN_SECONDS):
                     await door.wait_role()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -346,3 +347,27 @@ async def test_an_attempt_that_has_just_ended_is_not_begun_again_by_a_snapshot(b
             assert (await cluster.end(node, run_id)).status == "succeeded"
         assert starts(gate) == 6
         assert not node.member.host._settling
+
+
+async def test_a_leader_that_was_just_elected_is_asked_again_for_a_change(base: Path) -> None:
+    """It has not heard of the others yet, and takes them for out of reach."""
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        changes, refused = leader.member.changes, 0
+        change = leader.member.host.door.change_members
+
+        async def hasty(wanted: Any) -> None:
+            nonlocal refused
+            refused += 1
+            if refused < 3:
+                raise Rejected("the cluster refused it", reason="quorum_unreachable")
+            await change(wanted)
+
+        leader.member.host.door.change_members = hasty  # type: ignore[method-assign]
+        gone = next(node.id for node in cluster.running if node is not leader)
+        await changes.remove(gone)
+        assert gone not in [each.id for each in leader.member.configuration.members]
+        refused = -1000
+        with pytest.raises(Rejected) as caught:
+            await changes.remove(leader.id)
+        assert caught.value.reason == "quorum_unreachable"
