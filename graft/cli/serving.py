@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import logging
@@ -23,7 +24,7 @@ from graft.discovery import open_discovery
 from graft.discovery.discovery import Discovery
 from graft.discovery.kinds import make_source
 from graft.discovery.records import Here
-from graft.errors import GraftError, StorageError
+from graft.errors import GraftError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from graft.security.audit import AuditRecord
@@ -48,7 +49,16 @@ def serve(loaded: Loaded, *, stop_at_eof: bool = False) -> int:
     try:
         return trio.run(_serve, loaded, stop_at_eof)
     except BaseExceptionGroup as group:
-        raise the_cause(group) from None
+        raise explained(the_cause(group)) from None
+    except OSError as error:
+        raise explained(error) from None
+
+
+def explained(error: BaseException) -> BaseException:
+    """An address that cannot be had is a matter of the settings, no failure of ours."""
+    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+        return UsageError(str(error.strerror or error), hint="`--listen HOST:PORT` names another address")
+    return error
 
 
 async def _serve(loaded: Loaded, stop_at_eof: bool) -> int:

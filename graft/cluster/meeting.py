@@ -6,6 +6,7 @@ found (`graft member add`) thereby hears of the cluster that wants it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from graft import raft
 from graft.cluster import bootstrap
 from graft.cluster.bootstrap import Found, Join, Seen, Wait
 from graft.cluster.identity import Identity, belong
+from graft.config import settings
 from graft.errors import GraftError, Rejected, Unreachable, UsageError
 from graft.security.tls import ClientSecurity
 from graft.transport.calls import Caller
@@ -24,6 +26,10 @@ from graft.transport.proto import graft_pb2 as pb
 ASK_SECONDS: Final = 2.0
 JOIN_SECONDS: Final = 35.0
 AGAIN_SECONDS: Final = 0.2
+MAX_INCARNATION: Final = (1 << 63) - 1
+MEMBER: Final = re.compile(settings.NAME)
+ADDRESS: Final = re.compile(settings.ADDRESS)
+MAX_ADDRESS: Final = 300  # characters
 TELL_SECONDS: Final = 5.0  # between two lines that say the same
 
 Peers = Callable[[], Iterable[str]]
@@ -95,6 +101,8 @@ class Meeting:
                 f"{request.member} is of a cluster called {request.cluster_name}, this one is called {self._name}",
                 hint="service_name has to be the same on all members",
             )
+        if MEMBER.fullmatch(request.member) is None or not 0 < request.incarnation <= MAX_INCARNATION:
+            raise UsageError(f"{request.member[:80]!r}, {request.incarnation} cannot be a member and its incarnation")
         if caller.identity and caller.identity != request.member:
             raise UsageError(f"{caller.identity} says that it is {request.member}")
 
@@ -159,8 +167,10 @@ class Meeting:
         async def ask(address: str) -> None:
             try:
                 reply = await self.ask(address)
-                if reply.member == self.identity.member:
-                    return  # an address of our own, under another name
+                if reply.member == self.identity.member:  # an address of our own, under another name?
+                    if reply.incarnation != self.identity.incarnation:
+                        problems.append(f"{address}: it is {reply.member}, too, with another data directory")
+                    return
                 self._saw(reply)
             except GraftError as error:
                 self._seen = {name: seen for name, seen in self._seen.items() if seen.address != address}
@@ -202,7 +212,9 @@ def joiner(
     async def handle(request: Any, caller: Caller) -> Any:
         meeting._check(request, caller)
         if request.role not in ("voter", "executor"):
-            raise UsageError(f"a member cannot join as {request.role!r}", hint="as voter or executor")
+            raise UsageError(f"a member cannot join as {request.role[:80]!r}", hint="as voter or executor")
+        if len(request.address) > MAX_ADDRESS or ADDRESS.fullmatch(request.address) is None:
+            raise UsageError(f"{request.address[:80]!r} is no address of a member", hint="an address is HOST:PORT")
         await join(request.member, request.incarnation, request.role, request.address)
         members = [pb.Member(id=id, address=address) for id, address in sorted(addresses().items())]
         return pb.JoinReply(cluster=meeting.identity.cluster, members=members)

@@ -323,11 +323,15 @@ def _waits_for(member: ClusterMember) -> str:
 def identify(directory: Path, store: Store, settings: Settings) -> Identity:
     """Who this directory is. One that `graft run` or `graft restore` made becomes the only member of a new cluster."""
     identity = load_identity(directory)
-    if identity is None:
+    if identity is None or not (identity.cluster or _is_empty(store)):  # `graft run` used it while it was in no cluster
         identity = _new_identity(store, settings)
         save_identity(directory, identity)
     check_name(identity, settings.node_id, directory)
     return identity
+
+
+def _is_empty(store: Store) -> bool:
+    return store.hard_state() is None and not store.bounds().applied
 
 
 def _new_identity(store: Store, settings: Settings) -> Identity:
@@ -337,8 +341,8 @@ def _new_identity(store: Store, settings: Settings) -> Identity:
     else:
         incarnation = SystemEntropy().u64() >> 1
     identity = Identity(settings.node_id, incarnation)
-    if store.hard_state() is None and not store.bounds().applied:
-        return identity  # empty: it finds its cluster, or founds one with others
+    if _is_empty(store):
+        return identity  # it finds its cluster, or founds one with others
     founder = raft.Member(identity.member, incarnation, "voter")
     return belong(identity, cluster_id(settings.service_name, [founder]), [founder])
 

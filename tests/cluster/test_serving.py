@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,15 +16,22 @@ from attrs import evolve
 from graft import raft
 from graft.cli.serving import the_cause
 from graft.client import Client
+from graft.cluster import serving as serving_module
 from graft.cluster.embedded import open_embedded
+from graft.cluster.identity import Identity, load_identity
+from graft.cluster.meeting import Meeting, joiner
 from graft.cluster.recovering import recover
 from graft.cluster.restoring import restore
-from graft.cluster.serving import Serving, _locate, _waits_for, open_serving
+from graft.cluster.serving import Serving, _locate, _waits_for, identify, open_serving
 from graft.config import Settings, load
 from graft.errors import StorageError, Unreachable, UsageError
+from graft.raft_driver import sole_member
 from graft.security.audit import AuditRecord
 from graft.security.certs import make_dev
 from graft.security.tls import ClientSecurity, TlsFiles
+from graft.storage import open_store
+from graft.transport.calls import anybody
+from graft.transport.proto import graft_pb2 as pb
 from graft_dsl import compile_text
 from tests.cluster.members import until
 
@@ -286,3 +293,77 @@ async def test_a_member_that_waits_to_be_added_says_itself_what_it_is(field: Fie
                         await client.add_member("b", field.address["b"], role)
                 assert {each.id for each in await client.members()} == set("ab")
                 nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_that_waited_and_was_then_used_alone_is_not_empty_any_more(
+    field: Field, tmp_path: Path
+) -> None:
+    """`graft serve`, which found no cluster; `graft run`; `graft serve`: it joins nobody with a state of its own."""
+    plan = compile_text(FLOW, filename="flow.toml", base=tmp_path).plan
+    with trio.fail_after(60):
+        with trio.move_on_after(1):
+            async with field.open("a"):
+                raise AssertionError("there is no cluster")
+        assert load_identity(tmp_path / "a").cluster == ""  # type: ignore[union-attr]
+        async with open_embedded(tmp_path / "a") as embedded:
+            old = await embedded.start_run(plan, {"x": 1}, base=tmp_path)
+            await embedded.wait(old)
+        async with field.open("a"), field.client("a") as client:
+            assert [each.run_id for each in await client.list()] == [old]
+
+
+@pytest.mark.parametrize("died_at", ["adopt", "save_identity"])
+async def test_a_directory_is_adopted_though_the_first_try_died(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, died_at: str
+) -> None:
+    """Before the write and after it."""
+    async with open_embedded(tmp_path / "a"):
+        pass
+    settings = field.settings("a", ())
+    real = getattr(serving_module, died_at)
+    for is_done in (False, True):
+
+        def die(*arguments: Any, is_done: bool = is_done) -> None:
+            if is_done:
+                real(*arguments)
+            raise InterruptedError
+
+        with closing(open_store(tmp_path / "a")) as store:
+            monkeypatch.setattr(serving_module, died_at, die)
+            if not (is_done and died_at == "adopt" and load_identity(tmp_path / "a")):
+                with pytest.raises(InterruptedError):
+                    identify(tmp_path / "a", store, settings)
+    monkeypatch.setattr(serving_module, died_at, real)
+    with closing(open_store(tmp_path / "a")) as store:
+        identity = identify(tmp_path / "a", store, settings)
+        assert identity.member == "a"
+        assert identity.founders == (sole_member(store),)
+        assert identify(tmp_path / "a", store, settings) == identity
+
+
+@pytest.mark.parametrize(
+    ("field_name", "value"),
+    [
+        ("member", "x" * 600),
+        ("member", "a\n"),
+        ("member", ""),
+        ("incarnation", 0),
+        ("incarnation", (1 << 64) - 1),
+        ("address", "garbage"),
+        ("address", "a" * 10_000 + ":1"),
+        ("role", "king"),
+    ],
+)
+async def test_who_cannot_be_a_member_does_not_become_one(field_name: str, value: Any) -> None:
+    meeting = Meeting(Identity("a", 1, "c"), NAME, "a:1", founders=(), expect=0, version=1, security=None)
+    joined: list[Any] = []
+
+    async def join(*arguments: Any) -> None:
+        joined.append(arguments)
+
+    handle = joiner(meeting, join, dict)
+    fields: Any = {"cluster_name": NAME, "member": "b", "incarnation": 7, "address": "[::1]:7400", "role": "voter"}
+    await handle(pb.JoinRequest(**fields), anybody("test"))
+    with pytest.raises(UsageError):
+        await handle(pb.JoinRequest(**(fields | {field_name: value})), anybody("test"))
+    assert joined == [("b", 7, "voter", "[::1]:7400")]
