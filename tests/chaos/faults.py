@@ -107,14 +107,17 @@ async def isolate_member(fleet: Fleet, dice: random.Random) -> None:
 
 
 async def deafen_member(fleet: Fleet, dice: random.Random) -> None:
-    """It is heard and hears nobody, or the other way round, for a while; the cluster stays one."""
+    """It is heard and hears nobody, or the other way round. The others go on, whoever led, as long as that lasts."""
     assert fleet.relays is not None
     member = dice.choice(fleet.running)
     hears = dice.random() < 0.5
     for other in fleet.processes:
         if other != member:
             fleet.relays.cut(*((member, other) if hears else (other, member)))
-    await trio.sleep(dice.uniform(1, 4))
+    await taken_for_dead(fleet, member)
+    await fleet.leader()
+    async with fleet.client(*[id for id in fleet.running if id != member]) as client:
+        await client.members()  # a linearizable read
     fleet.relays.heal(drop=dice.random() < 0.5)
     await fleet.all_live()
 
