@@ -14,8 +14,8 @@ import trio
 
 from graft.interfaces import Store
 
-SCRUB_ENTRIES: Final = 64
-SCRUB_SECONDS: Final = 0.25
+SCRUB_ENTRIES: Final = 256
+SCRUB_SECONDS: Final = 1.0
 
 
 class Scrub:
