@@ -16,8 +16,9 @@ from graft.cli.terminal import note, out_json
 def command(file: str, directory: str, as_json: bool) -> None:
     """Make the data directory DIR of the backup FILE (`graft backup`). DIR must be empty, or not there.
 
-    What starts on it is the first member of a new cluster, with all runs of the old one; those that had not ended are
-    interrupted. The members of the old cluster must be gone for good, or both would run the same steps.
+    What starts on it is the first member of a new cluster, with all runs of the old one. `graft serve` goes on at once
+    with those that had not ended, `graft run` holds them until `graft resume`. The members of the old cluster must be
+    gone for good, or both would run the same steps.
     """
     from graft.cluster.restoring import restore
 
