@@ -52,7 +52,7 @@ def test_the_readme_opens_with_two_commands_that_newcomers_can_paste() -> None:
     assert "\n" not in run
     assert "\n" not in test
     assert run.endswith("graft run examples/hello/flow.toml")
-    assert test.endswith("pytest")
+    assert test.endswith("pytest -n auto")
     blocks = re.findall(r"^```(\w.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert blocks[:2] == ["sh run", "sh test"]
 
