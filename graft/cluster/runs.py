@@ -132,19 +132,23 @@ class Runs(Readable):
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
         command = CancelRun(run.no, key[1], key[2], reason, run.generation, **host.stamp())
-        self._raise_if((await host.submitter.request(command)).refused, run_id)
+        refused = (await host.submitter.request(command)).refused
+        ends = ("cancelling", "cancelled")
+        self._raise_if(refused, run, path is None and run.status not in ends and self.status(run_id) in ends)
 
     async def retry(self, run_id: str, path: str | None = None) -> None:
         """Open the next generation of a final run, or give its parked steps a new budget."""
         run, host = self._run(run_id), self._host
         key = self._key(run, path)
         command = RetryRun(run.no, key[1], key[2], run.generation, **host.stamp())
-        self._raise_if((await host.submitter.request(command)).refused, run_id)
+        refused = (await host.submitter.request(command)).refused
+        self._raise_if(refused, run, self._run(run_id).generation > run.generation)
 
     async def resume(self, run_id: str) -> None:
         """Let an interrupted or paused run go on."""
         run, host = self._run(run_id), self._host
-        self._raise_if((await host.submitter.request(UnpauseRun(run.no, **host.stamp()))).refused, run_id)
+        refused = (await host.submitter.request(UnpauseRun(run.no, **host.stamp()))).refused
+        self._raise_if(refused, run, bool(run.paused) and not self._run(run_id).paused)
 
     def interrupted(self) -> list[str]:
         """Runs that an earlier process left unfinished, oldest first."""
@@ -160,9 +164,10 @@ class Runs(Readable):
         return key
 
     @staticmethod
-    def _raise_if(refused: str | None, run_id: str) -> None:
-        if refused is not None:
-            raise RunConflict(f"run {run_id}: {refused}", hint=f"see `graft show {run_id}`")
+    def _raise_if(refused: str | None, run: Run, came_true: bool) -> None:
+        """A command may be applied a second time, and is refused then although the first one did what it should."""
+        if refused is not None and not came_true:
+            raise RunConflict(f"run {run.id}: {refused}", hint=f"see `graft show {run.id}`")
 
 
 __all__ = ["Runs", "new_run_id"]

@@ -363,7 +363,7 @@ async def test_a_leader_that_was_just_elected_is_asked_again_for_a_change(base: 
                 raise Rejected("the cluster refused it", reason="quorum_unreachable")
             await change(wanted)
 
-        leader.member.host.door.change_members = hasty  # type: ignore[method-assign]
+        leader.member.host.door.change_members = hasty  # type: ignore[method-assign, assignment]
         gone = next(node.id for node in cluster.running if node is not leader)
         await changes.remove(gone)
         assert gone not in [each.id for each in leader.member.configuration.members]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
+from graft.cluster.embedded import open_embedded
 from graft.cluster.post import Post
 from graft.cluster.submitting import ClusterSubmitter
-from graft.engine.commands import Command, DrainMember
-from graft.errors import Rejected
+from graft.engine.commands import Command, DrainMember, PauseRun
+from graft.errors import Rejected, RunConflict
 from graft.transport.letters import Letter
+from graft_dsl import compile_text
 
 
 class Door:
@@ -67,3 +71,51 @@ async def test_a_leader_that_was_just_deposed_does_not_spin() -> None:
 
 async def test_a_leader_whose_log_is_full_does_not_spin() -> None:
     await keeps_calm(Door(leads=True, leader="a", reason="overloaded"))
+
+
+class Twice:
+    """Its answer is lost, and the command is asked for again: what comes back is what the second one came to."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.submit = real, real.submit
+
+    async def request(self, command: Command) -> Any:
+        await self.real.request(command)
+        return await self.real.request(command)
+
+
+SLEEPS = """
+graft = 1
+name = "f"
+[nodes.a]
+sleep = "1h"
+"""
+FAILS = """
+graft = 1
+name = "f"
+[nodes.a]
+fail = "no"
+"""
+
+
+async def test_what_is_applied_twice_is_no_failure(tmp_path: Path) -> None:
+    plan = compile_text(SLEEPS, filename="flow.toml", base=tmp_path).plan
+    failing = compile_text(FAILS, filename="flow.toml", base=tmp_path).plan
+    async with open_embedded(tmp_path / "data", ephemeral=True) as engine:
+        engine.host.submitter = twice = Twice(engine.host.submitter)
+        run_id = await engine.start_run(plan, {}, base=tmp_path, run_id="r")
+        run = next(iter(engine.host.engine.state.live_runs()))
+        await twice.real.request(PauseRun(run.no, "interrupted", **engine.host.stamp()))
+        await engine.resume(run_id)
+        with pytest.raises(RunConflict):
+            await engine.resume(run_id)
+        await engine.cancel(run_id)
+        await engine.wait_end(run_id)
+        with pytest.raises(RunConflict):
+            await engine.cancel(run_id)
+        run_id = await engine.start_run(failing, {}, base=tmp_path)
+        await engine.wait_end(run_id)
+        await engine.retry(run_id)
+        assert engine.summary(run_id).generation == 2
+        await engine.wait_end(run_id)
+        assert engine.status(run_id) == "failed"
