@@ -22,6 +22,7 @@ from graft.worker.worker import Worker, open_worker
 
 READ_BYTES = 1 << 16
 LEASE_POLL_SECONDS = 0.2  # the clock of the lease goes on while the machine sleeps, Trio's may not
+CATCH_UP_SECONDS = 0.05  # to read what came while the loop did not run
 
 
 class HostLoop:
@@ -137,6 +138,10 @@ class HostLoop:
                 continue
             left = self._lease - boottime()
             if left <= 0:
+                # A step may have held up this loop: a renewal that came meanwhile is still in the socket.
+                await trio.sleep(CATCH_UP_SECONDS)
+                if self._lease is None or boottime() < self._lease:
+                    continue
                 for number in self._attempts:
                     self._expire(number)
                 await self._leased.wait()

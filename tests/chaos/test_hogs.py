@@ -56,8 +56,8 @@ def flow(step: str) -> str:
 
 @pytest.mark.slow
 async def test_what_a_step_does_disturbs_neither_elections_nor_leases(tmp_path: Path) -> None:
-    # Members share the processors of this machine with the hogs, and with whatever else it does.
-    async with open_fleet(tmp_path, election_timeout="1s", **{"resources.worker_processes": 2}) as fleet:
+    # Members share the processors of this machine with the hogs, and with whatever else it does; ten seconds are more.
+    async with open_fleet(tmp_path, election_timeout="3s", lease="8s", **{"resources.worker_processes": 2}) as fleet:
         (tmp_path / "hogs.py").write_text(MODULE)
         plans = [compile_text(flow(step), filename=f"{step}.toml", base=tmp_path).plan for step in STEPS]
         quick = compile_text(QUICK, filename="quick.toml", base=tmp_path).plan
