@@ -36,7 +36,7 @@ PATIENCE_SECONDS: Final = 3.0  # with a holder that cannot be reached: it may be
 AGAIN_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 0.1
 LINGER_SECONDS: Final = 0.2  # for others to ask how their run ended
-IDLE_SECONDS: Final = 2.0  # without runs and callers, after which a detached holder ends
+IDLE_SECONDS: Final = 5.0  # without runs and callers, after which a detached holder ends
 START_SECONDS: Final = 30.0  # for a detached holder to begin
 LOG: Final = "holder.log"  # what a detached holder had to say, in the data directory
 

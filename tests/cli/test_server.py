@@ -179,10 +179,7 @@ def test_what_makes_no_sense(graft: Graft, arguments: tuple[str, ...], error: st
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    from graft.client import client
-
-    defaults = client.Client.__init__.__kwdefaults__
-    monkeypatch.setitem(defaults, "patience_seconds", 0.2)
+    monkeypatch.setattr("graft.cli.place.PATIENCE_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -67,11 +67,16 @@ def test_reading_where_there_is_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def let_all_look_into(path: Path) -> None:
+    """Also into what pytest made around it."""
+    for each in (path, *path.parents):
+        if "pytest-" in str(each):
+            each.chmod(0o755)
+
+
 @as_root
 def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+    let_all_look_into(tmp_path)
     path = tmp_path / ".graft"
     assert children.run("open_as_nobody", path, "store")[1] == [
         f"StoreReadOnly | cannot use {path}: Permission denied"
@@ -87,8 +92,7 @@ def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
 
 @as_root
 def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
-    for parent in [tmp_path, *tmp_path.parents[:2]]:
-        parent.chmod(0o755)
+    let_all_look_into(tmp_path)
     path = tmp_path / ".graft"
     path.mkdir(mode=0o555)
     [line] = children.run("open_as_nobody", path, "store")[1]
