@@ -49,11 +49,16 @@ def begin(s: State, p: Progress) -> None:
 
 def provide(s: State, p: Progress) -> None:
     """Send `p` a snapshot that the log can follow; have one taken if there is none."""
-    if s.snapshots and s.snapshots[-1].index >= s.log.first - 1:
+    if s.snapshots and serves(s, p, s.snapshots[-1]):
         _ask_where_to_resume(s, p, s.snapshots[-1])
     elif s.taking_snapshot is None:
         s.taking_snapshot = s.applied_durable
         s.emit(TakeSnapshot(s.applied_durable))
+
+
+def serves(s: State, p: Progress, meta: SnapshotMeta) -> bool:
+    """True if the log can follow where the snapshot ends: it begins there, and what `p` wants next is not lost here."""
+    return meta.index >= s.log.first - 1 and (meta.index >= p.next or not repair.is_hopeless(s, p.next))
 
 
 def snapshot_taken(s: State, event: SnapshotTaken) -> None:
@@ -185,7 +190,7 @@ def _moved(s: State, p: Progress, offset: int) -> None:
 def resend(s: State, p: Progress) -> None:
     """No answer for too long: ask again where to resume, with the newest snapshot that will do."""
     if p.snapshot is not None:
-        usable = p.snapshot if p.snapshot.index >= s.log.first - 1 else None
+        usable = p.snapshot if serves(s, p, p.snapshot) else None
         if usable is None:
             p.move("abandoned", s.now)
             replication.send(s, p)
