@@ -255,7 +255,7 @@ def message_received(s: State, event: MessageReceived) -> None:
     handler = REPLIES.get(kind)
     if handler is not None:
         # Who was removed, or lost its disk, has no voice (S13).
-        if not membership.knows(s, m.source, m.incarnation):
+        if not membership.knows(s, m.source, m.incarnation) and not _is_from_the_leader_of_a_joiner(s, m):
             return
         if m.term != s.term and not _term_of_reply(s, m):
             return
@@ -277,6 +277,11 @@ def message_received(s: State, event: MessageReceived) -> None:
     if m.term < s.term and kind not in ANY_TERM:
         return
     REQUESTS[kind](s, m)
+
+
+def _is_from_the_leader_of_a_joiner(s: State, m: Message) -> bool:
+    """The log of a joiner does not say yet who is in the cluster: it knows only who leads it."""
+    return not s.view.configuration.members and m.source == s.leader
 
 
 def _takes_term(s: State, m: Message) -> bool:

@@ -127,11 +127,12 @@ def ask(s: State) -> None:
     if s.repair is None or s.repair.index != index or s.repair.term != log.corrupt[index]:
         s.repair = Ask(index, log.corrupt[index], due)
     s.repair.due = due
-    if not s.view.others:
-        if needed(s) and s.view.sole and s.leader in (None, s.id):
-            s.stop(f"entry {index} of the log is damaged and no other member has a copy of it")
-        return
-    for id in s.view.others:
+    others = s.view.others
+    if not others and s.leader not in (None, s.id):
+        others = (s.leader,)  # a joiner, whose log does not yet say who is in the cluster
+    if not others and needed(s) and s.view.sole:
+        s.stop(f"entry {index} of the log is damaged and no other member has a copy of it")
+    for id in others:
         s.send(RepairRequest(s.id, id, s.config.incarnation, s.term, index, log.corrupt[index]))
 
 
