@@ -48,7 +48,7 @@ async def pumped(
     try:
         async with aclosing(items(receive)) as received:
             async for each in received:
-                yield each
+                yield each  # noqa: ASYNC119 - whoever iterates closes it
         if failures:
             raise failures[0]
     finally:

@@ -77,6 +77,6 @@ async def recover(directory: Path) -> Recovered:
                 nursery.cancel_scope.cancel()
         return Recovered(found.cluster, mine.id, lost, host.door.applied)
     except* Rejected as group:
-        raise group.exceptions[0] from None
+        raise group.exceptions[0] from None  # noqa: ASYNC123 - one refusal is all that there is
     finally:
         store.close()

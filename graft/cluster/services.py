@@ -93,7 +93,7 @@ class Workflows:
         try:
             async with aclosing(items(receive)) as replies:
                 async for reply in replies:
-                    yield reply
+                    yield reply  # noqa: ASYNC119 - the transport closes it
         finally:
             scope.cancel()
 

@@ -107,7 +107,7 @@ class Serving:
     async def _stream(self, service: str, method: str, request: Any, caller: Caller) -> AsyncGenerator[Any, None]:
         async with aclosing(self._handler(service, method)(request, caller)) as replies:
             async for reply in replies:
-                yield reply
+                yield reply  # noqa: ASYNC119 - the transport closes it
 
     # The end
 

@@ -205,7 +205,7 @@ class Channel:
         try:
             return await trio_asyncio.run_aio_future(self._loop.create_task(work))
         except Unreachable:  # perhaps because whoever is cancelled here holds the channel, too, and it is closed
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120 - a cancel has to win
             raise
         except asyncio.CancelledError:
             problem = Unreachable(f"{self.address}: the call was cut off", address=self.address)

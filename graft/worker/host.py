@@ -73,7 +73,7 @@ def main() -> None:
 
     try:
         trio.run(serve, channel, frames, rest, worker_settings(settings["worker"]))
-    except BaseException:
+    except BaseException:  # noqa: ASYNC103 - no loop runs any more
         import traceback
 
         traceback.print_exc()

@@ -408,7 +408,7 @@ async def _open(settings: HostSettings) -> AsyncIterator[HostedWorker]:
         os.chown(settings.worker.log_dir, identity.uid, identity.gid)
     async with open_guardians() as guardians, trio.open_nursery() as nursery:
         worker = HostedWorker(settings, guardians, identity)
-        nursery.start_soon(worker.run)
+        nursery.start_soon(worker.run)  # noqa: ASYNC113 - it waits for attempts anyway
         try:
             yield worker
         finally:
