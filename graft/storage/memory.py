@@ -1,7 +1,7 @@
 """The store as plain dictionaries: the fake that passes the same contract suite as LMDB.
 
 It keeps what it was told to keep and nothing else. `crash` throws away the Python object's view and starts again from
-what was committed; the simulated disk adds faults on top of this.
+what was committed; the simulated disk (`graft.sim.store`) adds faults on top of this.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Self
 
 from graft.errors import StorageError
 from graft.interfaces import TABLES, Change, Dump, Entry, LogBounds, Switch, Turn, Usage
@@ -50,8 +51,11 @@ class MemoryStore:
                 raise self._quota.full(used)
             if staged is not None:
                 staged()
-            with self._lock:
-                self._write(turn)
+            self._sync(turn)
+
+    def _sync(self, turn: Turn) -> None:
+        with self._lock:
+            self._write(turn)
 
     def _growth(self, turn: Turn) -> int:
         total = sum(len(entry.data) for entry in turn.entries)
@@ -64,14 +68,14 @@ class MemoryStore:
     def _write(self, turn: Turn) -> None:
         if turn.truncate_from is not None:
             for index in range(turn.truncate_from, self._bounds.last + 1):
-                self._drop_entry(index)
+                self._cut_entry(index)
         for entry in turn.entries:
             self._log[entry.index] = entry
             self._used += len(entry.data)
         for entry in turn.repaired:
-            self._used += len(entry.data) - len(self._log[entry.index].data)
+            self._drop_entry(entry.index)
             self._log[entry.index] = entry
-            self._rotten.discard(entry.index)
+            self._used += len(entry.data)
         if turn.hard_state is not None:
             self._hard = turn.hard_state
         for change in turn.changes:
@@ -89,6 +93,10 @@ class MemoryStore:
         for index in range(self._bounds.first, purged_to + 1):
             self._drop_entry(index)
         self._bounds = bounds_after(self._bounds, turn, purged_to, purged_term)
+
+    def _cut_entry(self, index: int) -> None:
+        """A leader had it truncated."""
+        self._drop_entry(index)
 
     def _drop_entry(self, index: int) -> None:
         self._used -= len(self._log.pop(index).data)
@@ -206,17 +214,22 @@ class MemoryStore:
     def close(self) -> None:
         self._closed = True
 
-    def crash(self) -> MemoryStore:
+    def crash(self) -> Self:
         """The store as a new process finds it: everything committed, nothing else. This one is closed."""
+        survivor = self.copy()
+        self._closed = True
+        return survivor
+
+    def copy(self) -> Self:
+        """Another store with what is committed in this one."""
         with self._lock:
-            survivor = MemoryStore(quota_bytes=self._quota.quota_bytes)
-            survivor._log = dict(self._log)
-            survivor._tables = {table: dict(rows) for table, rows in self._tables.items()}
-            survivor._spare = {table: dict(rows) for table, rows in self._spare.items()}
-            survivor._rotten = set(self._rotten)
-            survivor._hard, survivor._bounds, survivor._used = self._hard, self._bounds, self._used
-            self._closed = True
-            return survivor
+            other = type(self)(quota_bytes=self._quota.quota_bytes)
+            other._log = dict(self._log)
+            other._tables = {table: dict(rows) for table, rows in self._tables.items()}
+            other._spare = {table: dict(rows) for table, rows in self._spare.items()}
+            other._rotten = set(self._rotten)
+            other._hard, other._bounds, other._used = self._hard, self._bounds, self._used
+            return other
 
     def _check_open(self) -> None:
         if self._closed:
