@@ -18,12 +18,14 @@ from graft.cluster.post import Post
 from graft.engine.commands import DrainMember
 from graft.errors import NoQuorum, Rejected, UsageError
 from graft.raft.events import Change
-from graft.raft.records import Configuration
+from graft.raft.records import Member
 from graft.transport.letters import Answer, Ask
 
 KIND: Final = "change"
 CHANGE_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 0.05
+TRANSFER_TRIES: Final = 5
+TRANSFER_SECONDS: Final = 2.0  # until this member hears who won
 
 # Asked again: the leader is another one, or something else is under way.
 PASSING: Final = frozenset({"not_leader", "no_answer", "busy", "too_early", "deposed", "transferring"})
@@ -56,11 +58,22 @@ class Changes:
         await self._request("role", member=member, role=role)
 
     async def transfer(self, target: str | None) -> None:
-        """Have somebody else lead: `target`, or whoever is best."""
+        """Have somebody else lead: `target`, or whoever is best. Returns when this member knows that it does.
+
+        An election may go another way than it was meant to: then it is held again. Raises Rejected.
+        """
         door = self._host.door
-        while (leader := door.leader) is None:
-            await door.wait_role()
-        await self._request("transfer", leader=leader, target=target)
+        for _ in range(TRANSFER_TRIES):
+            while (leader := door.leader) is None:
+                await door.wait_role()
+            if leader == target:
+                return
+            await self._request("transfer", leader=leader, target=target)
+            with trio.move_on_after(TRANSFER_SECONDS):
+                while door.leader in (None, leader) or door.leader != (target or door.leader):
+                    await door.wait_role()
+                return
+        raise Rejected(f"{door.leader or 'nobody'} leads", reason="timed_out", hint="try again")
 
     async def raise_version(self, version: int) -> None:
         await self._request("version", version=version)
@@ -118,7 +131,7 @@ class Changes:
             self._post.answer(ask)
 
     async def _join(self, member: str, incarnation: int, role: str, address: str) -> None:
-        known = next((m for m in self._configuration.members if m.id == member), None)
+        known = self._server(member)
         if known is not None and known.incarnation == incarnation:
             self._located(member, address)
             return  # it asks again: the answer was lost
@@ -144,7 +157,7 @@ class Changes:
         await self._host.door.change_members(Change("remove", member))
 
     async def _role(self, member: str, role: str) -> None:
-        known = next((m for m in self._configuration.members if m.id == member), None)
+        known = self._server(member)
         if known is None:
             raise Rejected(f"there is no member {member}", reason="unknown_member", hint="see `graft member ls`")
         if role not in ("voter", "executor"):
@@ -171,9 +184,8 @@ class Changes:
         if version != self._host.door.status().version:
             await self._host.door.raise_version(version)
 
-    @property
-    def _configuration(self) -> Configuration:
-        return self._host.door.status().configuration
+    def _server(self, member: str) -> Member | None:
+        return next((each for each in self._host.door.configuration.members if each.id == member), None)
 
 
 _OPERATIONS: Final[dict[str, Callable[..., Awaitable[None]]]] = {

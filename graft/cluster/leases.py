@@ -221,7 +221,7 @@ class Renewals:
             for ask, _, _ in waiting:
                 self._post.answer(ask, refused=error.reason)
             return
-        members = {each.id for each in self._host.door.status().configuration.members}
+        members = {each.id for each in self._host.door.configuration.members}
         for ask, incarnation, heard in waiting:
             if ask.source not in members:
                 self._post.answer(ask, refused=NOT_A_MEMBER)  # removed: what it runs may run until its lease ends

@@ -142,7 +142,7 @@ class ClusterMember:
     @property
     def configuration(self) -> raft.Configuration:
         """Who is in the cluster, as far as this member knows."""
-        return self.host.door.status().configuration
+        return self.host.door.configuration
 
     async def offer(self, offer: Offer) -> None:
         """Register what this member has to offer from now on. Raises Rejected."""

@@ -58,7 +58,7 @@ async def recover(directory: Path) -> Recovered:
             founders=(),
             snapshots=SnapshotDirectory(directory / "snapshots"),
         )
-        before = host.door.status().configuration.members
+        before = host.door.configuration.members
         mine = raft.Member(identity.member, host.door.identity.incarnation, "voter")
         name = identity.cluster.rpartition("-")[0]
         found = Identity(mine.id, mine.incarnation, cluster_id(f"{name}-{host.incarnation:x}", [mine]), (mine,))

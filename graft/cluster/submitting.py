@@ -222,7 +222,7 @@ class ClusterSubmitter:
 
     def _is_member(self, member: str) -> bool:
         """One that was removed and does not know it yet must get no work."""
-        return any(each.id == member for each in self._door.status().configuration.members)
+        return any(each.id == member for each in self._door.configuration.members)
 
 
 class _Gathering:

@@ -57,7 +57,7 @@ def read_problem(message: pb.Problem) -> GraftError:
 # Runs
 
 
-def summary_message(summary: RunSummary) -> pb.RunSummary:
+def summary_message(summary: RunSummary | RunView) -> pb.RunSummary:
     return pb.RunSummary(
         run_id=summary.run_id,
         name=summary.name,
@@ -85,16 +85,7 @@ def read_summary(message: pb.RunSummary) -> RunSummary:
 
 def run_message(view: RunView) -> pb.RunReply:
     return pb.RunReply(
-        summary=pb.RunSummary(
-            run_id=view.run_id,
-            name=view.name,
-            status=view.status,
-            reason=view.reason,
-            generation=view.generation,
-            started_at=view.started_at,
-            ended_at=view.ended_at or 0,
-            paused=view.paused,
-        ),
+        summary=summary_message(view),
         params=value_bytes(view.params),
         outputs=value_bytes(view.outputs),
         error=value_bytes(view.error),

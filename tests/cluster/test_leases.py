@@ -46,8 +46,9 @@ class Door:
         await trio.lowlevel.checkpoint()
         return 7
 
-    def status(self) -> SimpleNamespace:
-        return SimpleNamespace(configuration=raft.Configuration((raft.Member("a", 1), raft.Member("b", 1))))
+    @property
+    def configuration(self) -> raft.Configuration:
+        return raft.Configuration((raft.Member("a", 1), raft.Member("b", 1)))
 
 
 class StoppedClock:
