@@ -216,8 +216,8 @@ class Transport(Protocol):
     Messages may be lost, repeated, late and out of order (docs/internals/raft.md).
     """
 
-    def send(self, message: Message) -> None:
-        """Put `message` on its way to `message.target`. Never blocks; a full queue drops its oldest message."""
+    def send(self, *messages: Message) -> None:
+        """Put `messages` on their ways to their `target`s. Never blocks; a full queue drops its oldest message."""
         ...
 
 

@@ -20,7 +20,7 @@ Take = Callable[[Ask], None]
 class Courier(Protocol):
     """A transport that takes letters, too."""
 
-    def send(self, message: Message | Letter) -> None: ...
+    def send(self, *messages: Message | Letter) -> None: ...
 
 
 @define(eq=False)

@@ -76,13 +76,14 @@ class RaftDoor:
         self._core = raft.Raft(config, recovered, entropy.u64, clock.monotonic())
         self.overlay = Overlay()
         self._applier = Applier(machine, self.overlay, recovered.applied)
-        self._writer = Writer(store, self._applier, self.overlay, self.identity.incarnation, recovered.applied)
+        self._writer = Writer(store, clock, self._applier, self.overlay, self.identity.incarnation, recovered.applied)
         self._proposals = Proposals(config.max_entry_bytes)
         self._requests = Requests(self._post)
         self._requests.applied(recovered.applied)
         self._desk = SnapshotDesk(store, snapshots, entropy, self._post, self._writer.write)
         self._scrub = Scrub(store, self.report_damage, lambda: self._is_sole)
         self._inbox: deque[ev.Event] = deque()
+        self._outbox: list[Message] = []
         self._leads = False
         self._role_changed = trio.Event()
         self._alarm = trio.Event()  # for the pump
@@ -214,6 +215,7 @@ class RaftDoor:
             if not answers:
                 break
             events = answers
+        self._send_all()
         deadline = self._core.next_deadline()
         if deadline is not None and deadline < self._rings_at:
             self._earlier.set()
@@ -231,8 +233,14 @@ class RaftDoor:
         self._writer.wake.set()
 
     def _send(self, effect: fx.Send) -> None:
-        if not self._writer.writes.hold(effect.message, effect.after) and self._transport is not None:
-            self._transport.send(effect.message)
+        if not self._writer.writes.hold(effect.message, effect.after):
+            self._outbox.append(effect.message)
+
+    def _send_all(self) -> None:
+        """All that one look at the core gave, so that each peer gets it in one piece."""
+        if self._outbox and self._transport is not None:
+            self._transport.send(*self._outbox)
+        self._outbox.clear()
 
     def _drop_held(self, effect: fx.DropHeld) -> None:
         self._writer.writes.drop_held()
@@ -388,9 +396,7 @@ class RaftDoor:
         await self._writer.commit_extra()
 
     def _synced(self, ticket: int, applied: int) -> None:
-        for message in self._writer.writes.synced(ticket):
-            if self._transport is not None:
-                self._transport.send(message)
+        self._outbox += self._writer.writes.synced(ticket)
         # A replay may be ahead of what the core has handed out; it is told only of that.
         self._tell([ev.Persisted(ticket, min(applied, self._applier.handed))])
 

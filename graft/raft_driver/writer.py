@@ -14,12 +14,12 @@ from typing import Final
 import trio
 
 from graft.errors import StoreFull
-from graft.interfaces import Store, Switch, Turn
+from graft.interfaces import Clock, Store, Switch, Turn
 from graft.raft import effects as fx
 from graft.raft_driver.applying import Applier
 from graft.raft_driver.hard_state import encode_hard_state, to_stored
 from graft.raft_driver.overlay import Overlay
-from graft.raft_driver.syncing import commit_turn
+from graft.raft_driver.syncing import Syncer
 from graft.raft_driver.writes import Writes
 
 FLUSH_SECONDS: Final = 0.05
@@ -30,8 +30,11 @@ Answer = Callable[[StoreFull | None], None]
 class Writer:
     """`has_failed`: a commit did, so what the disk holds is unknown, or it is full. There is never a second try."""
 
-    def __init__(self, store: Store, applier: Applier, overlay: Overlay, incarnation: int, applied: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, applier: Applier, overlay: Overlay, incarnation: int, applied: int
+    ) -> None:
         self._store, self._applier, self._overlay = store, applier, overlay
+        self._syncer = Syncer(store, clock)
         self._incarnation = incarnation
         self._durable_applied = applied
         self.writes = Writes()
@@ -101,7 +104,7 @@ class Writer:
 
     async def _store_turn(self, turn: Turn) -> None:
         try:
-            await commit_turn(self._store, turn)
+            await self._syncer.commit(turn)
         except BaseException:
             self.has_failed = True
             raise
@@ -129,7 +132,7 @@ class Writer:
             return
         turn, take = self._extra.popleft()
         try:
-            await commit_turn(self._store, turn)
+            await self._syncer.commit(turn)
         except StoreFull as error:
             take(error)
         except BaseException:

@@ -125,5 +125,6 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, member: str) -> None:
         self._network, self._member = network, member
 
-    def send(self, message: Message | Letter) -> None:
-        self._network.send(self._member, message)
+    def send(self, *messages: Message | Letter) -> None:
+        for message in messages:
+            self._network.send(self._member, message)

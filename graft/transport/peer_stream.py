@@ -181,23 +181,28 @@ class PeerStream:
 
     async def send(self, data: bytes) -> None:
         """Data that are framed. Waits for the other side's window and for our socket. Raises Ended."""
+        while data := self.write(data):
+            self._woken = trio.Event()
+            await self._woken.wait()
+
+    def write(self, data: bytes) -> bytes:
+        """Data that are framed leave now, as far as the other side's window and our socket have room; the rest is
+        returned. Raises Ended."""
         connection, h2, id = self._protocol.connection, self._stream._h2_connection, self._id
-        view = memoryview(data)
-        while view:
+        while data:
             if self.ended.is_set() or connection.is_closing():
                 raise Ended(self.why or "the connection is closed")
             try:
-                window = min(h2.local_flow_control_window(id), h2.max_outbound_frame_size, len(view))
-                if window > 0 and connection.write_ready.is_set():
-                    h2.send_data(id, bytes(view[:window]))
-                    view = view[window:]
-                    connection.data_send_process()
-                    connection.flush()
-                    continue
+                room = min(h2.local_flow_control_window(id), h2.max_outbound_frame_size, len(data))
+                if room <= 0 or not connection.write_ready.is_set():
+                    break
+                h2.send_data(id, data[:room])
             except H2Error as error:
                 raise Ended(str(error)) from None
-            self._woken = trio.Event()
-            await self._woken.wait()
+            connection.data_send_process()
+            connection.flush()
+            data = data[room:]
+        return data
 
     def close(self) -> None:
         """Give the stream up; the connection stays."""

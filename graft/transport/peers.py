@@ -86,6 +86,7 @@ class _Lane:
 
     stream: PeerStream | None = None
     waiting: deque[bytes] = Factory(deque)
+    rest: bytes = b""  # of what is being sent: the other side or our socket has no room, and a task waits for it
     waiting_bytes: int = 0
     dropped: int = 0
     filled: trio.Event = Factory(trio.Event)
@@ -96,10 +97,9 @@ class _Lane:
         while len(self.waiting) > limits.max_queued_messages or self.waiting_bytes > limits.max_queued_bytes:
             self.waiting_bytes -= len(self.waiting.popleft())
             self.dropped += 1
-        self.filled.set()
 
-    def take(self, limits: Limits) -> list[bytes]:
-        """What goes in one write."""
+    def take(self, limits: Limits) -> bytes:
+        """What goes in one write, framed."""
         batch: list[bytes] = []
         size = 0
         while self.waiting and len(batch) < limits.max_batch_messages and size < limits.max_batch_bytes:
@@ -107,7 +107,7 @@ class _Lane:
             size += len(data)
             batch.append(data)
         self.waiting_bytes -= size
-        return batch
+        return frame(graft_pb2.Batch(messages=batch).SerializeToString())
 
     def clear(self) -> None:
         self.dropped += len(self.waiting)
@@ -157,17 +157,39 @@ class PeerHub:
 
     # Sending
 
-    def send(self, message: Message | Letter) -> None:
-        """Never blocks, and promises nothing. What is sent to a peer that is away is dropped."""
-        peer = self._peers.get(message.target)
-        if peer is None:
+    def send(self, *messages: Message | Letter) -> None:
+        """Never blocks, and promises nothing. What is sent to a peer that is away is dropped.
+
+        They leave at once, those to one peer in one write, without a turn of Trio's loop between: it would be a good
+        part of what a replicated command takes.
+        """
+        filled: dict[int, _Lane] = {}
+        for message in messages:
+            peer = self._peers.get(message.target)
+            if peer is None:
+                continue
+            lane = peer.lanes["Snapshots" if type(message) in SNAPSHOT_MESSAGES else "Exchange"]
+            if lane.stream is None and not self._may_wait(peer):
+                lane.clear()  # what waited is old by now
+                lane.dropped += 1
+                continue
+            lane.put(wire.encode(message), self._limits)
+            filled[id(lane)] = lane
+        for lane in filled.values():
+            self._send_waiting(lane)
+
+    def _send_waiting(self, lane: _Lane) -> None:
+        """As much of it as leaves without waiting."""
+        stream = lane.stream
+        if stream is None:
             return
-        lane = peer.lanes["Snapshots" if type(message) in SNAPSHOT_MESSAGES else "Exchange"]
-        if lane.stream is None and not self._may_wait(peer):
-            lane.clear()  # what waited is old by now
-            lane.dropped += 1
-            return
-        lane.put(wire.encode(message), self._limits)
+        try:
+            while lane.waiting and not lane.rest:
+                lane.rest = stream.write(lane.take(self._limits))
+        except Ended:
+            pass  # its task learns of it, too
+        if lane.rest:
+            lane.filled.set()
 
     def _may_wait(self, peer: _Peer) -> bool:
         """True for a moment after a connection broke, and while nobody knows yet whether the peer is there."""
@@ -406,21 +428,23 @@ class PeerHub:
     # A stream that works
 
     async def _carry(self, peer: _Peer, name: str, stream: PeerStream) -> None:
-        """Send what waits, until the stream ends. A newer stream takes the place of an older one."""
-        lane, limits = peer.lanes[name], self._limits
+        """Send what could not leave at once, until the stream ends. A newer stream takes the place of an older one."""
+        lane = peer.lanes[name]
         if lane.stream is not None:
             lane.stream.close()
-        lane.stream = stream
+        lane.stream, lane.rest = stream, b""
         stream.on_end = lambda: lane.filled.set()
         stream.deliver_to(self._taker(peer.id, stream))
         try:
+            self._send_waiting(lane)
             while not stream.ended.is_set():
-                if not lane.waiting:
+                if lane.stream is stream and lane.rest:
+                    await stream.send(lane.rest)
+                    lane.rest = b""
+                    self._send_waiting(lane)
+                else:
                     lane.filled = trio.Event()
                     await lane.filled.wait()
-                    continue
-                batch = graft_pb2.Batch(messages=lane.take(limits))
-                await stream.send(frame(batch.SerializeToString()))
         except Ended:
             pass
         finally:

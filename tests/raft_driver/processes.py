@@ -52,9 +52,10 @@ class Datagrams:
         self.socket.bind(f"{id}.sock")
         self.is_deaf = False
 
-    def send(self, message: Message) -> None:
-        with suppress(OSError):
-            self.socket.sendto(pickle.dumps(message), f"{message.target}.sock")
+    def send(self, *messages: Message) -> None:
+        for message in messages:
+            with suppress(OSError):
+                self.socket.sendto(pickle.dumps(message), f"{message.target}.sock")
 
     async def receive(self, receive: Callable[[Message], None]) -> None:
         while True:

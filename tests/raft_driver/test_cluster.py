@@ -284,8 +284,8 @@ async def test_a_failed_sync_stops_the_member_at_once_and_the_others_go_on() -> 
     async with open_cluster(config=HASTY) as cluster:
         await fill(cluster, 1, 10)
         leader = await cluster.leader()
-        failing = Failing(leader.door._writer._store)
-        leader.door._writer._store = failing  # type: ignore[assignment]
+        syncer = leader.door._writer._syncer
+        syncer._store = failing = Failing(syncer._store)  # type: ignore[assignment]
         failing.broken = True
         with pytest.raises(Rejected) as refusal:  # noqa: PT012
             while True:  # the others may commit one before this one is to sync it
