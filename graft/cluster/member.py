@@ -149,12 +149,16 @@ class ClusterMember:
         self.host.offer = offer
         await self.submitter.request(self.host.registration())
 
-    def receive(self, message: Message | Letter) -> None:
-        """Never blocks; on the Trio thread."""
-        if isinstance(message, (Ask, Answer)):
-            self.post.receive(message)
-        else:
-            self.host.door.receive(message)
+    def receive(self, *messages: Message | Letter) -> None:
+        """Never waits, though it may write; on the Trio thread."""
+        for_door: list[Message] = []
+        for message in messages:
+            if isinstance(message, (Ask, Answer)):
+                self.post.receive(message)
+            else:
+                for_door.append(message)
+        if for_door:
+            self.host.door.receive(*for_door)
 
     async def run(self, worker: Attempts, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; started when the member is registered. Raises what the store raises."""

@@ -78,9 +78,9 @@ class Serving:
         identity = self.identity
         return Hello(identity.cluster, identity.member, identity.incarnation, self.address, VERSION)
 
-    def receive(self, message: Message | Letter) -> None:
+    def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
-            self.member.receive(message)
+            self.member.receive(*messages)
 
     def services(self) -> Services:
         """Every method of the contract, answered by whoever is there when it is called."""

@@ -1,13 +1,12 @@
 """The commit door over Raft: propose -> persist -> apply (ARCHITECTURE §6). In a cluster of one it has one voter.
 
-Two loops share the Trio thread, and only one of them ever waits for the disk:
+Everything that needs no waiting is done where it comes up, in one go (`_look`): what arrived (messages, requests,
+answers of the snapshot desk) and what was proposed is told to the core, its effects are carried out in order by the
+table at the end, a slice of what is committed is applied, and where the disk is fast the transaction is written. A
+message of another member is thus answered by the task that read it from its socket.
 
-* *turns*: what was proposed is told to the core, one transaction is written, what became committed is applied;
-* the *pump*: what arrived (messages, requests, answers of the snapshot desk), the core's deadline, and slices of what
-  is committed. So a leader sends, counts and applies while its own disk syncs.
-
-The core is told events by both, synchronously; its effects are carried out in order, at once, by the table at the end.
-The cleverness belongs in `graft.raft`.
+Two loops do the rest: the *pump* looks when nobody else does, and *turns* wait for a slow disk, while a leader goes on
+to send, count and apply. The cleverness belongs in `graft.raft`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from graft.raft_driver.snapshots import SnapshotDesk
 from graft.raft_driver.writer import Writer
 
 MAX_INBOX: Final = 4096  # messages that wait for the pump; more are dropped, which Raft allows
-MAX_PUMPED: Final = 256  # events that the core is told at once
+MAX_LOOKED: Final = 256  # events that the core is told at once
 RETAIN_ENTRIES: Final = 1024  # applied entries that stay in the log of a cluster of one
 MAX_ENTRY_BYTES: Final = 16 << 20  # … and how large one may be there: a plan of ten thousand nodes, say
 CLOSE_SECONDS: Final = 30.0
@@ -84,7 +83,8 @@ class RaftDoor:
         self._scrub = Scrub(store, self.report_damage, lambda: self._is_sole)
         self._inbox: deque[ev.Event] = deque()
         self._outbox: list[Message] = []
-        self._leads = False
+        self._leads = self._looks = self._runs = False
+        self._problem: BaseException | None = None  # what a look met in somebody else's task
         self._role_changed = trio.Event()
         self._alarm = trio.Event()  # for the pump
         self._earlier = trio.Event()  # for the clock: the deadline came closer
@@ -141,10 +141,7 @@ class RaftDoor:
             return
         self._proposals.check_size(len(data))
         self._proposals.add(Proposal(command, data, done, refused))
-        if self._is_sole:
-            self._writer.wake.set()
-        else:
-            self._alarm.set()  # the others can work on it while this disk syncs
+        self._alarm.set()
 
     def _objection(self, size: int) -> Exception | None:
         if self._closing:
@@ -153,10 +150,11 @@ class RaftDoor:
             return not_taken("not_leader", self._core.state.leader)
         return self._proposals.objection(size)
 
-    def receive(self, message: Message) -> None:
-        """A message of another member. Never blocks; on the Trio thread."""
-        if len(self._inbox) < MAX_INBOX:
-            self._post(ev.MessageReceived(message))
+    def receive(self, *messages: Message) -> None:
+        """Messages of other members. Never waits, though it may write; on the Trio thread."""
+        room = max(0, MAX_INBOX - len(self._inbox))
+        self._inbox.extend(map(ev.MessageReceived, messages[:room]))
+        self._look_here()
 
     def _post(self, event: ev.Event) -> None:
         self._inbox.append(event)
@@ -222,7 +220,6 @@ class RaftDoor:
 
     def _persist(self, effect: fx.Persist) -> None:
         self._writer.writes.order(effect)
-        self._writer.wake.set()
 
     def _switch_later(self, effect: fx.SwitchToSnapshot) -> None:
         """What was to be applied is in the snapshot; what comes to be applied later waits for it."""
@@ -230,7 +227,6 @@ class RaftDoor:
         self._writer.writes.order(effect)
         if self._desk.staged_id != effect.meta.id:
             self._desk.stage(effect.meta, lambda: self._writer.wake.set())
-        self._writer.wake.set()
 
     def _send(self, effect: fx.Send) -> None:
         if not self._writer.writes.hold(effect.message, effect.after):
@@ -238,9 +234,9 @@ class RaftDoor:
 
     def _send_all(self) -> None:
         """All that one look at the core gave, so that each peer gets it in one piece."""
-        if self._outbox and self._transport is not None:
-            self._transport.send(*self._outbox)
-        self._outbox.clear()
+        messages, self._outbox = self._outbox, []  # in tests what is sent may be answered before `send` returns
+        if messages and self._transport is not None:
+            self._transport.send(*messages)
 
     def _drop_held(self, effect: fx.DropHeld) -> None:
         self._writer.writes.drop_held()
@@ -281,8 +277,6 @@ class RaftDoor:
         self._proposals.is_stalled = False
         if led and not self._leads:
             self._proposals.deposed(effect.leader)
-        if self._leads:
-            self._writer.wake.set()
         self._role_changed.set()
         self._role_changed = trio.Event()
 
@@ -319,40 +313,76 @@ class RaftDoor:
                 self._nursery.start_soon(self._desk.run)
                 self._nursery.start_soon(self._scrub.run)
                 task_status.started()
+                self._runs = True
                 while True:
                     await self._writer.wait(self._has_work)
                     await self._turn()
         finally:
-            self._closing = True
+            self._closing, self._runs = True, False
             self._requests.stop()
             self._proposals.refuse_clients()
             if not self._writer.has_failed:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
                     await self._writer.commit()
 
-    # The pump
+    # Looking
 
-    async def _pump(self) -> None:
-        """Tell the core what arrived, and when its deadline has passed; apply what is committed."""
-        while True:
-            await self._wait_for_events()
-            events = [self._inbox.popleft() for _ in range(min(len(self._inbox), MAX_PUMPED))]
+    def _look(self) -> None:
+        """Tell the core what arrived, what was proposed, and when its deadline has passed; apply what is committed;
+        write what is ordered, if that is done at once."""
+        self._looks = True
+        try:
+            events = [self._inbox.popleft() for _ in range(min(len(self._inbox), MAX_LOOKED))]
             deadline = self._core.next_deadline()
             if deadline is not None and deadline <= self._clock.monotonic():
                 events.append(ev.DeadlinePassed())
                 self._proposals.is_stalled = False
-            if self._leads and self._proposals and not self._is_sole:
+            if self._takes_proposals:
                 events += self._proposals.take(MAX_SLICE_ENTRIES)
             if events:
                 self._tell(events)
             self._apply_some()
+            if self._writer.writes.is_due and (written := self._writer.commit_here()) is not None:
+                self._synced(*written)
+                self._apply_some()
+        finally:
+            self._looks = False
+        if self._has_work():
+            self._writer.wake.set()
+        if self._has_more:
+            self._alarm.set()
 
-    async def _wait_for_events(self) -> None:
-        if self._inbox or self._applier.is_ready or (self._leads and self._proposals and not self._is_sole):
-            await trio.lowlevel.checkpoint()
-        else:
-            self._alarm = trio.Event()
-            await self._alarm.wait()
+    def _look_here(self) -> None:
+        """In the task of whoever brought something; what goes wrong is not his fault."""
+        if self._looks or not self._runs:
+            self._alarm.set()
+            return
+        try:
+            self._look()
+        except Exception as error:
+            self._problem, self._runs = error, False
+            self._alarm.set()
+
+    @property
+    def _takes_proposals(self) -> bool:
+        """Alone they gather while the disk syncs; in a cluster the others can work on them meanwhile."""
+        return self._leads and bool(self._proposals) and not (self._is_sole and self._writer.is_busy)
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._inbox) or self._applier.is_ready or self._takes_proposals
+
+    async def _pump(self) -> None:
+        """Look when it was rung for, once every turn of Trio's loop while there is more."""
+        while True:
+            if self._has_more:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._alarm = trio.Event()
+                await self._alarm.wait()
+            if self._problem is not None:
+                raise self._problem
+            self._look()
 
     async def _ring(self) -> None:
         """Wake the pump at the core's deadline. Most deadlines only move away, which costs nothing here."""
@@ -362,8 +392,9 @@ class RaftDoor:
             due = math.inf if deadline is None else deadline
             left = due - self._clock.monotonic()
             if left <= 0:
-                self._alarm.set()
-                left = due = math.inf  # the pump tells the core, which names another one
+                self._look_here()
+                await trio.lowlevel.checkpoint()
+                continue
             self._rings_at = due
             with trio.move_on_after(left):
                 await self._earlier.wait()
@@ -376,24 +407,17 @@ class RaftDoor:
         return switch is not None and switch.meta.id == self._desk.staged_id
 
     def _has_work(self) -> bool:
-        return bool(
-            self._writer.has_work
-            or self._applier.is_ready
-            or (self._leads and self._proposals)
-            or self._switch_is_ready
-        )
+        return self._writer.has_work or self._switch_is_ready
 
     async def _turn(self) -> None:
-        if self._leads and self._proposals:
-            self._tell(self._proposals.take(MAX_SLICE_ENTRIES))
-        if self._leads and not self._is_sole:
-            await trio.lowlevel.checkpoint()  # what goes to the others leaves first: a commit begins by standing still
         if self._switch_is_ready:
             self._switched(await self._writer.switch())
         elif (written := await self._writer.commit()) is not None:
             self._synced(*written)
         self._apply_some()
         await self._writer.commit_extra()
+        if self._has_more:
+            self._alarm.set()
 
     def _synced(self, ticket: int, applied: int) -> None:
         self._outbox += self._writer.writes.synced(ticket)

@@ -25,23 +25,27 @@ REMEMBERED: Final = 16
 
 
 class Syncer:
-    """The way of turns to `store`, one at a time. `slowest` of the syncs lately, in seconds: infinite at first."""
+    """The way of turns to `store`, one at a time. `is_fast`: all the syncs lately were."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._taken: deque[float] = deque([math.inf] * REMEMBERED, REMEMBERED)
 
     @property
-    def slowest(self) -> float:
-        return max(self._taken)
+    def is_fast(self) -> bool:
+        return max(self._taken) <= FAST_SECONDS
 
     async def commit(self, turn: Turn) -> None:
         """Write `turn` and return when it is durable. Raises what the store raises; cancellation waits for the sync."""
-        if self.slowest <= FAST_SECONDS:
-            self.sync(turn, lambda: None)  # everything else stands still meanwhile
+        if self.is_fast:
+            self.commit_here(turn)
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await _Commit(self, turn).run()
+
+    def commit_here(self, turn: Turn) -> None:
+        """Everything else stands still meanwhile."""
+        self.sync(turn, lambda: None)
 
     def sync(self, turn: Turn, staged: Callable[[], None]) -> None:
         """In any thread: write `turn` and note how long the sync takes, which is all that comes after `staged`."""

@@ -8,10 +8,12 @@ again from the log. A turn takes all that is ordered, so the state that it carri
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
+from attrs import frozen
 
 from graft.errors import StoreFull
 from graft.interfaces import Clock, Store, Switch, Turn
@@ -25,6 +27,15 @@ from graft.raft_driver.writes import Writes
 FLUSH_SECONDS: Final = 0.05
 
 Answer = Callable[[StoreFull | None], None]
+
+
+@frozen
+class _Begun:
+    """A turn, the ticket of Raft's write in it (0: none), and the index up to which it makes the state durable."""
+
+    turn: Turn
+    ticket: int
+    applied: int
 
 
 class Writer:
@@ -43,6 +54,7 @@ class Writer:
         self.dirty = trio.Event()  # set when there are state changes to write
         self._flush_is_due = False
         self._turns = 0
+        self.is_busy = False  # a turn is under way
         self.has_failed = False
 
     @property
@@ -69,11 +81,26 @@ class Writer:
 
     async def commit(self) -> tuple[int, int] | None:
         """One turn: its ticket (0: no write of Raft's) and how far the synced state goes; None: nothing to write."""
+        begun = self._begin()
+        if begun is None:
+            await trio.lowlevel.checkpoint()
+            return None
+        await self._store_turn(begun.turn)
+        return self._end(begun)
+
+    def commit_here(self) -> tuple[int, int] | None:
+        """The same without waiting; None as well where the disk is slow, and while another turn is under way."""
+        if self.is_busy or not self._syncer.is_fast or (begun := self._begin()) is None:
+            return None
+        with self._one_turn():
+            self._syncer.commit_here(begun.turn)
+        return self._end(begun)
+
+    def _begin(self) -> _Begun | None:
         self._flush_is_due = False
         self._turns += 1
         write = self.writes.take()
         if not write.ticket and not self._overlay:
-            await trio.lowlevel.checkpoint()
             return None
         applied, hard = self._applier.applied, write.hard_state
         turn = Turn(
@@ -85,12 +112,14 @@ class Writer:
             purge_to=min(self.writes.purge_to, self._durable_applied) or None,
             repaired=[to_stored(entry) for entry in write.repaired],
         )
-        await self._store_turn(turn)
+        return _Begun(turn, write.ticket, applied)
+
+    def _end(self, begun: _Begun) -> tuple[int, int]:
         self._overlay.end_write()
-        self._durable_applied = applied
+        self._durable_applied = begun.applied
         if self._store.bounds().first > self.writes.purge_to:
             self.writes.purge_to = 0
-        return write.ticket, applied
+        return begun.ticket, begun.applied
 
     async def switch(self) -> fx.SwitchToSnapshot:
         """The staged snapshot becomes the state, in one small transaction."""
@@ -103,11 +132,19 @@ class Writer:
         return switch
 
     async def _store_turn(self, turn: Turn) -> None:
-        try:
+        with self._one_turn():
             await self._syncer.commit(turn)
+
+    @contextmanager
+    def _one_turn(self) -> Iterator[None]:
+        self.is_busy = True
+        try:
+            yield
         except BaseException:
             self.has_failed = True
             raise
+        finally:
+            self.is_busy = False
 
     # Turns of the snapshot desk, one between two of Raft's
 
@@ -132,11 +169,9 @@ class Writer:
             return
         turn, take = self._extra.popleft()
         try:
-            await self._syncer.commit(turn)
+            await self._store_turn(turn)
         except StoreFull as error:
+            self.has_failed = False  # nothing but the snapshot waits for it
             take(error)
-        except BaseException:
-            self.has_failed = True
-            raise
         else:
             take(None)

@@ -1,6 +1,6 @@
 """A network in one process: members that reach each other by calling, over links that can be cut, held and delayed.
 
-A link that is in order delivers at once, without a task of its own: `receive` only puts a message into a queue. A link
+A link that is in order delivers at once, without a task of its own: `receive` does not wait. A link
 with a delay keeps its messages in order in a bounded queue; `run` delivers them when they are due.
 """
 
@@ -18,7 +18,7 @@ from graft.transport.letters import Letter
 
 MAX_QUEUED = 1024  # messages on one link; the oldest is dropped for a newer one
 
-Receive = Callable[[Message | Letter], None]
+Receive = Callable[[Message | Letter], None]  # or of several at once: see `PeerHub`
 
 
 @define

@@ -17,7 +17,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from attrs import Factory, define, frozen
@@ -50,7 +50,11 @@ NOT_YET = "not_yet"  # founders begin one after the other: nobody did anything w
 LANES = ("Exchange", "Snapshots")
 SNAPSHOT_MESSAGES = (InstallSnapshot, SnapshotReply)
 
-Receive = Callable[[Message | Letter], None]
+
+class Receive(Protocol):
+    """Takes what came in one piece."""
+
+    def __call__(self, *messages: Message | Letter) -> None: ...
 
 
 @frozen
@@ -130,7 +134,7 @@ class _Peer:
 class PeerHub:
     """Satisfies `graft.interfaces.Transport`; `open_server(peers=...)` runs it.
 
-    `receive` is called on the Trio thread for each message of a member, and must not block. `hello` says who this
+    `receive` is called on the Trio thread with the messages of a member, and must not wait. `hello` says who this
     member is, each time anew. `admit` sees a peer's Hello, whose cluster and target are right, and may refuse it.
     Without `security` members talk plaintext.
     """
@@ -457,15 +461,15 @@ class PeerHub:
 
         def take(payload: bytes) -> None:
             try:
-                batch = graft_pb2.Batch.FromString(payload)
-                for data in batch.messages:
-                    message = decode(data)
+                messages = [decode(data) for data in graft_pb2.Batch.FromString(payload).messages]
+                for message in messages:
                     if message.source != peer or message.target != me:
                         raise ValueError(f"a message from {message.source} to {message.target} came from {peer}")
-                    receive(message)
             except (ValueError, DecodeError) as error:
                 self._refused("message", f"{peer}: {error}", "", peer)
                 stream._protocol.goodbye(reason="a message that is none")
+                return
+            receive(*messages)
 
         return take
 

@@ -64,7 +64,7 @@ def make_node(
     files = certificates and certificates.members[shown or id]
     hub = PeerHub(
         id,
-        lambda message: nodes[0].received.append(message),
+        lambda *messages: nodes[0].received.extend(messages),
         hello=lambda: nodes[0].hello,
         entropy=Dice(),
         admit=admit,
