@@ -224,13 +224,15 @@ class EngineSettings:
         Seconds(0.3), "Without a leader for so long, up to twice that, a voter stands.", check=between(0.05, 60, "s")
     )
     heartbeat: Seconds = setting(
-        Seconds(0.05), "A leader's sign of life, at most a third of `election_timeout`.", check=between(0.01, 20, "s")
+        Seconds(0.1), "A leader's sign of life, at most a third of `election_timeout`.", check=between(0.01, 20, "s")
     )
     rpc_timeout: Seconds = setting(
         Seconds(0.5), "What was sent to a member and not answered is sent again.", check=between(0.02, 60, "s")
     )
     lease: Seconds = setting(
-        Seconds(5), "A member that hears nothing for so long cancels its steps.", check=between(0.2, 3600, "s")
+        Seconds(5),
+        "A member that renews nothing for so long has lost its steps; it cancels them earlier, by `clock_drift`.",
+        check=between(0.2, 3600, "s"),
     )
     grace: Seconds = setting(
         Seconds(1), "How much longer the others wait before they give its steps to another.", check=between(0, 600, "s")
