@@ -53,6 +53,7 @@ LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
 WAIT_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
+MAX_LEASE_GRACE: Final = 0.5  # what steps have to end by themselves before the guardian kills them
 
 EMPTY_HINT: Final = "with an empty data directory it can join again"
 
@@ -428,6 +429,7 @@ def host_settings(settings: Settings, directory: Path) -> HostSettings:
             log_dir=directory / LOGS, grace_ms=int(engine.stop_grace * 1000), thread_limit=resources.threads
         ),
         hosts=resources.worker_processes or min(4, os.cpu_count() or 1),
+        lease_grace_ms=int(min(MAX_LEASE_GRACE, engine.grace / (1 + engine.clock_drift)) * 1000),
         user=resources.worker_user or None,
         pass_environment=resources.worker_environment,
     )

@@ -22,7 +22,7 @@ from graft.cluster.identity import Identity, load_identity
 from graft.cluster.meeting import Meeting, joiner
 from graft.cluster.recovering import recover
 from graft.cluster.restoring import restore
-from graft.cluster.serving import Serving, _locate, _waits_for, identify, open_serving
+from graft.cluster.serving import Serving, _locate, _waits_for, host_settings, identify, open_serving
 from graft.config import Settings, load
 from graft.errors import StorageError, Unreachable, UsageError
 from graft.raft_driver import sole_member
@@ -367,3 +367,11 @@ async def test_who_cannot_be_a_member_does_not_become_one(field_name: str, value
     with pytest.raises(UsageError):
         await handle(pb.JoinRequest(**(fields | {field_name: value})), anybody("test"))
     assert joined == [("b", 7, "voter", "[::1]:7400")]
+
+
+@pytest.mark.parametrize("grace", ["0s", "200ms", "1s", "1m"])
+def test_what_a_lease_ends_is_killed_before_others_begin_it(grace: str, tmp_path: Path) -> None:
+    settings = load(flags={"node_id": "a", "engine.grace": grace}).settings
+    lease_grace = host_settings(settings, tmp_path).lease_grace_ms / 1000
+    assert lease_grace * (1 + settings.engine.clock_drift) <= settings.engine.grace
+    assert lease_grace <= 0.5
