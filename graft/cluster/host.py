@@ -147,6 +147,7 @@ class Host:
         self._changed: dict[int, trio.Event] = {}  # run -> something happened
         self._ended: dict[int, trio.Event] = {}
         self._timers_changed = trio.Event()
+        self._timers_due: tuple[int | None, int | None] = (None, None)  # what `run_timers` sleeps for
         self._origin, self._engine_origin = clock.monotonic(), 0
         self._load(store)
         self.door.replay()
@@ -299,7 +300,8 @@ class Host:
                 _DISPATCH[type(effect)](self, effect)
         if self._undecided:
             self.decide_outstanding()
-        self._timers_changed.set()
+        if any(map(_is_earlier, self.engine.next_timer(), self._timers_due)):
+            self._timers_changed.set()
 
     def reset(self) -> None:
         """Load the state that a snapshot left in the store: this member had missed what led to it."""
@@ -490,6 +492,7 @@ class Host:
                 await trio.sleep(AGAIN_SECONDS)
                 self._undecided = self._to_decide()
                 self.decide_outstanding()
+            self._timers_due = self.engine.next_timer()
             delay = self._timer_delay()
             if delay is not None and delay <= 0:
                 await self.propose(TimersDue(**self.stamp()))
@@ -515,13 +518,18 @@ class Host:
 
     def _timer_delay(self) -> float | None:
         """Seconds until the next timer. Wall time may jump, so a sleep looks again every minute."""
-        engine_due, wall_due = self.engine.next_timer()
+        engine_due, wall_due = self._timers_due
         delays = []
         if engine_due is not None:
             delays.append((engine_due - self.now()) / 1000)
         if wall_due is not None:
             delays.append(min((wall_due - self._clock.wall()) / 1000, 60.0))
         return min(delays, default=None)
+
+
+def _is_earlier(due: int | None, than: int | None) -> bool:
+    """None: never."""
+    return due is not None and (than is None or due < than)
 
 
 def batches(decisions: list[Decision]) -> Iterator[tuple[Decision, ...]]:

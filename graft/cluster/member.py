@@ -157,8 +157,7 @@ class ClusterMember:
                 self.post.receive(message)
             else:
                 for_door.append(message)
-        if for_door:
-            self.host.door.receive(*for_door)
+        self.host.door.receive(*for_door)  # also for what the letters proposed
 
     async def run(self, worker: Attempts, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; started when the member is registered. Raises what the store raises."""

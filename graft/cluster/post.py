@@ -60,17 +60,25 @@ class Post:
 
     async def ask(self, target: str, kind: str, body: bytes, seconds: float) -> Answer:
         """The answer of `target`, or one that refuses: `no_answer`, after `seconds` or when it was given up."""
+        return await self.wait(self.begin(target, kind, body), seconds)
+
+    def begin(self, target: str, kind: str, body: bytes) -> int:
+        """Ask now; the question's number is for `wait`, which has to follow."""
         self._number += 1
-        number, slot = self._number, _Slot(target)
-        self._slots[number] = slot
+        self._slots[self._number] = _Slot(target)
+        self._send(Ask(self._member, target, self._incarnation, self._number, kind, body))
+        return self._number
+
+    async def wait(self, number: int, seconds: float) -> Answer:
+        """See `ask`."""
+        slot = self._slots[number]
         try:
-            self._send(Ask(self._member, target, self._incarnation, number, kind, body))
             with trio.move_on_after(seconds):
                 await slot.ready.wait()
         finally:
             del self._slots[number]
         if slot.answer is None:
-            return Answer(target, self._member, self._incarnation, number, refused="no_answer")
+            return Answer(slot.target, self._member, self._incarnation, number, refused="no_answer")
         return slot.answer
 
     def give_up(self, target: str) -> None:

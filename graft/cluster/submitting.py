@@ -59,6 +59,7 @@ class ClusterSubmitter:
         self._host, self._door, self._post = host, host.door, post
         self._items: deque[_Item] = deque()
         self._wake = trio.Event()
+        self._nursery: trio.Nursery | None = None  # of `run`
         self._asked = 0
         self._unsettled = 0
         self._flushed = trio.Event()
@@ -110,31 +111,35 @@ class ClusterSubmitter:
         else:
             item.data = encode_command(item.command)
             self._items.append(item)
+            if not self._asked:  # a lone one need not wait for others that go with it
+                self._ask_leader()
             self._wake.set()
 
     # The way
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._give_up_on_leaders)
-            while True:
-                await trio.lowlevel.checkpoint()
-                if not self._items:
-                    self._wake = trio.Event()
-                    await self._wake.wait()
-                leader = self._door.leader
-                if self._host.leads and self._door.leads:
-                    items, self._items = self._items, deque()
-                    for item in items:
-                        self._propose(item)
-                    if self._items:  # refused at once: there are too many, or this member leads no more
-                        await self._pause()
-                elif leader is None or leader == self._host.member or self._asked >= MAX_ASKED:
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._give_up_on_leaders)
+                await self._send_all()
+        finally:
+            self._nursery = None
+
+    async def _send_all(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            if not self._items:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            if self._host.leads and self._door.leads:
+                items, self._items = self._items, deque()
+                for item in items:
+                    self._propose(item)
+                if self._items:  # refused at once: there are too many, or this member leads no more
                     await self._pause()
-                else:
-                    self._asked += 1
-                    nursery.start_soon(self._ask, leader, self._batch())
+            elif self._items and not self._ask_leader():
+                await self._pause()
 
     async def _pause(self) -> None:
         with trio.move_on_after(AGAIN_SECONDS):
@@ -159,11 +164,21 @@ class ClusterSubmitter:
                 size += len(item.data)
         return batch
 
-    async def _ask(self, leader: str, batch: list[_Item]) -> None:
+    def _ask_leader(self) -> bool:
+        """Send a batch of what waits. False: there is nobody to ask, or enough was asked."""
+        leader = self._door.leader
+        if self._nursery is None or leader is None or leader == self._host.member or self._asked >= MAX_ASKED:
+            return False
+        batch = self._batch()
+        if batch:
+            self._asked += 1
+            number = self._post.begin(leader, KIND, _encode([item.data for item in batch]))
+            self._nursery.start_soon(self._take_answer, number, batch)
+        return True
+
+    async def _take_answer(self, number: int, batch: list[_Item]) -> None:
         try:
-            if not batch:
-                return
-            answer = await self._post.ask(leader, KIND, _encode([item.data for item in batch]), ANSWER_SECONDS)
+            answer = await self._post.wait(number, ANSWER_SECONDS)
             if answer.refused:
                 self._again(batch)
             else:

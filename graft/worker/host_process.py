@@ -103,10 +103,11 @@ class HostProcess:
     # What is said to it
 
     def say(self, *message: Any) -> None:
-        self._send(wire.frame(*message))
+        self._put(wire.frame(*message))
+        self.flush()
 
     def start(self, flight: Flight) -> None:
-        """Raises what `wire.start_frame` raises; nothing is said then."""
+        """It leaves with the next `flush`. Raises what `wire.start_frame` raises; nothing is said then."""
         a = flight.assignment
         node, names = self._introduce(a.node)
         self._count += 1
@@ -116,7 +117,7 @@ class HostProcess:
         self.flights[self._count] = flight
         self._runs.add(a.key[0])
         self._frames.limit = max(self._frames.limit, a.max_result_bytes + wire.FRAME_MARGIN)
-        self._send(data)
+        self._put(data)
 
     def _introduce(self, node: Node) -> tuple[int, tuple[str, ...]]:
         """The number by which the host knows the node, and the names of the values that go with it."""
@@ -126,10 +127,10 @@ class HostProcess:
             return known[0], known[2]
         self._node_count += 1
         names = names_read(node)
-        self.say(wire.NODE, self._node_count, encode_node(node))
+        self._put(wire.frame(wire.NODE, self._node_count, encode_node(node)))
         self._nodes[id(node)] = (self._node_count, node, names)
         if len(self._nodes) > KNOWN_NODES:
-            self.say(wire.FORGET, self._nodes.popitem(last=False)[1][0])
+            self._put(wire.frame(wire.FORGET, self._nodes.popitem(last=False)[1][0]))
         return self._node_count, names
 
     def cancel(self, flight: Flight) -> None:
@@ -195,9 +196,16 @@ class HostProcess:
             self.down = why
         self.ended.set()
 
-    def _send(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> None:
         self._out += data
-        self._more.set()
+
+    def flush(self) -> None:
+        """What was said leaves at once, as far as the socket has room."""
+        if not self._sending and self._out:
+            with contextlib.suppress(OSError):  # no room, or the end, which the reader sees
+                del self._out[: self._raw.send(self._out)]
+        if self._out:
+            self._more.set()
 
     # Its tasks
 

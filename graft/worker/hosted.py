@@ -101,6 +101,8 @@ class HostedWorker:
         flight = self._flights[identity] = Flight(assignment, settle)
         self._busy.set()
         self._waiting.append(flight)
+        if not self._work.is_set():  # the first goes at once, those that come with it in one piece
+            self._hand_out(0.0)
         self._work.set()
 
     def cancel(self, key: StepKey, token: int) -> None:
@@ -171,16 +173,20 @@ class HostedWorker:
         hosts = [host for host in self._hosts if host.is_answering(now, self._settings.hang_seconds)]
         if any(not host.ready.is_set() for host in self._hosts):  # leave their share to those that are about to come
             room = min(room, -(-len(self._flights) // len(self._hosts)))
-        while self._waiting:
-            free = [host for host in hosts if host.has_room(room)]
-            if not free:
-                return True
-            flight = self._waiting.popleft()
-            if not flight.cancelled:
-                self._put(flight, min(free, key=_load), now)
-            if time.perf_counter() > until:
-                return False
-        return True
+        try:
+            while self._waiting:
+                free = [host for host in hosts if host.has_room(room)]
+                if not free:
+                    return True
+                flight = self._waiting.popleft()
+                if not flight.cancelled:
+                    self._put(flight, min(free, key=_load), now)
+                if time.perf_counter() > until:
+                    return False
+            return True
+        finally:
+            for host in hosts:
+                host.flush()
 
     def _put(self, flight: Flight, host: HostProcess, now: float) -> None:
         a = flight.assignment
