@@ -113,7 +113,7 @@ class ClusterSubmitter:
             self._items.append(item)
             if not self._asked:  # a lone one need not wait for others that go with it
                 self._ask_leader()
-            self._wake.set()
+            self._wake_up()
 
     # The way
 
@@ -140,6 +140,10 @@ class ClusterSubmitter:
                     await self._pause()
             elif self._items and not self._ask_leader():
                 await self._pause()
+
+    def _wake_up(self) -> None:
+        if self._items:
+            self._wake.set()
 
     async def _pause(self) -> None:
         with trio.move_on_after(AGAIN_SECONDS):
@@ -188,7 +192,7 @@ class ClusterSubmitter:
                 await trio.sleep(AGAIN_SECONDS)
         finally:
             self._asked -= 1
-            self._wake.set()
+            self._wake_up()
 
     def _settle(self, item: _Item, fate: Fate) -> None:
         index, result, refused, reason, text = fate
