@@ -60,7 +60,9 @@ def duration(seconds: float) -> str:
         if seconds >= unit and seconds % unit == 0:
             return f"{round(seconds / unit)}{name}"
     in_ms = seconds * 1000
-    return f"{round(in_ms)}ms" if abs(in_ms - round(in_ms)) < 1e-9 else f"{seconds:.9f}".rstrip("0") + "s"
+    if abs(in_ms - round(in_ms)) < 1e-9:
+        return f"{round(in_ms)}ms"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def size(number: int) -> str:

@@ -68,7 +68,8 @@ LINUX = sys.platform.startswith("linux")
 KEEPS_ZOMBIES = hasattr(os, "waitid")  # macOS has it since Python 3.13
 
 _PR_SET_CHILD_SUBREAPER = 36
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD)
+# All of them: a shell that put us into the background had us ignore SIGINT and SIGQUIT, nohup SIGHUP, and so on.
+_DEFAULT_SIGNALS = tuple(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def become_subreaper() -> None:

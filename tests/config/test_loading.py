@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import tomli
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from graft.config import LEAVES, Loaded, Problem, Secret, Settings, load, reload, unfit_for_serving, value_of
@@ -111,6 +111,8 @@ def test_variables_of_kubernetes_and_of_steps_are_no_settings() -> None:
 
 
 @given(st.floats(0, 1e7, allow_nan=False))
+@example(3.2e-11)
+@example(2e-8)
 def test_a_duration_is_written_so_that_it_reads_back(seconds: float) -> None:
     from graft.config import Seconds
 
