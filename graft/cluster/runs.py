@@ -147,7 +147,7 @@ class Runs(Readable):
     async def resume(self, run_id: str) -> None:
         """Let an interrupted or paused run go on."""
         run, host = self._run(run_id), self._host
-        refused = (await host.submitter.request(UnpauseRun(run.no, **host.stamp()))).refused
+        refused = (await host.submitter.request(UnpauseRun(run.no, run.paused_at, **host.stamp()))).refused
         self._raise_if(refused, run, bool(run.paused) and not self._run(run_id).paused)
 
     def interrupted(self) -> list[str]:

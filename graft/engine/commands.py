@@ -149,10 +149,14 @@ class PauseRun(Command):
 
 @frozen
 class UnpauseRun(Command):
-    """Let a paused run go on: its queued steps compete again, its deadlines are moved by the time it stood still."""
+    """Let a paused run go on: its queued steps compete again, its deadlines are moved by the time it stood still.
+
+    With a `paused_at` it is refused when the run has been paused anew since: asking twice does not undo a later pause.
+    """
 
     tag = 9
     run: int
+    paused_at: int = -1  # of the pause that is meant (`Run.paused_at`); -1: of whichever there is
 
 
 @frozen

@@ -243,6 +243,8 @@ class Engine:
         run = self.state.runs.get(command.run)
         if run is None or not run.paused:
             return "the run is not paused"
+        if command.paused_at not in (-1, run.paused_at):
+            return "the run was paused again since"
         pausing.unpause(self.state, run)
         return None
 

@@ -119,3 +119,30 @@ async def test_what_is_applied_twice_is_no_failure(tmp_path: Path) -> None:
         assert engine.summary(run_id).generation == 2
         await engine.wait_end(run_id)
         assert engine.status(run_id) == "failed"
+
+
+async def test_a_resume_that_comes_late_does_not_undo_a_later_pause(tmp_path: Path) -> None:
+    """The leader takes the repeat only after the run was let go, and paused again."""
+    plan = compile_text(SLEEPS, filename="flow.toml", base=tmp_path).plan
+    async with open_embedded(tmp_path / "data", ephemeral=True) as engine:
+        run_id = await engine.start_run(plan, {}, base=tmp_path, run_id="r")
+        real = engine.host.submitter
+        asked: list[Command] = []
+
+        class Noting:
+            async def request(self, command: Command) -> Any:
+                asked.append(command)
+                return await real.request(command)
+
+        run = next(iter(engine.host.engine.state.live_runs()))
+        await real.request(PauseRun(run.no, "person", **engine.host.stamp()))
+        engine.host.submitter = Noting()  # type: ignore[assignment]
+        await engine.resume(run_id)
+        engine.host.submitter = real
+        await trio.sleep(0.01)
+        await real.request(PauseRun(run.no, "person", **engine.host.stamp()))
+        (late,) = asked
+        assert (await real.request(late)).refused == "the run was paused again since"
+        assert engine.summary(run_id).paused == "person"
+        await engine.resume(run_id)
+        assert engine.summary(run_id).paused == ""

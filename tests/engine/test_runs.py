@@ -307,6 +307,20 @@ def test_a_sleep_is_durable_and_on_wall_time(driven: Driven) -> None:
     assert driven.ended == {"r": "succeeded"}
 
 
+def test_a_repeated_unpause_does_not_undo_a_later_pause(driven: Driven) -> None:
+    driven.start(flow(task("a")))
+    driven.pause()
+    first = driven.engine.state.runs[1].paused_at
+    assert driven.unpause(paused_at=first).refused is None
+    driven.timers(5)
+    driven.pause()
+    assert driven.unpause(paused_at=first).refused == "the run was paused again since"
+    assert driven.engine.state.runs[1].paused == "person"
+    assert driven.unpause(paused_at=driven.engine.state.runs[1].paused_at).refused is None
+    driven.pause()
+    assert driven.unpause().refused is None  # one from a log of before names no pause
+
+
 def test_a_paused_run_starts_nothing_and_does_not_time_out(driven: Driven) -> None:
     driven.start(flow(task("a"), task("b", needs=("a",)), timeout_ms=1000))
     driven.pause()

@@ -192,8 +192,8 @@ class Driven:
     def pause(self, run: int = 1) -> Applied:
         return self.apply(PauseRun(run, "person", **self.stamp()))
 
-    def unpause(self, run: int = 1) -> Applied:
-        return self.apply(UnpauseRun(run, **self.stamp()))
+    def unpause(self, run: int = 1, paused_at: int = -1) -> Applied:
+        return self.apply(UnpauseRun(run, paused_at, **self.stamp()))
 
     def retry(self, run: int = 1, scope: int = NONE, ordinal: int = NONE) -> Applied:
         return self.apply(RetryRun(run, scope, ordinal, **self.stamp()))
