@@ -233,14 +233,12 @@ class Channel:
             async with stream:
                 if about.cardinality.client_streaming:
                     await stream.send_request()
-                    feeding = self._loop.create_task(self._feed(request, stream))
+                    feeding = self._loop.create_task(self._feed(request, stream, replies))
                 else:
                     await stream.send_message(request, end=True)
                 async for reply in stream:
                     await replies.put(reply)
                 if feeding is not None:
-                    if feeding.done():
-                        await feeding
                     stream._end_done = True  # the server has answered: what else we meant to send is of no use
         except Exception as error:
             replies.end(self._translate(error, stream))
@@ -252,8 +250,11 @@ class Channel:
             if feeding is not None:
                 feeding.cancel()
 
-    async def _feed(self, requests: AsyncIterable[Any], stream: Any) -> None:
-        """Send what `requests` yields, then the end."""
+    async def _feed(self, requests: AsyncIterable[Any], stream: Any, replies: ToTrio[Any]) -> None:
+        """Send what `requests` yields, then the end. Raises nothing: nobody waits for it.
+
+        A source that fails ends `replies`, for the server would wait for more.
+        """
         waiting: ToAsyncio[Any] = ToAsyncio(self._loop)
         producer = self._bridge.start(_produce, requests, waiting)
         producer.add_done_callback(lambda done: waiting.end())
@@ -262,6 +263,10 @@ class Channel:
                 await framing.send_many(stream._stream, batch)
             await producer
             await stream.end()
+        except (StreamTerminatedError, OSError, H2Error):
+            pass  # whoever reads the replies hears of it, and of the reason
+        except Exception as error:
+            replies.end(self._translate(error, stream))
         finally:
             producer.cancel()
 

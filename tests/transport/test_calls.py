@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +13,12 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
+from grpclib.exceptions import StreamTerminatedError
 
 from graft import errors
 from graft.errors import GraftError, Rejected, UnknownRun, Unreachable, UsageError
-from graft.transport import Limits
+from graft.transport import Limits, framing
 from graft.transport.channel import Channel, open_channel
 from graft.transport.health import Health
 from graft.transport.proto import graft_pb2
@@ -227,6 +231,54 @@ async def test_a_server_may_end_a_stream_of_requests() -> None:
     async with pair() as (_, channel), channel.stream("Workflows", "StartMany", requests()) as replies:
         with trio.fail_after(20):
             assert [reply.run_id async for reply in replies] == ["enough"]
+
+
+async def test_a_stream_that_is_left_while_it_breaks_leaves_no_word_of_asyncio(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """grpclib makes a cancel of a stream that broke meanwhile its own error, which nobody was there to retrieve."""
+
+    async def broken(stream: Any, batch: Any) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise StreamTerminatedError("Connection lost") from None
+
+    async def requests() -> AsyncIterator[Any]:
+        yield graft_pb2.StartRequest(run_id="a")
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(framing, "send_many", broken)
+    async with pair() as (_, channel):
+        async with channel.stream("Workflows", "StartMany", requests()):
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+async def test_a_source_of_requests_that_fails_ends_the_stream_with_its_error() -> None:
+    async def requests() -> AsyncIterator[Any]:
+        yield graft_pb2.StartRequest(run_id="a")
+        raise ZeroDivisionError("the source")
+
+    async with pair() as (server, channel):
+        async with channel.stream("Workflows", "StartMany", requests()) as replies:
+            with trio.fail_after(20), pytest.raises(ZeroDivisionError, match="the source"):
+                _ = [reply async for reply in replies]
+        await until(lambda: not server._calls.running)
+
+
+async def test_a_request_of_a_stream_that_is_too_large_ends_it() -> None:
+    """It was waited for, for ever: the server knew nothing of it, and asked for more."""
+
+    async def requests() -> AsyncIterator[Any]:
+        yield graft_pb2.StartRequest(run_id="a", plan=bytes(QUICK.max_message_bytes))
+        await trio.sleep_forever()
+
+    async with pair() as (_, channel), channel.stream("Workflows", "StartMany", requests()) as replies:
+        with trio.fail_after(20), pytest.raises(GraftError, match="too large"):
+            await anext(replies)
 
 
 async def test_many_calls_at_a_time() -> None:
