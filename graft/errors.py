@@ -151,6 +151,15 @@ class Rejected(GraftError):
         self.leader = leader
 
 
+MAJORITY = "a majority of the voters has to be up and to reach each other; see `graft status`"
+
+
+def _no_quorum(seconds: float, leader: str | None) -> str:
+    if leader is None:
+        return f"there is no quorum: no leader was found in {seconds:g} s"
+    return f"there is no quorum, or it is slow: the leader {leader} did not answer in {seconds:g} s"
+
+
 class NoQuorum(Rejected):
     """The cluster can neither take a command nor answer a linearizable read for now."""
 
@@ -161,14 +170,13 @@ class NoQuorum(Rejected):
 
     @classmethod
     def after(cls, seconds: float, leader: str | None) -> NoQuorum:
-        """Nobody answered for `seconds`."""
-        said = "there is no leader" if leader is None else f"the leader {leader} did not answer"
-        return cls(
-            f"the request was not answered within {seconds:g} s: {said}",
-            hint="a majority of the voters has to be up and to reach each other; see `graft status`. "
-            "It may still be carried out",
-            leader=leader,
-        )
+        """Nobody took a change for `seconds`."""
+        return cls(_no_quorum(seconds, leader), hint=MAJORITY + ". It may still be carried out", leader=leader)
+
+    @classmethod
+    def reading(cls, seconds: float, leader: str | None) -> NoQuorum:
+        """Nobody confirmed for `seconds` that what is read is the newest."""
+        return cls(_no_quorum(seconds, leader), hint=MAJORITY, leader=leader)
 
 
 class Unreachable(GraftError):

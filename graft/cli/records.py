@@ -102,6 +102,7 @@ def log_record(run_id: str, line: LogLine) -> dict[str, Any]:
         "stream": line.stream,
         "text": line.text,
         "continues": line.continues,
+        "member": line.member or None,
     }
 
 

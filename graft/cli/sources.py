@@ -38,6 +38,11 @@ KNOWN_IDS = 200  # that a misspelt id is compared with
 LONGEST = 1000  # ids that one beginning may have, to be told apart
 
 T = TypeVar("T")
+Lost = Callable[[str, str], None]  # the name of a member, and why it does not answer
+
+
+def unsaid(member: str, why: str) -> None:
+    """For who shows only some lines, and would only be disturbed."""
 
 
 class Source(Protocol):
@@ -59,7 +64,11 @@ class Source(Protocol):
         """Events as they happen, until nothing more will: the run has ended, or nobody works on it."""
         ...
 
-    def logs(self, run_id: str, path: str | None = None, *, follow: bool = False) -> AsyncGenerator[LogLine, None]: ...
+    def logs(
+        self, run_id: str, path: str | None = None, *, follow: bool = False, lost: Lost = unsaid
+    ) -> AsyncGenerator[LogLine, None]:
+        """`lost` is told of every member whose lines are missing."""
+        ...
 
 
 class Engine(Source, Protocol):
@@ -139,7 +148,7 @@ class Stored(_Local):
             _pause()
 
     async def logs(
-        self, run_id: str, path: str | None = None, *, follow: bool = False
+        self, run_id: str, path: str | None = None, *, follow: bool = False, lost: Lost = unsaid
     ) -> AsyncGenerator[LogLine, None]:
         store = _log_store(self._data)
         if not follow:
@@ -193,7 +202,7 @@ class Here(_Local):
         return self._engine.watch(run_id, after)
 
     async def logs(
-        self, run_id: str, path: str | None = None, *, follow: bool = False
+        self, run_id: str, path: str | None = None, *, follow: bool = False, lost: Lost = unsaid
     ) -> AsyncGenerator[LogLine, None]:
         from graft.worker.logs import LogStore
 
@@ -223,21 +232,33 @@ class Here(_Local):
 
 
 class There:
-    """A cluster, or the process that holds a data directory."""
+    """A cluster, or the process that holds a data directory.
+
+    `stale`: as the member that answers knows it; `answered` is called once, when it has answered.
+    """
 
     is_elsewhere = True
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, *, stale: bool = False, answered: Callable[[], None] | None = None) -> None:
+        self._client, self._stale, self._answered = client, stale, answered
+
+    def _tell(self) -> None:
+        if self._answered is not None:
+            self._answered()
+            self._answered = None
 
     async def runs(self, limit: int | None = None, *, prefix: str = "") -> Sequence[RunSummary]:
-        return await self._client.list(limit, prefix=prefix)
+        found = await self._client.list(limit, prefix=prefix, stale=self._stale)
+        self._tell()
+        return found
 
     async def run_view(self, run_id: str) -> RunView:
-        return await self._client.get(run_id)
+        found = await self._client.get(run_id, stale=self._stale)
+        self._tell()
+        return found
 
     async def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
-        return await self._client.events(run_id, after)
+        return await self._client.events(run_id, after, stale=self._stale)
 
     async def output(self, run_id: str, path: str) -> Any:
         import json
@@ -253,10 +274,12 @@ class There:
         return (await self._client.step(run_id, path)).map_total
 
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
-        return self._client.watch(run_id, after)
+        return self._client.watch(run_id, after, stale=self._stale)
 
-    def logs(self, run_id: str, path: str | None = None, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
-        return self._client.logs(run_id, path, follow=follow)
+    def logs(
+        self, run_id: str, path: str | None = None, *, follow: bool = False, lost: Lost = unsaid
+    ) -> AsyncGenerator[LogLine, None]:
+        return self._client.logs(run_id, path, follow=follow, stale=self._stale, lost=lost)
 
     async def start_run(
         self,
@@ -313,16 +336,32 @@ async def find_run(source: Source, name: str) -> RunView:
 def read(place: Place, body: Callable[[Source], Coroutine[Any, Any, T]]) -> T:
     """What `body` gives for the runs of `place`, only to be looked at. Raises UsageError when there are none."""
     if place.is_remote:
-        return in_loop(lambda: _read_there(place, body))
+        return in_loop(lambda: _read_there(place, body, stale=False))
     from graft.cluster.history import open_history
 
     with open_history(must_exist(place.data)) as history:
         return _plainly(body(Stored(place.data, history)))
 
 
-async def _read_there(place: Place, body: Callable[[Source], Coroutine[Any, Any, T]]) -> T:
+def read_or_stale(place: Place, body: Callable[[Source], Coroutine[Any, Any, T]], *, stale: bool, quiet: bool) -> T:
+    """The same for a command that has `--stale`. `quiet`: what it prints says itself that it may be old."""
+    from graft.cli.stale import check_stale, naming_stale
+
+    check_stale(stale, place)
+    if not place.is_remote:
+        return read(place, body)
+    with naming_stale():
+        return in_loop(lambda: _read_there(place, body, stale=stale, quiet=quiet))
+
+
+async def _read_there(
+    place: Place, body: Callable[[Source], Coroutine[Any, Any, T]], *, stale: bool, quiet: bool = False
+) -> T:
+    from graft.cli.stale import say_stale
+
     async with place.client() as client:
-        return await body(There(client))
+        answered = (lambda: say_stale(client)) if stale and not quiet else None
+        return await body(There(client, stale=stale, answered=answered))
 
 
 def in_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -24,10 +24,11 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -38,15 +39,15 @@ import trio
 
 from graft.client.addresses import read_addresses
 from graft.client.link import Link
+from graft.client.logs import Logs, Lost, log_pump
 from graft.client.starts import Feed, Start, Started
-from graft.client.streams import merged, pumped
+from graft.client.streams import pumped
 from graft.cluster.flow import put
 from graft.cluster.membership import Change, ClusterStatus, MemberView
 from graft.cluster.run_ids import new_run_id
 from graft.cluster.views import EventView, RunSummary, RunView, StepResult
 from graft.cluster.wire import (
     read_event,
-    read_log,
     read_member,
     read_run,
     read_status,
@@ -247,22 +248,23 @@ class Client:
                 return tuple(found)
             after = page[-1].seq
 
-    async def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
+    async def watch(self, run_id: str, after: int = 0, *, stale: bool = False) -> AsyncGenerator[EventView, None]:
         """Events of a run as they happen, from the cursor `after` (an event's `seq`) on; ends when the run has ended.
 
-        Each event comes once and none is left out, whatever becomes of the members meanwhile. Raises UnknownRun, and
-        Unreachable when no member answers for `patience_seconds`.
+        Each event comes once and none is left out, whatever becomes of the members meanwhile. `stale`: begin with what
+        the member that answers knows. Raises UnknownRun, and Unreachable when no member answers for
+        `patience_seconds`.
         """
-        async with aclosing(self._watched(run_id, after)) as events:
+        async with aclosing(self._watched(run_id, after, stale)) as events:
             async for event in events:
                 yield event  # noqa: ASYNC119 - closed by its caller
 
-    async def _watched(self, run_id: str, after: int) -> AsyncGenerator[EventView, None]:
+    async def _watched(self, run_id: str, after: int, stale: bool = False) -> AsyncGenerator[EventView, None]:
         cursor = after
 
         async def pump(channel: Channel, send: trio.MemorySendChannel[EventView]) -> None:
             nonlocal cursor
-            request = pb.WatchRequest(run_id=run_id, after=cursor)
+            request = pb.WatchRequest(run_id=run_id, after=cursor, stale=stale)
             async with channel.stream("Workflows", "Watch", request) as replies:
                 async for reply in replies:
                     if reply.seq > cursor:
@@ -285,30 +287,38 @@ class Client:
                 return view
 
     async def logs(
-        self, run_id: str, path: str | None = None, *, follow: bool = False
+        self,
+        run_id: str,
+        path: str | None = None,
+        *,
+        follow: bool = False,
+        stale: bool = False,
+        lost: Lost = lambda member, why: None,
     ) -> AsyncGenerator[LogLine, None]:
-        """What the steps wrote, or one of them, merged by time from all members that answer.
+        """What the steps wrote, or one of them, merged by time from all members that are up.
 
-        `follow`: go on until the run ends, in the order in which lines come.
+        `follow`: go on until the run ends, in the order in which lines come. `lost(member, why)` is called for each
+        member whose lines are missing. Raises UnknownRun, and Unreachable when no member answers.
         """
-        request = pb.LogsRequest(run_id=run_id, path=path or "", follow=follow)
-        async with AsyncExitStack() as stack:
-            links = [self._open]
-            addresses = await self._members_at()
-            if len(addresses) > 1:
-                links = [await stack.enter_async_context(self._link_to(each)) for each in addresses]
-            streams = [pumped(link, self._nursery, _log_pump(request), lambda: 0) for link in links]
-            async with aclosing(merged(streams, self._nursery, in_order=not follow)) as lines:
+        request = pb.LogsRequest(run_id=run_id, path=path or "", follow=follow, stale=stale)
+        if len(await self.members(stale=True)) < 2:
+            async with aclosing(pumped(self._open, self._nursery, log_pump(request), lambda: 0)) as lines:
                 async for line in lines:
                     yield line  # noqa: ASYNC119 - closed by its caller
+            return
+        logs = Logs(request, self._places, self._link_to, self._nursery, lost)
+        async with aclosing(logs.follow() if follow else logs.read()) as lines:
+            async for line in lines:
+                yield line  # noqa: ASYNC119 - closed by its caller
 
-    async def _members_at(self) -> Sequence[str]:
-        """Where the members are that keep logs: those that are up."""
+    async def _places(self) -> Mapping[str, str | None]:
+        """Where each member is; that which answers, where it does: its own address may be for others only."""
+        answering, address = (await self.status()).member, self.address
         members = await self.members(stale=True)
-        return [each.address for each in members if each.live and each.address]
+        return {each.id: address if each.id == answering else (each.live and each.address) or None for each in members}
 
-    @asynccontextmanager
-    async def _link_to(self, address: str) -> AsyncIterator[Link]:
+    @contextmanager
+    def _link_to(self, address: str) -> Iterator[Link]:
         patience = min(self._patience_seconds, MEMBER_PATIENCE_SECONDS)
         link = Link([address], self._nursery, security=self._security, limits=self._limits, patience_seconds=patience)
         try:
@@ -436,22 +446,6 @@ def fresh_id(name: str) -> str:
     """
     short = new_run_id(name, time.time_ns() // 1_000_000, secrets.randbits(20))
     return short + secrets.token_hex(4)
-
-
-def _log_pump(request: pb.LogsRequest) -> Callable[[Channel, trio.MemorySendChannel[LogLine]], Awaitable[None]]:
-    """Lines from one member. After a break it sends them from the beginning: those that were given are left out."""
-    given: dict[str, int] = {}
-
-    async def pump(channel: Channel, send: trio.MemorySendChannel[LogLine]) -> None:
-        seen: dict[str, int] = {}
-        async with channel.stream("Workflows", "Logs", request) as lines:
-            async for line in lines:
-                number = seen[line.path] = seen.get(line.path, 0) + 1
-                if number > given.get(line.path, 0):
-                    await put(send, read_log(line))
-                    given[line.path] = number
-
-    return pump
 
 
 @asynccontextmanager

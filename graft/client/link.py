@@ -99,7 +99,7 @@ class Link:
                 if isinstance(error, NoQuorum):
                     said = error
                 if out_of_time and number >= len(self.addresses):
-                    if said is not None and isinstance(error, Unreachable) and not error.sent:
+                    if said is not None and isinstance(error, Unreachable):
                         raise said from None
                     raise
             if number >= len(self.addresses):

@@ -6,18 +6,16 @@ would hand them to whoever iterates it.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Final, TypeVar
 
 import trio
 
 from graft.client.link import Link, may_pass
 from graft.cluster.flow import items
-from graft.errors import GraftError, Unreachable
+from graft.errors import GraftError
 from graft.transport.channel import Channel
-from graft.worker.logs import LogLine
 
 BUFFER: Final = 256  # items that may wait for the reader
 
@@ -65,74 +63,3 @@ async def _persistently(
         except GraftError as error:
             if not may_pass(error) or progress() == before:
                 raise
-
-
-async def merged(
-    streams: Sequence[AsyncGenerator[LogLine, None]], nursery: trio.Nursery, *, in_order: bool
-) -> AsyncGenerator[LogLine, None]:
-    """All lines of several members: by time, or as they come. Members that do not answer are left out.
-
-    Raises Unreachable when there is only one stream, or all of them break.
-    """
-    lost: list[Unreachable] = []
-    whole = [_forgiving(stream, lost) for stream in streams] if len(streams) > 1 else list(streams)
-    async with AsyncExitStack() as stack:
-        for stream in whole:
-            await stack.enter_async_context(aclosing(stream))
-        together = _by_time(whole) if in_order else _as_they_come(whole, nursery)
-        async with aclosing(together) as lines:
-            async for line in lines:
-                yield line  # noqa: ASYNC119 - closed by its caller
-    if len(streams) > 1 and len(lost) == len(streams):
-        raise lost[0]
-
-
-async def _forgiving(stream: AsyncGenerator[LogLine, None], lost: list[Unreachable]) -> AsyncGenerator[LogLine, None]:
-    try:
-        async with aclosing(stream) as lines:
-            async for line in lines:
-                yield line  # noqa: ASYNC119 - closed by its caller
-    except Unreachable as error:
-        lost.append(error)
-
-
-async def _by_time(streams: Sequence[AsyncGenerator[LogLine, None]]) -> AsyncGenerator[LogLine, None]:
-    heads: list[tuple[LogLine, int]] = []
-
-    async def take(number: int) -> None:
-        line = await anext(streams[number], None)
-        if line is not None:
-            heapq.heappush(heads, (line, number))
-
-    for number in range(len(streams)):
-        await take(number)
-    while heads:
-        line, number = heapq.heappop(heads)
-        yield line
-        await take(number)
-
-
-async def _as_they_come(
-    streams: Sequence[AsyncGenerator[LogLine, None]], nursery: trio.Nursery
-) -> AsyncGenerator[LogLine, None]:
-    if len(streams) == 1:
-        async for line in streams[0]:
-            yield line
-        return
-    send, receive = trio.open_memory_channel[LogLine](BUFFER)
-    scope = trio.CancelScope()
-
-    async def read(stream: AsyncGenerator[LogLine, None], out: trio.MemorySendChannel[Any]) -> None:
-        with scope:
-            async with out, aclosing(stream) as lines:
-                async for line in lines:
-                    await out.send(line)
-
-    async with send:
-        for stream in streams:
-            nursery.start_soon(read, stream, send.clone())
-    try:
-        async for line in receive:
-            yield line
-    finally:
-        scope.cancel()

@@ -27,7 +27,7 @@ from graft.interfaces import Clock, Entropy, Snapshots, Store
 from graft.raft.messages import Message
 from graft.transport.letters import Answer, Ask, Letter
 
-READ_SECONDS: Final = 10.0
+READ_SECONDS: Final = 4.0  # shorter than clients wait for an answer: they hear why, and ask another member
 AGAIN_SECONDS: Final = 0.05
 LET_GO_SECONDS: Final = 0.25  # between two looks for members that are none any more
 
@@ -51,7 +51,7 @@ class ClusterRuns(Runs):
                         raise
                     with trio.move_on_after(AGAIN_SECONDS):
                         await door.wait_role()
-        raise NoQuorum.after(seconds, door.leader)
+        raise NoQuorum.reading(seconds, door.leader)
 
 
 class ClusterMember:

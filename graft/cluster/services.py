@@ -199,13 +199,13 @@ class Workflows:
         return pb.EventsReply(events=[event_message(event) for event in found[:limit]], ended=ended)
 
     async def watch(self, request: pb.WatchRequest, _caller: Any) -> AsyncGenerator[pb.Event, None]:
-        runs = await self._ready()
+        runs = await self._ready(request.stale)
         async with aclosing(runs.watch(request.run_id, request.after)) as events:
             async for event in events:
                 yield event_message(event)  # noqa: ASYNC119 - closed by its caller
 
     async def logs(self, request: pb.LogsRequest, _caller: Any) -> AsyncGenerator[pb.LogLine, None]:
-        runs = await self._ready()
+        runs = await self._ready(request.stale)
         async with aclosing(log_lines(runs, request, self._member)) as lines:
             async for line in lines:
                 yield line  # noqa: ASYNC119 - closed by its caller

@@ -25,7 +25,7 @@ from graft.errors import NoQuorum, Rejected
 from graft.transport.letters import Ask
 
 KIND: Final = "propose"
-REQUEST_SECONDS: Final = 10.0  # how long a request looks for a leader that takes it
+REQUEST_SECONDS: Final = 8.0  # how long a request looks for a leader that takes it; clients wait longer
 ANSWER_SECONDS: Final = 2.0  # then it is asked again
 AGAIN_SECONDS: Final = 0.02
 MAX_BATCH: Final = 256

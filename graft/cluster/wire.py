@@ -190,7 +190,9 @@ def log_message(line: LogLine, member: str) -> pb.LogLine:
 
 
 def read_log(message: pb.LogLine) -> LogLine:
-    return LogLine(message.at, message.path, message.attempt, message.stream, message.text, message.continues)
+    return LogLine(
+        message.at, message.path, message.attempt, message.stream, message.text, message.continues, message.member
+    )
 
 
 # Members

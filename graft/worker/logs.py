@@ -39,7 +39,10 @@ _LINE = re.compile(rb"(\S{20,32}) (\d{1,9}) (out|err|log|graft)(\+?) ?(.*)", re.
 
 @frozen(order=True)
 class LogLine:
-    """One line of a step's log. `continues`: `text` goes on the line before it of the same stream."""
+    """One line of a step's log. `continues`: `text` goes on the line before it of the same stream.
+
+    `member`: of a cluster, on which the step ran; "" where it was not asked.
+    """
 
     time: str  # ISO 8601, UTC, milliseconds
     path: str = field(order=False)
@@ -47,6 +50,7 @@ class LogLine:
     stream: str = field(order=False)  # "out" "err" "log" "graft"
     text: str = field(order=False)
     continues: bool = field(order=False, default=False)
+    member: str = field(order=False, default="")
 
 
 class StepLog:

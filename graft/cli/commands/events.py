@@ -12,7 +12,8 @@ from graft.cli import looks
 from graft.cli.data import run_argument
 from graft.cli.place import Place, place_options
 from graft.cli.records import event_record
-from graft.cli.sources import Source, find_run, read
+from graft.cli.sources import Source, find_run, read_or_stale
+from graft.cli.stale import stale_option
 from graft.cli.terminal import Paint, out, out_json
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 @run_argument(required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Only events after this sequence number.")
+@stale_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @place_options
-def command(run: str | None, follow: bool, after: int, as_json: bool, place: Place) -> None:
+def command(run: str | None, follow: bool, after: int, stale: bool, as_json: bool, place: Place) -> None:
     """Print what happened in a run (default: the last), in order.
 
     RUN is an id, the beginning of one, or `last`.
@@ -34,7 +36,7 @@ def command(run: str | None, follow: bool, after: int, as_json: bool, place: Pla
 
     def show(event: EventView) -> None:
         if as_json:
-            out_json(event_record(event))
+            out_json(event_record(event) | {"stale": stale})
         else:
             out(event_line(event, paint))
 
@@ -50,7 +52,7 @@ def command(run: str | None, follow: bool, after: int, as_json: bool, place: Pla
                 if place.is_remote:
                     sys.stdout.flush()
 
-    read(place, body)
+    read_or_stale(place, body, stale=stale, quiet=as_json)
 
 
 def event_line(event: EventView, paint: Paint) -> str:

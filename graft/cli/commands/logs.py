@@ -11,8 +11,9 @@ import click
 from graft.cli.data import find_step, run_argument
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step, log_record
-from graft.cli.sources import Source, find_run, read
-from graft.cli.terminal import Paint, note, out_json
+from graft.cli.sources import Source, find_run, read_or_stale
+from graft.cli.stale import stale_option
+from graft.cli.terminal import Paint, note, out_json, plain_text
 
 if TYPE_CHECKING:
     from graft.cluster.views import RunView
@@ -25,15 +26,25 @@ if TYPE_CHECKING:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("-t", "--time", "show_time", is_flag=True, help="Begin each line with its time.")
 @click.option("--attempt", type=int, metavar="N", help="Only what this attempt wrote.")
+@stale_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @place_options
 def command(
-    run: str | None, step: str | None, follow: bool, show_time: bool, attempt: int | None, as_json: bool, place: Place
+    run: str | None,
+    step: str | None,
+    follow: bool,
+    show_time: bool,
+    attempt: int | None,
+    stale: bool,
+    as_json: bool,
+    place: Place,
 ) -> None:
     """Print what the steps of a run (default: the last) wrote: all in the order of time, or those of STEP.
 
     RUN is an id, the beginning of one, or `last`. STEP is a path, `pick[3]/pack`; of a map, a group or a sub-flow it
     means every step inside.
+
+    Of a cluster, the lines of all members that are up are put together by their clocks; with --follow, as they come.
     """
 
     async def body(source: Source) -> None:
@@ -42,12 +53,12 @@ def command(
         only = paths[0] if paths is not None and len(paths) == 1 else None
         printer = LinePrinter(named=paths is None or len(paths) > 1, show_time=show_time, paint=Paint.of(sys.stdout))
         wanted = None if paths is None else frozenset(paths)
-        async with aclosing(source.logs(view.run_id, only, follow=follow)) as lines:
+        async with aclosing(source.logs(view.run_id, only, follow=follow, lost=say_lost)) as lines:
             async for line in lines:
                 if (wanted is not None and line.path not in wanted) or attempt not in (None, line.attempt):
                     continue
                 if as_json:
-                    out_json(log_record(view.run_id, line))
+                    out_json(log_record(view.run_id, line) | {"stale": stale})
                 else:
                     printer.line(line)
                     if follow and place.is_remote:
@@ -56,7 +67,12 @@ def command(
         if not as_json and not printer.printed:
             note(f"{'it' if step else f'run {view.run_id}'} wrote nothing")
 
-    read(place, body)
+    read_or_stale(place, body, stale=stale, quiet=as_json)
+
+
+def say_lost(member: str, why: str) -> None:
+    said = f"{member} does not answer, what it has of the run is missing here: {plain_text(why)}"
+    note(Paint.of(sys.stderr)(said, "yellow"))
 
 
 def _paths(view: RunView, path: str) -> list[str]:

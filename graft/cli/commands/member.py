@@ -10,6 +10,7 @@ import click
 from graft.cli.cluster import ask, say_change
 from graft.cli.looks import Piece, paint_line
 from graft.cli.place import Place, place_options
+from graft.cli.stale import naming_stale, say_stale
 from graft.cli.table import table
 from graft.cli.terminal import Paint, out, out_json, plain_text, width
 
@@ -30,19 +31,25 @@ def command() -> None:
 
 
 @command.command("ls")
-@click.option("--stale", is_flag=True, help="As the member that answers knows it, also without a quorum.")
+@click.option(
+    "--stale", is_flag=True, help="As the member that answers knows it, also without a quorum; it may be old."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @place_options
 def ls(stale: bool, as_json: bool, place: Place) -> None:
     """List the members."""
 
     async def body(client: Client) -> tuple[str, Sequence[MemberView]]:
-        return (await client.status()).leader, await client.members(stale=stale)
+        leader, members = (await client.status()).leader, await client.members(stale=stale)
+        if stale and not as_json:
+            say_stale(client)
+        return leader, members
 
-    leader, members = ask(place, body)
+    with naming_stale():
+        leader, members = ask(place, body)
     if as_json:
         for each in members:
-            out_json(member_record(each))
+            out_json(member_record(each, stale=stale))
         return
     paint = Paint.of(sys.stdout)
     for line in table(HEAD, [row(each, leader) for each in members], width(sys.stdout), give_way=3):
@@ -127,7 +134,8 @@ def drain(member: str, undo: bool, as_json: bool, place: Place) -> None:
     say_change(change, done, as_json=as_json)
 
 
-def member_record(member: MemberView) -> dict[str, Any]:
+def member_record(member: MemberView, *, stale: bool) -> dict[str, Any]:
+    """`stale`: as one member knows it, which may be old."""
     return {
         "member": member.id,
         "incarnation": f"{member.incarnation:016x}",
@@ -142,6 +150,7 @@ def member_record(member: MemberView) -> dict[str, Any]:
         "used": dict(member.used),
         "match": member.match or None,
         "version": member.version,
+        "stale": stale,
     }
 
 

@@ -12,7 +12,8 @@ from graft.cli import looks
 from graft.cli.looks import Piece
 from graft.cli.place import Place, place_options
 from graft.cli.records import summary_record
-from graft.cli.sources import read
+from graft.cli.sources import read_or_stale
+from graft.cli.stale import stale_option
 from graft.cli.table import table
 from graft.cli.terminal import Paint, note, out, out_json, speaks_unicode, width
 from graft.cli.where import FIELDS, condition
@@ -30,19 +31,21 @@ HEAD = ("RUN", "FLOW", "STATUS", "STARTED", "TOOK")
 @click.option("--where", metavar="EXPR", help="Only runs for which EXPR is true: \"status == 'failed'\".")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@stale_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @place_options
-def command(where: str | None, limit: int, everything: bool, as_json: bool, place: Place) -> None:
+def command(where: str | None, limit: int, everything: bool, stale: bool, as_json: bool, place: Place) -> None:
     """List the runs, the newest first."""
     wanted = None if where is None else condition(where)
     most = None if everything else limit
     now = int(time.time() * 1000)
-    found = list(read(place, lambda source: source.runs(most if wanted is None else None)))
+    most_read = most if wanted is None else None
+    found = list(read_or_stale(place, lambda source: source.runs(most_read), stale=stale, quiet=as_json))
     if wanted is not None:
         found = [each for each in found if wanted(each, now)][:most]
     if as_json:
         for each in found:
-            out_json(summary_record(each))
+            out_json(summary_record(each) | {"stale": stale})
         return
     if not found:
         note("no runs" + (" for which that is true" if where else ""))

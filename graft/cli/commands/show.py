@@ -17,7 +17,8 @@ from graft.cli.looks import Piece
 from graft.cli.outline import shown_params
 from graft.cli.place import Place, place_options
 from graft.cli.records import run_record, step_records
-from graft.cli.sources import find_run, read
+from graft.cli.sources import find_run, read_or_stale
+from graft.cli.stale import stale_option
 from graft.cli.terminal import Paint, out, out_json, speaks_unicode
 from graft.cli.tree import tree_lines
 
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
 @click.command("show")
 @run_argument(required=False)
 @click.option("--all", "everything", is_flag=True, help="Show every item of large maps.")
+@stale_option
 @click.option("--json", "as_json", is_flag=True, help="The run, then every step, one JSON object a line.")
 @place_options
-def command(run: str | None, everything: bool, as_json: bool, place: Place) -> None:
+def command(run: str | None, everything: bool, stale: bool, as_json: bool, place: Place) -> None:
     """Show a run (default: the last): its steps, their states, reasons, attempts, durations, errors; its outputs.
 
     RUN is an id, the beginning of one, or `last`.
     """
-    view = read(place, lambda source: find_run(source, run or "last"))
+    view = read_or_stale(place, lambda source: find_run(source, run or "last"), stale=stale, quiet=as_json)
     if as_json:
-        out_json(run_record(view))
+        out_json(run_record(view) | {"stale": stale})
         for record in step_records(view):
-            out_json(record)
+            out_json(record | {"stale": stale})
         return
     paint = Paint.of(sys.stdout)
     for line in screen(view, int(time.time() * 1000), everything=everything, unicode=speaks_unicode(sys.stdout)):

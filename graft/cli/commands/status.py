@@ -37,7 +37,7 @@ def command(as_json: bool, place: Place) -> int:
 
     status, members = ask(place, body)
     if as_json:
-        out_json(status_record(status) | {"members": [member_record(each) for each in members]})
+        out_json(status_record(status) | {"members": [member_record(each, stale=True) for each in members]})
     else:
         _print(status, members)
     return exits.SUCCEEDED if status.has_quorum else exits.UNREACHABLE
@@ -66,7 +66,7 @@ def status_record(status: ClusterStatus) -> dict[str, Any]:
 
 def _print(status: ClusterStatus, members: Sequence[MemberView]) -> None:
     paint = Paint.of(sys.stdout)
-    quorum = "" if status.has_quorum else paint("  no quorum: it takes no writes", "red")
+    quorum = "" if status.has_quorum else paint("  no quorum: it takes no writes, and what it knows may be old", "red")
     rows = [
         ("cluster", status.cluster or "none: the process of a `graft run`"),
         ("answered by", f"{status.member}, {status.role}"),

@@ -456,12 +456,14 @@ class EventsReply(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("run_id", "after")
+    __slots__ = ("run_id", "after", "stale")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     after: int
-    def __init__(self, run_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+    stale: bool
+    def __init__(self, run_id: _Optional[str] = ..., after: _Optional[int] = ..., stale: _Optional[bool] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("seq", "run_id", "at", "path", "what", "reason", "attempt")
@@ -482,14 +484,16 @@ class Event(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., run_id: _Optional[str] = ..., at: _Optional[int] = ..., path: _Optional[str] = ..., what: _Optional[str] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
-    __slots__ = ("run_id", "path", "follow")
+    __slots__ = ("run_id", "path", "follow", "stale")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     path: str
     follow: bool
-    def __init__(self, run_id: _Optional[str] = ..., path: _Optional[str] = ..., follow: _Optional[bool] = ...) -> None: ...
+    stale: bool
+    def __init__(self, run_id: _Optional[str] = ..., path: _Optional[str] = ..., follow: _Optional[bool] = ..., stale: _Optional[bool] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("path", "at", "attempt", "stream", "text", "continues", "member")
