@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from graft.cli import exits, looks
+from graft.cli.labels import advice, is_unplaceable
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
 from graft.cli.terminal import Paint, clip, note, out, plain_text, speaks_unicode, width
@@ -121,11 +122,15 @@ def next_commands(view: RunView, code: int, flags: str) -> list[tuple[str, str]]
     if code == exits.CANCELLED:
         return [(f"graft retry {run}{flags}", "run what was cancelled; what succeeded is kept")]
     if code == exits.WAITING:
-        return [
-            (f"graft show {run}{flags}", "what it waits for"),
-            (f"graft retry {run}{flags}", "try again what is parked"),
-            (f"graft resume {run}{flags}", "wait on"),
-        ]
+        waiting = [step for step in every_step(view.steps) if step.status == "waiting"]
+        stranded = [step for step in waiting if is_unplaceable(step)]
+        commands = [(f"graft show {run}{flags}", "what it waits for")]
+        if len(stranded) < len(waiting) or not waiting:
+            commands.append((f"graft retry {run}{flags}", "try again what is parked"))
+            commands.append((f"graft resume {run}{flags}", "wait on"))
+        if stranded:
+            commands.append((f"graft cancel {run}{flags}", "if no such member will come"))
+        return commands
     return []
 
 
@@ -140,3 +145,5 @@ def waits(view: RunView) -> Iterator[list[Piece]]:
             yield [("    " + looks.error_title(step.error), "red")]
     if len(steps) > MAX_WAITS:
         yield [(f"  … {len(steps) - MAX_WAITS} more", "dim")]
+    if any(map(is_unplaceable, steps)):
+        yield from advice()

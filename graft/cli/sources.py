@@ -76,6 +76,10 @@ class Engine(Source, Protocol):
 
     is_elsewhere: bool
 
+    async def labels(self) -> Sequence[Mapping[str, str]]:
+        """What each member offers that is up, for `runs_on`."""
+        ...
+
     async def start_run(
         self,
         plan: Plan,
@@ -198,6 +202,9 @@ class Here(_Local):
         super().__init__(engine)
         self._engine = engine
 
+    async def labels(self) -> Sequence[Mapping[str, str]]:
+        return [self._engine.labels]
+
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
         return self._engine.watch(run_id, after)
 
@@ -259,6 +266,9 @@ class There:
 
     async def events(self, run_id: str, after: int = 0) -> Sequence[EventView]:
         return await self._client.events(run_id, after, stale=self._stale)
+
+    async def labels(self) -> Sequence[Mapping[str, str]]:
+        return [each.labels for each in await self._client.members(stale=True) if each.live]
 
     async def output(self, run_id: str, path: str) -> Any:
         import json

@@ -181,8 +181,17 @@ class Changes:
         """0: the newest that all members said they understand."""
         members = self._host.engine.state.members.values()
         version = version or min((each.version for each in members if each.live), default=1)
-        if version != self._host.door.status().version:
-            await self._host.door.raise_version(version)
+        if version == self._host.door.status().version:
+            return
+        said = {each.id: each.version for each in members}
+        older = [each.id for each in self._host.door.configuration.members if said.get(each.id, 0) < version]
+        if older:
+            raise Rejected(
+                f"not every member understands the version {version}: {', '.join(older)}",
+                reason="unsupported",
+                hint="upgrade their programs first",
+            )
+        await self._host.door.raise_version(version)
 
     def _server(self, member: str) -> Member | None:
         return next((each for each in self._host.door.configuration.members if each.id == member), None)

@@ -40,6 +40,11 @@ class Runs(Readable):
         self._host = host
         self.log_directory = log_directory
 
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What this member offers for `runs_on`."""
+        return self._host.offer.labels
+
     async def start_run(
         self,
         plan: Plan,

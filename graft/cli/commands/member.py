@@ -12,13 +12,14 @@ from graft.cli.looks import Piece, paint_line
 from graft.cli.place import Place, place_options
 from graft.cli.stale import naming_stale, say_stale
 from graft.cli.table import table
-from graft.cli.terminal import Paint, out, out_json, plain_text, width
+from graft.cli.terminal import Paint, note, out, out_json, plain_text, width
+from graft.cli.upgrading import Upgrade, check_held_back, intention, upgrade_of, upgrade_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from graft.client import Client
-    from graft.cluster.membership import MemberView
+    from graft.cluster.membership import Change, MemberView
 
 HEAD = ("MEMBER", "ROLE", "STATE", "ADDRESS", "RUNNING", "LOG")
 
@@ -132,6 +133,33 @@ def drain(member: str, undo: bool, as_json: bool, place: Place) -> None:
     change = ask(place, lambda client: client.drain(member, undo=undo))
     done = f"{member} takes work again" if undo else f"{member} gets no new work"
     say_change(change, done, as_json=as_json)
+
+
+@command.command("finalize-upgrade")
+@click.option("--plan", is_flag=True, help="Say what it would do, and do nothing.")
+@json_option
+@place_options
+def finalize_upgrade(plan: bool, as_json: bool, place: Place) -> None:
+    """Raise the cluster's version, after the programs of all members were upgraded. There is no way back.
+
+    Until then the members do nothing that the older program would not understand, and each can go back to it.
+    """
+
+    async def body(client: Client) -> tuple[Upgrade, Change | None]:
+        upgrade = upgrade_of((await client.status()).cluster_version, await client.members())
+        if not (plan and as_json):  # who reads the record sees who holds it back
+            check_held_back(upgrade)
+        if not as_json:
+            for line in intention(upgrade):
+                note(plain_text(line))
+        wanted = upgrade.is_needed and not plan
+        return upgrade, await client.raise_version(upgrade.target) if wanted else None
+
+    upgrade, change = ask(place, body)
+    if as_json:
+        out_json(upgrade_record(upgrade, done=change is not None))
+    elif change is not None:
+        say_change(change, f"the cluster's version is {upgrade.target}", as_json=False)
 
 
 def member_record(member: MemberView, *, stale: bool) -> dict[str, Any]:

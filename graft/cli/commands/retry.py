@@ -10,6 +10,7 @@ from graft.cli import exits
 from graft.cli.commands.resume import listed
 from graft.cli.data import find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
+from graft.cli.labels import is_unplaceable
 from graft.cli.looks import FINAL
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
@@ -87,7 +88,7 @@ async def _intention(source: Source, run: str, from_node: str | None) -> list[st
 def intention(view: RunView, path: str | None) -> list[str]:
     """What the retry will do, by the nodes of the flow. Raises RunConflict when there is nothing to do."""
     if view.status not in FINAL:
-        parked = [step.path for step in every_step(view.steps) if step.status == "waiting"]
+        parked = [step.path for step in every_step(view.steps) if step.status == "waiting" and not is_unplaceable(step)]
         if not parked:
             raise RunConflict(f"run {view.run_id} has not ended", hint=f"`graft resume {view.run_id}` goes on with it")
         return [f"retry {view.run_id} ({view.name}): a new budget for {listed(parked)}"]

@@ -19,6 +19,7 @@ from graft.errors import InvalidParams, UsageError
 if TYPE_CHECKING:
     from graft.cli.selection import Selection
     from graft.cli.sources import Engine
+    from graft.plan import Plan
     from graft_dsl import Compiled
 
 
@@ -149,6 +150,7 @@ def _start(
             given=selection.given if selection else None,
             excluded=frozenset(selection.excluded if selection else ()),
         )
+        await _warn_of_labels(engine, plan)
 
     async def leave(engine: Engine) -> int:
         await start(engine)
@@ -166,6 +168,19 @@ def _start(
     if options["detach"]:
         return run_in_loop(lambda: with_detached(place, leave), interrupts)
     return run_in_loop(lambda: with_engine(place, interrupts, body, ephemeral=options["ephemeral"]), interrupts)
+
+
+async def _warn_of_labels(engine: Engine, plan: Plan) -> None:
+    """Say at once what would only be seen when the run comes to it."""
+    if not any(node.runs_on for block in plan.blocks for node in (*block.nodes, *block.finals)):
+        return
+    from graft.cli.labels import lacking, warning
+
+    lacks = lacking(plan, await engine.labels())
+    if lacks:
+        paint = Paint.of(sys.stderr)
+        for line in warning(lacks):
+            note(looks.paint_line(line, paint))
 
 
 async def _until_its_end(engine: Engine, run_id: str, options: dict[str, Any], interrupts: Interrupts) -> int:

@@ -14,6 +14,7 @@ from graft.cli.looks import paint_line
 from graft.cli.place import Place, place_options
 from graft.cli.table import table
 from graft.cli.terminal import Paint, out, out_json, plain_text, width
+from graft.cli.upgrading import upgrade_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,13 @@ def status_record(status: ClusterStatus) -> dict[str, Any]:
     }
 
 
+def _version(status: ClusterStatus, members: Sequence[MemberView]) -> str:
+    upgrade = upgrade_of(status.cluster_version, members)
+    is_due = upgrade.is_needed and not upgrade.held_back
+    due = f"; all members understand {upgrade.target}: `graft member finalize-upgrade`" if is_due else ""
+    return f"{status.cluster_version} (graft {status.graft_version}){due}"
+
+
 def _print(status: ClusterStatus, members: Sequence[MemberView]) -> None:
     paint = Paint.of(sys.stdout)
     quorum = "" if status.has_quorum else paint("  no quorum: it takes no writes, and what it knows may be old", "red")
@@ -76,7 +84,7 @@ def _print(status: ClusterStatus, members: Sequence[MemberView]) -> None:
         ("state hash", f"{status.state_hash:016x}"),
         ("store", f"{size_text(status.store_used_bytes)} of {size_text(status.store_quota_bytes)}"),
         ("live runs", f"{status.live_runs}"),
-        ("version", f"{status.cluster_version} (graft {status.graft_version})"),
+        ("version", _version(status, members)),
     ]
     for name, text in rows:
         out(f"{paint(name.ljust(11), 'dim')}  {plain_text(text) if name != 'leader' else text}")
