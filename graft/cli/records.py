@@ -2,7 +2,7 @@
 
 Fields are only ever added. Moments are UTC text with milliseconds, durations integer milliseconds; a field that does
 not apply is null. `type` tells the objects of one stream apart: `event` and `result` for `graft run` and its like,
-`run` and `step` for `graft show`.
+`run` and `step` for `graft show`. `stale`: one member was asked alone, and what it knows may be old.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graft.worker.logs import LogLine
 
 
-def event_record(event: EventView) -> dict[str, Any]:
+def event_record(event: EventView, *, stale: bool = False) -> dict[str, Any]:
     """`path` is "" for the run itself. `seq` only grows within a run: `graft events RUN --after SEQ` goes on there."""
     return {
         "type": "event",
@@ -30,6 +30,7 @@ def event_record(event: EventView) -> dict[str, Any]:
         "what": event.what,
         "attempt": event.attempt,
         "reason": event.reason,
+        "stale": stale,
     }
 
 
@@ -38,7 +39,7 @@ def result_record(view: RunView, code: int) -> dict[str, Any]:
     return run_record(view) | {"type": "result", "exit_code": code}
 
 
-def run_record(view: RunView) -> dict[str, Any]:
+def run_record(view: RunView, *, stale: bool = False) -> dict[str, Any]:
     return {
         "type": "run",
         "run": view.run_id,
@@ -54,10 +55,11 @@ def run_record(view: RunView) -> dict[str, Any]:
         "params": shown_params(view),
         "outputs": view.outputs,
         "error": error_record(view.error),
+        "stale": stale,
     }
 
 
-def step_records(view: RunView) -> Iterator[dict[str, Any]]:
+def step_records(view: RunView, *, stale: bool = False) -> Iterator[dict[str, Any]]:
     """Every step of a run in the order of its tree, scopes before what is in them."""
     for step in every_step(view.steps):
         yield {
@@ -75,10 +77,11 @@ def step_records(view: RunView) -> Iterator[dict[str, Any]]:
             "items": step.map_total,
             "items_ended": step.map_done if step.map_total is not None else None,
             "error": error_record(step.error),
+            "stale": stale,
         }
 
 
-def summary_record(summary: RunSummary) -> dict[str, Any]:
+def summary_record(summary: RunSummary, *, stale: bool = False) -> dict[str, Any]:
     """A line of `graft runs --json`."""
     return {
         "run": summary.run_id,
@@ -90,10 +93,11 @@ def summary_record(summary: RunSummary) -> dict[str, Any]:
         "started_at": iso(summary.started_at),
         "ended_at": iso(summary.ended_at),
         "took_ms": _took(summary.started_at, summary.ended_at),
+        "stale": stale,
     }
 
 
-def log_record(run_id: str, line: LogLine) -> dict[str, Any]:
+def log_record(run_id: str, line: LogLine, *, stale: bool = False) -> dict[str, Any]:
     return {
         "run": run_id,
         "path": line.path,
@@ -103,6 +107,7 @@ def log_record(run_id: str, line: LogLine) -> dict[str, Any]:
         "text": line.text,
         "continues": line.continues,
         "member": line.member or None,
+        "stale": stale,
     }
 
 

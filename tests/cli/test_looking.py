@@ -142,6 +142,8 @@ def test_logs(graft: Graft) -> None:
         "stream": "out",
         "text": "picking box",
         "continues": False,
+        "member": None,
+        "stale": False,
     }
     followed = graft("logs", "mine", "fetch", "-f")
     assert sorted(followed.out.splitlines()) == ["one", "three", "two"]

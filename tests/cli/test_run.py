@@ -139,7 +139,7 @@ def test_json_is_one_object_a_line(graft: Graft, shop: Path) -> None:
     ended = graft("run", "flow.toml", "--order", "7", "--id", "mine", "--json")
     assert (ended.code, ended.err) == (0, "")
     *events, result = [json.loads(line) for line in ended.out.splitlines()]
-    assert events[0].keys() == {"type", "run", "seq", "at", "path", "what", "attempt", "reason"}
+    assert events[0].keys() == {"type", "run", "seq", "at", "path", "what", "attempt", "reason", "stale"}
     assert {event["type"] for event in events} == {"event"}
     assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
     assert [(event["path"], event["what"]) for event in events][-1] == ("", "succeeded")

@@ -36,7 +36,7 @@ def command(run: str | None, follow: bool, after: int, stale: bool, as_json: boo
 
     def show(event: EventView) -> None:
         if as_json:
-            out_json(event_record(event) | {"stale": stale})
+            out_json(event_record(event, stale=stale))
         else:
             out(event_line(event, paint))
 

@@ -58,7 +58,7 @@ def command(
                 if (wanted is not None and line.path not in wanted) or attempt not in (None, line.attempt):
                     continue
                 if as_json:
-                    out_json(log_record(view.run_id, line) | {"stale": stale})
+                    out_json(log_record(view.run_id, line, stale=stale))
                 else:
                     printer.line(line)
                     if follow and place.is_remote:

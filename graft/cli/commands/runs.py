@@ -45,7 +45,7 @@ def command(where: str | None, limit: int, everything: bool, stale: bool, as_jso
         found = [each for each in found if wanted(each, now)][:most]
     if as_json:
         for each in found:
-            out_json(summary_record(each) | {"stale": stale})
+            out_json(summary_record(each, stale=stale))
         return
     if not found:
         note("no runs" + (" for which that is true" if where else ""))

@@ -39,9 +39,9 @@ def command(run: str | None, everything: bool, stale: bool, as_json: bool, place
     """
     view = read_or_stale(place, lambda source: find_run(source, run or "last"), stale=stale, quiet=as_json)
     if as_json:
-        out_json(run_record(view) | {"stale": stale})
-        for record in step_records(view):
-            out_json(record | {"stale": stale})
+        out_json(run_record(view, stale=stale))
+        for record in step_records(view, stale=stale):
+            out_json(record)
         return
     paint = Paint.of(sys.stdout)
     for line in screen(view, int(time.time() * 1000), everything=everything, unicode=speaks_unicode(sys.stdout)):
