@@ -105,6 +105,7 @@ class ClusterOperators:
 
     async def raise_version(self, version: int) -> Change:
         await self._member.changes.raise_version(version)
+        await self._member.runs.fresh()  # the leader did it, and this member may not have heard of it
         return self._changed(f"the cluster's version is {self._member.host.door.status().version}")
 
     async def take_snapshot(self) -> Change:

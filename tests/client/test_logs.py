@@ -176,11 +176,14 @@ async def test_a_follower_hears_of_a_member_that_is_back_and_hears_no_line_twice
 
 @pytest.mark.parametrize("follow", [False, True])
 async def test_nobody_is_left(tmp_path: Path, follow: bool) -> None:
-    async with two_members(tmp_path) as members, Client(members.addresses["n1"], patience_seconds=0.2) as client:
-        async with aclosing(client.logs("r", follow=follow)) as lines:
-            if follow:
-                await anext(lines)
-            for name in NAMES:
-                await members.down(name)
-            with trio.fail_after(60), pytest.raises(Unreachable):
-                _ = [line async for line in lines]
+    async with (
+        two_members(tmp_path) as members,
+        Client(members.addresses["n1"], patience_seconds=0.2) as client,
+        aclosing(client.logs("r", follow=follow)) as lines,
+    ):
+        if follow:
+            await anext(lines)
+        for name in NAMES:
+            await members.down(name)
+        with trio.fail_after(60), pytest.raises(Unreachable):
+            _ = [line async for line in lines]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -24,7 +26,7 @@ from graft.cluster.recovering import recover
 from graft.cluster.restoring import restore
 from graft.cluster.serving import Serving, _locate, _waits_for, host_settings, identify, open_serving
 from graft.config import Settings, load
-from graft.errors import StorageError, Unreachable, UsageError
+from graft.errors import GraftError, Rejected, StorageError, Unreachable, UsageError
 from graft.raft_driver import sole_member
 from graft.security.audit import AuditRecord
 from graft.security.certs import make_dev
@@ -375,3 +377,69 @@ def test_what_a_lease_ends_is_killed_before_others_begin_it(grace: str, tmp_path
     lease_grace = host_settings(settings, tmp_path).lease_grace_ms / 1000
     assert lease_grace * (1 + settings.engine.clock_drift) <= settings.engine.grace
     assert lease_grace <= 0.5
+
+
+async def finalize(field: Field, name: str, *more: str) -> tuple[int, str]:
+    """`graft member finalize-upgrade`, asked of one member: its exit code, and all that it printed."""
+    files = (
+        ("--tls-ca", field.files.authority),
+        ("--tls-cert", field.files.certificate),
+        ("--tls-key", field.files.key),
+    )
+    flags = [str(word) for pair in files for word in pair]
+    words = [
+        sys.executable,
+        "-m",
+        "graft",
+        "member",
+        "finalize-upgrade",
+        *more,
+        "--server",
+        field.address[name],
+        *flags,
+    ]
+    done = await trio.run_process(words, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
+    return done.returncode, done.stdout.decode()
+
+
+async def test_an_upgrade_is_finalized_when_all_members_understand_the_new_version(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One member after the other gets a program that understands version 2; the command waits for the last."""
+    monkeypatch.setattr(serving_module, "VERSION", 2)
+    with trio.fail_after(120):
+        async with field.open("a", "a"), field.client("a") as client:
+            monkeypatch.setattr(serving_module, "VERSION", 1)
+            to_a = {"discovery.peers": [field.address["a"]]}
+            async with field.open("b", **to_a):
+                await until(lambda: any("b takes part" in line for line in field.lines))
+                await all_up(client, 2)
+                code, said = await finalize(field, "a")
+                assert code == 2
+                assert "the cluster's version stays 1, it cannot be 2: b understands no newer than 1" in said
+                with pytest.raises(Rejected, match="not every member understands the version 2: b"):
+                    await client.raise_version(2)
+            monkeypatch.setattr(serving_module, "VERSION", 2)
+            async with field.open("b", **to_a):
+                await all_up(client, 2, version=2)
+                code, said = await finalize(field, "b", "--plan")
+                assert (code, (await client.status()).cluster_version) == (0, 1)
+                assert "goes from 1 to 2, which all its members understand (a, b)" in said
+                assert "there is no way back" in said
+                code, said = await finalize(field, "b")
+                assert (code, said.splitlines()[-1]) == (0, "the cluster's version is 2")
+                assert (await client.status()).cluster_version == 2
+                assert "nothing to do" in (await finalize(field, "a"))[1]
+            monkeypatch.setattr(serving_module, "VERSION", 1)
+            with pytest.raises(GraftError, match="runs at version 2, this program understands 1 to 1"):
+                async with field.open("b", **to_a):
+                    await trio.sleep_forever()
+
+
+async def all_up(client: Client, count: int, *, version: int = 0) -> None:
+    """Return when so many members are live, and each said that it understands `version`."""
+    while True:
+        members = await client.members()
+        if len(members) == count and all(each.live and each.version >= version for each in members):
+            return
+        await trio.sleep(0.05)
