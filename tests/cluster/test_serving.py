@@ -381,23 +381,9 @@ def test_what_a_lease_ends_is_killed_before_others_begin_it(grace: str, tmp_path
 
 async def finalize(field: Field, name: str, *more: str) -> tuple[int, str]:
     """`graft member finalize-upgrade`, asked of one member: its exit code, and all that it printed."""
-    files = (
-        ("--tls-ca", field.files.authority),
-        ("--tls-cert", field.files.certificate),
-        ("--tls-key", field.files.key),
-    )
-    flags = [str(word) for pair in files for word in pair]
-    words = [
-        sys.executable,
-        "-m",
-        "graft",
-        "member",
-        "finalize-upgrade",
-        *more,
-        "--server",
-        field.address[name],
-        *flags,
-    ]
+    files = {"--tls-ca": field.files.authority, "--tls-cert": field.files.certificate, "--tls-key": field.files.key}
+    at = ["--server", field.address[name], *(str(word) for pair in files.items() for word in pair)]
+    words = [sys.executable, "-m", "graft", "member", "finalize-upgrade", *more, *at]
     done = await trio.run_process(words, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
     return done.returncode, done.stdout.decode()
 
