@@ -25,12 +25,17 @@ FORMAT: Final = 1
 
 @frozen
 class Identity:
-    """`founders` are the first members, once it is known who they are: by them the cluster's id was made."""
+    """`founders` are the first members, once it is known who they are: by them the cluster's id was made.
+
+    `agreed`: names, sorted. This directory told others that it would found with these, and so with no others: one of
+    those who heard it may have begun.
+    """
 
     member: str
     incarnation: int
     cluster: str = ""
     founders: tuple[raft.Member, ...] = ()
+    agreed: tuple[str, ...] = ()
 
 
 def cluster_id(name: str, founders: Iterable[raft.Member]) -> str:
@@ -45,12 +50,13 @@ def load_identity(directory: Path) -> Identity | None:
     try:
         fields = json.loads(path.read_bytes())
         founders = tuple(raft.Member(id, int(incarnation)) for id, incarnation in fields["founders"])
-        return Identity(str(fields["member"]), int(fields["incarnation"]), str(fields["cluster"]), founders)
+        agreed = tuple(str(name) for name in fields.get("agreed", ()))
+        return Identity(str(fields["member"]), int(fields["incarnation"]), str(fields["cluster"]), founders, agreed)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise translate(error, path) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreCorrupt(
             f"{path} is damaged: {error}",
             hint="restore it from a backup; without it this member cannot tell which cluster it belongs to",
@@ -65,6 +71,7 @@ def save_identity(directory: Path, identity: Identity) -> None:
         "incarnation": identity.incarnation,
         "cluster": identity.cluster,
         "founders": [[each.id, each.incarnation] for each in identity.founders],
+        "agreed": list(identity.agreed),
     }
     path, unfinished = directory / FILE, directory / (FILE + ".new")
     try:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import trio
+from attrs import evolve
 
 from graft import raft
 from graft.cluster import bootstrap
@@ -53,7 +54,8 @@ def read_founders(texts: Iterable[str]) -> tuple[raft.Member, ...]:
 class Meeting:
     """Of one member. `address` is where it is reached, `name` that of the cluster in the settings.
 
-    `heard` is told of a member of this cluster that says that it is there.
+    `heard` is told of a member of this cluster that says that it is there. `keep` writes the identity to the disk, and
+    blocks.
     """
 
     def __init__(
@@ -68,12 +70,19 @@ class Meeting:
         security: ClientSecurity | None,
         leader: Callable[[], str | None] = lambda: None,
         heard: Callable[[str], None] = lambda member: None,
+        keep: Callable[[Identity], None] = lambda identity: None,
     ) -> None:
         self.identity = identity
         self._name, self._address, self._version = name, address, version
         self._founders, self._expect = founders, expect
         self._security, self._leader, self._heard = security, leader, heard
         self._seen: dict[str, Seen] = {}
+        self._keep, self._keeping = keep, trio.Lock()
+
+    async def save(self) -> None:
+        """Write the identity as it is now. Raises StorageError."""
+        async with self._keeping:
+            await trio.to_thread.run_sync(self._keep, self.identity)
 
     # What others ask
 
@@ -84,14 +93,15 @@ class Meeting:
             self._saw(request)
         if self.identity.cluster and request.cluster == self.identity.cluster:
             self._heard(request.member)
+        founders = await self._agreed()
         return pb.ProbeReply(
             member=self.identity.member,
             incarnation=self.identity.incarnation,
             cluster=self.identity.cluster,
-            founders=founder_texts(self._proposal()),
+            founders=founder_texts(founders),
             version=self._version,
             leader=self._leader() or "",
-            state="running" if self.identity.cluster else "founding" if self._proposal() else "empty",
+            state="running" if self.identity.cluster else "founding" if founders else "empty",
             address=self._address,
         )
 
@@ -116,6 +126,16 @@ class Meeting:
             return self.identity.founders
         return bootstrap.propose(self.identity, self._founders, self._expect, self._seen)
 
+    async def _agreed(self) -> tuple[raft.Member, ...]:
+        """The proposal as it may be told: with the names written down, so that a restart changes nothing about it."""
+        if self._proposal() and self._founders and not self.identity.cluster and not self.identity.agreed:
+            async with self._keeping:
+                if not self.identity.cluster:
+                    agreed = tuple(sorted(self._founders))
+                    await trio.to_thread.run_sync(self._keep, evolve(self.identity, agreed=agreed))
+                    self.identity = evolve(self.identity, agreed=agreed)
+        return self._proposal()
+
     # What this member asks
 
     async def ask(self, address: str) -> Any:
@@ -124,7 +144,7 @@ class Meeting:
             cluster_name=self._name,
             member=self.identity.member,
             incarnation=self.identity.incarnation,
-            founders=founder_texts(self._proposal()),
+            founders=founder_texts(await self._agreed()),
             cluster=self.identity.cluster,
             address=self._address,
         )

@@ -206,18 +206,19 @@ async def _open_member(
         serving.identity,
         settings.service_name,
         serving.address,
-        founders=settings.discovery.founders,
+        founders=settings.discovery.initial_set(),
         expect=settings.discovery.expect,
         version=VERSION,
         security=client,
         leader=lambda: None if serving.member is None else serving.member.host.door.leader,
         heard=hub.hurry,
+        keep=partial(save_identity, directory),
     )
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
     if not serving.identity.cluster:
         serving.identity, addresses = await meeting.settle(peers, role, tell)
-        await trio.to_thread.run_sync(save_identity, directory, serving.identity)
+        await meeting.save()
     member = ClusterMember(
         serving.identity.member,
         store,

@@ -341,6 +341,32 @@ async def test_a_directory_is_adopted_though_the_first_try_died(
         assert identify(tmp_path / "a", store, settings) == identity
 
 
+async def test_what_is_agreed_is_on_the_disk_before_it_is_said() -> None:
+    """A member that forgot it could found with others, while those who heard it begin."""
+    kept: list[Identity] = []
+    meeting = Meeting(
+        Identity("a", 1), NAME, "a:1", founders=("b", "a"), expect=0, version=1, security=None, keep=kept.append
+    )
+    question = pb.ProbeRequest(cluster_name=NAME, member="c", incarnation=3, address="c:1")
+    assert list((await meeting.probe(question, anybody("test"))).founders) == []
+    assert kept == []
+    question = pb.ProbeRequest(cluster_name=NAME, member="b", incarnation=2, address="b:1")
+    for _ in range(2):
+        assert list((await meeting.probe(question, anybody("test"))).founders) == ["a=1", "b=2"]
+    assert kept == [Identity("a", 1, agreed=("a", "b"))]
+    changed = Meeting(kept[0], NAME, "a:1", founders=("a", "c"), expect=0, version=1, security=None, keep=kept.append)
+    question = pb.ProbeRequest(cluster_name=NAME, member="c", incarnation=3, address="c:1")
+    assert list((await changed.probe(question, anybody("test"))).founders) == []
+
+    def fail(identity: Identity) -> None:
+        raise StorageError("the disk is full")
+
+    full = Meeting(Identity("a", 1), NAME, "a:1", founders=("a",), expect=0, version=1, security=None, keep=fail)
+    with pytest.raises(StorageError):
+        await full.probe(question, anybody("test"))
+    assert full.identity == Identity("a", 1)
+
+
 @pytest.mark.parametrize(
     ("field_name", "value"),
     [
