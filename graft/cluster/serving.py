@@ -144,12 +144,14 @@ async def open_serving(
     peers: Peers,
     tell: Tell,
     audit: Audit,
+    reached: Callable[[str], None] = lambda address: None,
     environ: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Serving]:
     """A member that takes part in its cluster, until the block is left.
 
-    `peers` gives the addresses that discovery knows now; `tell` gets lines for the operator. Entering waits until there
-    is a cluster. Raises storage errors, UsageError for settings that cannot be, OSError for an address in use.
+    `peers` gives the addresses that discovery knows now; `tell` gets lines for the operator. `reached` is told once
+    where others reach this member, when it listens and before it asks anybody. Entering waits until there is a cluster.
+    Raises storage errors, UsageError for settings that cannot be, OSError for an address in use.
     """
     directory = Path(settings.storage.directory)
     store = open_store(directory, quota_bytes=int(settings.storage.quota), map_bytes=int(settings.storage.map_size))
@@ -183,6 +185,7 @@ async def open_serving(
             serving.server = server
             serving.address = serving.address or server.addresses[0]
             tell(f"{identity.member} listens on {', '.join(server.addresses)}")
+            reached(serving.address)
             async with _open_member(serving, store, directory, hub, client, peers):
                 yield serving
     finally:
