@@ -21,7 +21,7 @@ from graft.cluster.history import LOGS
 from graft.cluster.host import Offer
 from graft.cluster.identity import Identity, belong, check_name, cluster_id, load_identity, save_identity
 from graft.cluster.leases import LeaseTimes
-from graft.cluster.meeting import Meeting, joiner
+from graft.cluster.meeting import Meeting, duplicated, joiner
 from graft.cluster.member import ClusterMember
 from graft.cluster.operators import ClusterOperators
 from graft.cluster.services import ClusterService, Workflows
@@ -51,6 +51,7 @@ SOCKET: Final = "socket"
 SNAPSHOTS: Final = "snapshots"
 LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
 WAIT_SECONDS: Final = 10.0
+ANNOUNCE_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
 MAX_LEASE_GRACE: Final = 0.5  # what steps have to end by themselves before the guardian kills them
@@ -72,12 +73,23 @@ class Serving:
         self.health = Health(serving=False)
         self.handlers: dict[str, Mapping[str, Any]] = {}
         self.address = settings.transport.advertise_address
+        self.process = SystemEntropy().u64() | 1  # never 0, which means that a member does not say
+        self._twin, self._has_twin = "", trio.Event()
 
     # Between the transport and the member
 
     def hello(self) -> Hello:
         identity = self.identity
-        return Hello(identity.cluster, identity.member, identity.incarnation, self.address, VERSION)
+        return Hello(identity.cluster, identity.member, identity.incarnation, self.address, VERSION, self.process)
+
+    def duplicated(self, why: str) -> None:
+        self._twin = self._twin or why
+        self._has_twin.set()
+
+    async def end_when_duplicated(self) -> None:
+        """Raises UsageError when another process has this data directory, too."""
+        await self._has_twin.wait()
+        raise duplicated(self.identity.member, self._twin)
 
     def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
@@ -171,6 +183,7 @@ async def open_serving(
             security=client,
             limits=limits,
             audit=audit,
+            duplicated=serving.duplicated,
         )
         async with open_server(
             serving.services(),
@@ -186,7 +199,7 @@ async def open_serving(
             serving.address = serving.address or server.addresses[0]
             tell(f"{identity.member} listens on {', '.join(server.addresses)}")
             reached(serving.address)
-            async with _open_member(serving, store, directory, hub, client, peers):
+            async with _open_member(serving, store, directory, hub, client, peers, audit):
                 yield serving
     finally:
         store.close()
@@ -200,6 +213,7 @@ async def _open_member(
     hub: PeerHub,
     client: ClientSecurity | None,
     peers: Peers,
+    audit: Audit,
 ) -> AsyncIterator[None]:
     settings, tell = serving.settings, serving._tell
     snapshots = SnapshotDirectory(directory / SNAPSHOTS)
@@ -216,6 +230,10 @@ async def _open_member(
         leader=lambda: None if serving.member is None else serving.member.host.door.leader,
         heard=hub.hurry,
         keep=partial(save_identity, directory),
+        process=serving.process,
+        twin=hub.twin_of,
+        audit=audit,
+        roles=settings.resources.roles,
     )
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
@@ -245,8 +263,9 @@ async def _open_member(
     worker: HostedWorker
     async with open_hosted_worker(host_settings(settings, directory)) as worker, trio.open_nursery() as nursery:
         serving.member = member
+        nursery.start_soon(serving.end_when_duplicated)
         nursery.start_soon(_locate, member, hub)
-        nursery.start_soon(meeting.announce, {*peers(), *known_addresses(member).values()})
+        nursery.start_soon(_announce, member, meeting, peers)
         _offer_services(serving, member, meeting, store, directory, nursery)
         async with trio.open_nursery() as starting:
             starting.start_soon(_tell_waiting, member, tell)
@@ -270,8 +289,8 @@ def _offer_services(
     directory: Path,
     nursery: trio.Nursery,
 ) -> None:
-    async def invite(address: str) -> str:
-        reply = await meeting.ask(address)
+    async def invite(address: str, role: str) -> str:
+        reply = await meeting.ask(address, role)
         return str(reply.member)
 
     operators = ClusterOperators(member, serving.identity.cluster, store, directory, invite)
@@ -284,6 +303,16 @@ def _offer_services(
 def known_addresses(member: ClusterMember) -> dict[str, str]:
     """Where members said that they are reached."""
     return {each.id: each.address for each in member.host.engine.state.members.values() if each.address}
+
+
+async def _announce(member: ClusterMember, meeting: Meeting, peers: Peers) -> None:
+    """Say that this one is there: at the start, and while it finds no leader. Raises UsageError: see `duplicated`."""
+    is_new = True
+    while True:
+        if is_new or member.host.door.leader is None:
+            await meeting.announce({*peers(), *known_addresses(member).values()})
+        is_new = False
+        await trio.sleep(ANNOUNCE_SECONDS)
 
 
 async def _locate(member: ClusterMember, hub: PeerHub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -234,6 +235,52 @@ async def test_what_cannot_be_served_says_why(field: Field, tmp_path: Path) -> N
                 pass
 
 
+@pytest.mark.parametrize("victim", ["a", "c"])
+async def test_a_copy_of_a_data_directory_is_refused_and_says_why(field: Field, tmp_path: Path, victim: str) -> None:
+    """It dials the others as `a`, and waits to be dialled as `c`. The one that was there goes on."""
+    with trio.fail_after(120):
+        async with field.together("abc"), field.client("b") as client:
+            assert await double(client, tmp_path, 4) == 8
+        shutil.copytree(tmp_path / victim, tmp_path / "copy")
+        async with field.together("abc") as serving, field.client("b") as client:
+            again = field.settings(victim, "abc", **{"storage.directory": str(tmp_path / "copy")})
+            again = evolve(again, transport=evolve(again.transport, listen_port=0))
+            with pytest.raises((UsageError, BaseExceptionGroup)) as caught:
+                async with open_serving(again, peers=lambda: (), tell=field.lines.append, audit=field.audited.append):
+                    await trio.sleep_forever()
+            error = caught.value if isinstance(caught.value, UsageError) else the_cause(caught.value)
+            assert isinstance(error, UsageError)
+            assert f"{victim} runs already, with the same data directory" in error.message
+            assert "join with an empty data directory" in str(error)
+            assert await double(client, tmp_path, 5) == 10
+            assert serving[victim].identity == load_identity(tmp_path / "copy")
+            assert {each.id for each in await client.members()} == set("abc")
+            assert "duplicate" in {each.reason for each in field.audited}
+
+
+async def test_a_copy_that_has_joined_nothing_yet_is_found_out(field: Field, tmp_path: Path) -> None:
+    """Of a directory that only waits: its two processes ask each other."""
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                async with field.open("a", "ab"):
+                    raise AssertionError("b is not there")
+
+            nursery.start_soon(wait)
+            await until(lambda: any("a listens on" in line for line in field.lines))
+            shutil.copytree(tmp_path / "a", tmp_path / "copy", ignore=shutil.ignore_patterns("socket"))
+            again = field.settings("a", "ab", **{"storage.directory": str(tmp_path / "copy")})
+            again = evolve(again, transport=evolve(again.transport, listen_port=0))
+            with pytest.raises((UsageError, BaseExceptionGroup)) as caught:
+                async with open_serving(again, peers=lambda: [field.address["a"]], tell=print, audit=print):
+                    raise AssertionError("it took part")
+            error = caught.value if isinstance(caught.value, UsageError) else the_cause(caught.value)
+            assert [each.reason for each in field.audited] == ["duplicate"]
+            assert "a runs already, with the same data directory" in str(error)
+            nursery.cancel_scope.cancel()
+
+
 async def test_nobody_answers(field: Field) -> None:
     with pytest.raises(Unreachable):
         async with field.client("a", patience_seconds=0.2) as client:
@@ -273,25 +320,47 @@ async def test_one_that_still_reads_of_the_time_before_it_joined_was_not_removed
             await _locate(member, None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("role", ["voter", "executor"])
-async def test_a_member_that_waits_to_be_added_says_itself_what_it_is(field: Field, role: str) -> None:
-    """`graft member add --role executor` said "joins as executor" of a member that became a voter."""
+@pytest.mark.parametrize(
+    ("role", "roles"),
+    [("voter", ["voter", "executor"]), ("executor", ["voter", "executor"]), ("executor", ["executor"])],
+)
+async def test_a_member_that_waits_to_be_added_joins_as_it_is_asked_to(
+    field: Field, role: str, roles: list[str]
+) -> None:
+    """`graft member add --role executor` only checked the role, when a member that it did not fit had joined."""
     async with trio.open_nursery() as nursery:
 
         async def wait_to_be_added() -> None:
-            async with field.open("b", **{"discovery.peers": []}):
+            async with field.open("b", **{"discovery.peers": [], "resources.roles": roles}):
                 await trio.sleep_forever()
 
         with trio.fail_after(60):
             async with field.open("a", "a"), field.client("a") as client:
                 nursery.start_soon(wait_to_be_added)
                 await until(lambda: any("b listens on" in line for line in field.lines))
-                if role == "voter":
-                    assert (await client.add_member("b", field.address["b"])).text == "b joins as voter"
-                else:
-                    with pytest.raises(UsageError, match="b has joined as voter, not as executor"):
-                        await client.add_member("b", field.address["b"], role)
-                assert {each.id for each in await client.members()} == set("ab")
+                assert (await client.add_member("b", field.address["b"], role)).text == f"b joins as {role}"
+                members = {each.id: each.role for each in await client.members()}
+                assert (members["b"] == "executor") is (role == "executor")
+                with pytest.raises(UsageError, match=f"b has joined as {role}, not as"):
+                    await client.add_member("b", field.address["b"], "voter" if role == "executor" else "executor")
+                nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("role", "roles"), [("voter", ["executor"]), ("executor", ["voter"])])
+async def test_a_role_that_the_settings_do_not_allow_changes_nothing(field: Field, role: str, roles: list[str]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait_to_be_added() -> None:
+            async with field.open("b", **{"discovery.peers": [], "resources.roles": roles}):
+                await trio.sleep_forever()
+
+        with trio.fail_after(60):
+            async with field.open("a", "a"), field.client("a") as client:
+                nursery.start_soon(wait_to_be_added)
+                await until(lambda: any("b listens on" in line for line in field.lines))
+                with pytest.raises(UsageError, match=f"b cannot join as {role}: its settings make it {roles[0]}"):
+                    await client.add_member("b", field.address["b"], role)
+                assert [each.id for each in await client.members()] == ["a"]
                 nursery.cancel_scope.cancel()
 
 
