@@ -15,11 +15,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
+from attrs import evolve
 
 from graft import raft
 from graft.cluster.history import LOGS
 from graft.cluster.host import Offer
-from graft.cluster.identity import Identity, belong, check_name, cluster_id, load_identity, save_identity
+from graft.cluster.identity import (
+    Identity,
+    belong,
+    check_name,
+    check_whole,
+    cluster_id,
+    forgotten,
+    load_identity,
+    save_identity,
+)
 from graft.cluster.leases import LeaseTimes
 from graft.cluster.meeting import Meeting, duplicated, joiner
 from graft.cluster.member import ClusterMember
@@ -33,7 +43,7 @@ from graft.errors import GraftError, Rejected, UsageError
 from graft.interfaces import Store
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, sole_member
-from graft.security.audit import Audit
+from graft.security.audit import Audit, AuditRecord
 from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
 from graft.storage import SnapshotDirectory, open_store
 from graft.transport.calls import Caller, Services
@@ -75,6 +85,7 @@ class Serving:
         self.address = settings.transport.advertise_address
         self.process = SystemEntropy().u64() | 1  # never 0, which means that a member does not say
         self._twin, self._has_twin = "", trio.Event()
+        self._forgot, self._has_forgotten = "", trio.Event()
 
     # Between the transport and the member
 
@@ -90,6 +101,17 @@ class Serving:
         """Raises UsageError when another process has this data directory, too."""
         await self._has_twin.wait()
         raise duplicated(self.identity.member, self._twin)
+
+    def told_to_have_forgotten(self, why: str) -> None:
+        self._forgot = self._forgot or why
+        self._has_forgotten.set()
+
+    async def end_when_forgotten(self, directory: Path) -> None:
+        """Raises StorageError when the leader says that this directory has lost what it acknowledged."""
+        await self._has_forgotten.wait()
+        self.identity = evolve(self.identity, forgot=self._forgot)
+        await trio.to_thread.run_sync(save_identity, directory, self.identity)
+        raise forgotten(self._forgot)
 
     def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
@@ -257,6 +279,8 @@ async def _open_member(
         max_result_bytes=int(settings.engine.max_result_size),
         located=hub.set_address,
         leased=lambda until: worker.lease(boottime() + until - clock.monotonic()),
+        noticed=lambda member, text: audit(AuditRecord("forgotten", text, identity=member)),
+        told=serving.told_to_have_forgotten,
     )
     for id, address in addresses.items():
         hub.set_address(id, address)
@@ -264,6 +288,7 @@ async def _open_member(
     async with open_hosted_worker(host_settings(settings, directory)) as worker, trio.open_nursery() as nursery:
         serving.member = member
         nursery.start_soon(serving.end_when_duplicated)
+        nursery.start_soon(serving.end_when_forgotten, directory)
         nursery.start_soon(_locate, member, hub)
         nursery.start_soon(_announce, member, meeting, peers)
         _offer_services(serving, member, meeting, store, directory, nursery)
@@ -361,6 +386,7 @@ def identify(directory: Path, store: Store, settings: Settings) -> Identity:
         identity = _new_identity(store, settings)
         save_identity(directory, identity)
     check_name(identity, settings.node_id, directory)
+    check_whole(identity)
     return identity
 
 

@@ -299,7 +299,7 @@ def test_an_identity_is_kept_and_never_changes_clusters(tmp_path: object) -> Non
     directory = Path(str(tmp_path))
     assert load_identity(directory) is None
     founders = (raft.Member("a", 7), raft.Member("b", 8))
-    identity = belong(Identity("a", 7, agreed=("a", "b")), cluster_id("n", founders), founders)
+    identity = belong(Identity("a", 7, agreed=("a", "b"), forgot="all"), cluster_id("n", founders), founders)
     save_identity(directory, identity)
     assert load_identity(directory) == identity
     assert belong(identity, identity.cluster, founders) == identity

@@ -281,6 +281,50 @@ async def test_a_copy_that_has_joined_nothing_yet_is_found_out(field: Field, tmp
             nursery.cancel_scope.cancel()
 
 
+async def _put_back(field: Field, client: Client, tmp_path: Path) -> str:
+    """Let c take part with a directory that lacks what it acknowledged; what ends it, "" if nothing did.
+
+    Only the leader of the same term can tell; on a busy machine somebody else may be elected meanwhile.
+    """
+    directory, old = tmp_path / "c", tmp_path / "old"
+    async with field.open("c"):
+        await double(client, tmp_path, 1)
+    shutil.copytree(directory, old)
+    async with field.open("c") as serving:
+        await double(client, tmp_path, 2)
+        applied = (await client.status()).applied
+        await until(lambda: serving.member.host.door.applied >= applied)
+    shutil.rmtree(directory)
+    old.rename(directory)
+    ended = ""
+    try:
+        with trio.move_on_after(15):
+            async with field.open("c"):
+                await trio.sleep_forever()
+    except* StorageError as group:
+        ended = str(the_cause(group))
+    return ended
+
+
+async def test_a_directory_that_was_put_back_to_an_older_copy_is_never_used_again(field: Field, tmp_path: Path) -> None:
+    with trio.fail_after(150):
+        async with field.together("ab"), field.client("a", "b") as client:
+            for _ in range(5):
+                if ended := await _put_back(field, client, tmp_path):
+                    break
+            assert "this data directory has lost what was acknowledged: c acknowledged the log up to entry" in ended
+            assert "empty it: the member joins anew" in ended
+            assert ("forgotten", "c") in {(each.reason, each.identity) for each in field.audited}
+            assert load_identity(tmp_path / "c").forgot  # type: ignore[union-attr]
+            with pytest.raises(StorageError, match="has lost what was acknowledged"):
+                async with field.open("c"):
+                    raise AssertionError("it took part")
+            shutil.rmtree(tmp_path / "c")
+            async with field.open("c"):
+                assert await double(client, tmp_path, 3) == 6
+                assert {each.id for each in await client.members()} == set("abc")
+
+
 async def test_nobody_answers(field: Field) -> None:
     with pytest.raises(Unreachable):
         async with field.client("a", patience_seconds=0.2) as client:
