@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 NOT_YET = "not_yet"  # founders begin one after the other: nobody did anything wrong
 DUPLICATE = "duplicate"
-SIGN_OF_LIFE_SECONDS = 2.0  # for the process that is connected, when another one says that it is the same member
+SIGN_OF_LIFE_SECONDS = 1.5  # for the process that is connected, when another one says that it is the same member
 LANES = ("Exchange", "Snapshots")
 SNAPSHOT_MESSAGES = (InstallSnapshot, SnapshotReply)
 
