@@ -59,8 +59,10 @@ class PeerStream:
 
     @classmethod
     def open(cls, protocol: GraftProtocol, method: str) -> PeerStream:
-        """The calling end. Raises H2Error when the connection takes no more streams."""
+        """The calling end. Raises H2Error when the connection takes no more streams, Ended when it is closed."""
         connection = protocol.connection
+        if connection.is_closing():  # grpclib has forgotten its transport
+            raise Ended("the connection is closed")
         stream = connection.create_stream()
         h2 = stream._h2_connection
         id = h2.get_next_available_stream_id()

@@ -16,7 +16,7 @@ from graft.security.certs import DevCertificates
 from graft.transport import wire
 from graft.transport.framing import frame
 from graft.transport.letters import Ask
-from graft.transport.peers import Hello
+from graft.transport.peers import Hello, PeerHub
 from graft.transport.proto import graft_pb2
 from tests.support.network import QUICK, Node, connected, introduce, make_node, open_proxy, serving, until
 
@@ -249,6 +249,26 @@ async def test_a_snapshot_does_not_hold_up_messages() -> None:
         at = b.received.index(Heartbeat("a", "b", 1, 2, 3, 4))
         assert at < 20
         assert [m.offset for m in b.received if isinstance(m, InstallSnapshot)] == list(range(20))
+
+
+async def test_a_connection_that_ends_between_its_two_streams_is_dialled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An AttributeError of grpclib ended the whole hub, and with it the member."""
+    real, opened = PeerHub._open_stream, []
+
+    async def open_stream(hub: PeerHub, peer: Any, protocol: Any, lane: str) -> Any:
+        opened.append(lane)
+        if opened == ["Exchange", "Snapshots"]:
+            protocol.goodbye(reason="a test")
+            protocol.connection.close()
+        return await real(hub, peer, protocol, lane)
+
+    monkeypatch.setattr(PeerHub, "_open_stream", open_stream)
+    async with serving(make_node("a")) as a, serving(make_node("b")) as b:
+        a.hub.set_address("b", b.address)
+        await until(lambda: a.is_connected("b"))
+        assert len(opened) >= 4
 
 
 # Two processes that say they are the same member with the same data directory
