@@ -86,6 +86,7 @@ class _Box:
         self.loaded = loaded
         self.serving: Serving | None = None
         self.discovery: Discovery | None = None
+        self.address = ""  # where others reach the member, once it listens
 
 
 async def _run(box: _Box, stopping: trio.Event) -> None:
@@ -99,21 +100,29 @@ async def _run(box: _Box, stopping: trio.Event) -> None:
                 if box.serving is None:
                     starting.cancel()
 
+            def reached(address: str) -> None:
+                """Not before it listens: the system may have chosen the port that is announced."""
+                box.address = address
+                nursery.start_soon(_discover, box)
+
             nursery.start_soon(cancel_start)
-            async with (
-                open_discovery(settings, address=settings.transport.advertise_address) as box.discovery,
-                open_serving(
-                    settings,
-                    peers=lambda: [peer.address for peer in box.discovery.peers] if box.discovery else [],
-                    tell=log.info,
-                    audit=audit,
-                ) as box.serving,
-            ):
+            async with open_serving(
+                settings,
+                peers=lambda: [peer.address for peer in box.discovery.peers] if box.discovery else [],
+                tell=log.info,
+                audit=audit,
+                reached=reached,
+            ) as box.serving:
                 await stopping.wait()
                 log.info("stopping")
                 await box.serving.stop()
             nursery.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _discover(box: _Box) -> None:
+    async with open_discovery(box.loaded.settings, address=box.address) as box.discovery:
+        await trio.sleep_forever()
 
 
 async def _listen(signals: Any, box: _Box, stopping: trio.Event, everything: trio.CancelScope) -> None:
@@ -145,7 +154,7 @@ async def _reload(box: _Box) -> None:
         log.warning("these take effect at the next start: %s", ", ".join(refused))
     set_up_logging(loaded)
     if box.discovery is not None and any(key.startswith("discovery.") for key in changed):
-        box.discovery.use(make_source(Here(loaded.settings, loaded.settings.transport.advertise_address)))
+        box.discovery.use(make_source(Here(loaded.settings, box.address)))
     member = None if box.serving is None else box.serving.member
     if box.serving is not None and member is not None and any(key.startswith("resources.") for key in changed):
         await member.offer(offer_of(loaded.settings, box.serving.address))

@@ -7,6 +7,10 @@ of (name, incarnation) that it has itself. Then they all begin with the same con
 Whoever finds a cluster that is running founds nothing. If that cluster's list has its name and incarnation, it was one
 of the founders and begins as they did; otherwise it joins. So a member that lost its disk (another incarnation) never
 founds a second time, and two members that cannot reach each other never found two clusters.
+
+Settings may change while a cluster is being founded, and differ among members. So a member that told others that it
+would found with some names is bound to them (`Identity.agreed`, written before it is said): those who heard it may
+have begun. It founds with no other names; it may still join.
 """
 
 from __future__ import annotations
@@ -65,9 +69,13 @@ def propose(me: Identity, founders: Sequence[str], expect: int, seen: Mapping[st
     """
     known = {each.member: each.incarnation for each in seen.values()} | {me.member: me.incarnation}
     names = tuple(founders) or (tuple(known) if expect and len(known) == expect else ())
-    if me.member not in names or any(name not in known for name in names):
+    if me.member not in names or any(name not in known for name in names) or _is_bound_otherwise(me, names):
         return ()
     return tuple(raft.Member(name, known[name]) for name in sorted(names))
+
+
+def _is_bound_otherwise(me: Identity, names: Sequence[str]) -> bool:
+    return bool(me.agreed) and me.agreed != tuple(sorted(names))
 
 
 def decide(
@@ -101,6 +109,11 @@ def _enter(me: Identity, running: Sequence[Seen]) -> Found | Join:
 
 
 def _missing(me: Identity, founders: Sequence[str], expect: int, seen: Mapping[str, Seen]) -> str:
+    if _is_bound_otherwise(me, founders):
+        return (
+            f"this directory agreed to found with {', '.join(me.agreed)}, and the settings name others now; one of "
+            "those may have begun: set `discovery.founders` back, or empty this directory if none of them has"
+        )
     if founders:
         if me.member not in founders:
             return f"there is no cluster yet, and {me.member} is not one of its founders ({', '.join(founders)})"

@@ -25,12 +25,18 @@ FORMAT: Final = 1
 
 @frozen
 class Identity:
-    """`founders` are the first members, once it is known who they are: by them the cluster's id was made."""
+    """`founders` are the first members, once it is known who they are: by them the cluster's id was made.
+
+    `agreed`: names, sorted. This directory told others that it would found with these, and so with no others: one of
+    those who heard it may have begun. `forgot`: why the directory must not be used any more; empty if it may.
+    """
 
     member: str
     incarnation: int
     cluster: str = ""
     founders: tuple[raft.Member, ...] = ()
+    agreed: tuple[str, ...] = ()
+    forgot: str = ""
 
 
 def cluster_id(name: str, founders: Iterable[raft.Member]) -> str:
@@ -45,12 +51,14 @@ def load_identity(directory: Path) -> Identity | None:
     try:
         fields = json.loads(path.read_bytes())
         founders = tuple(raft.Member(id, int(incarnation)) for id, incarnation in fields["founders"])
-        return Identity(str(fields["member"]), int(fields["incarnation"]), str(fields["cluster"]), founders)
+        agreed = tuple(str(name) for name in fields.get("agreed", ()))
+        member, incarnation, cluster = str(fields["member"]), int(fields["incarnation"]), str(fields["cluster"])
+        return Identity(member, incarnation, cluster, founders, agreed, str(fields.get("forgot", "")))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise translate(error, path) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreCorrupt(
             f"{path} is damaged: {error}",
             hint="restore it from a backup; without it this member cannot tell which cluster it belongs to",
@@ -65,6 +73,8 @@ def save_identity(directory: Path, identity: Identity) -> None:
         "incarnation": identity.incarnation,
         "cluster": identity.cluster,
         "founders": [[each.id, each.incarnation] for each in identity.founders],
+        "agreed": list(identity.agreed),
+        "forgot": identity.forgot,
     }
     path, unfinished = directory / FILE, directory / (FILE + ".new")
     try:
@@ -80,6 +90,21 @@ def save_identity(directory: Path, identity: Identity) -> None:
             os.close(handle)
     except OSError as error:
         raise translate(error, path) from error
+
+
+def forgotten(why: str) -> StorageError:
+    """What ends a member whose data directory is older than what it acknowledged."""
+    return StorageError(
+        f"this data directory has lost what was acknowledged: {why}",
+        hint="empty it: the member joins anew and gets all from the others. One that was put back to an older copy "
+        "must not vote, or what is committed could be lost",
+    )
+
+
+def check_whole(identity: Identity) -> None:
+    """Raises StorageError for a directory that was found to be put back to an older copy."""
+    if identity.forgot:
+        raise forgotten(identity.forgot)
 
 
 def check_name(identity: Identity, wanted: str, directory: Path) -> None:

@@ -7,10 +7,11 @@ found (`graft member add`) thereby hears of the cluster that wants it.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Final
 
 import trio
+from attrs import evolve
 
 from graft import raft
 from graft.cluster import bootstrap
@@ -18,6 +19,7 @@ from graft.cluster.bootstrap import Found, Join, Seen, Wait
 from graft.cluster.identity import Identity, belong
 from graft.config import settings
 from graft.errors import GraftError, Rejected, Unreachable, UsageError
+from graft.security.audit import Audit, AuditRecord
 from graft.security.tls import ClientSecurity
 from graft.transport.calls import Caller
 from graft.transport.channel import open_channel
@@ -32,7 +34,25 @@ ADDRESS: Final = re.compile(settings.ADDRESS)
 MAX_ADDRESS: Final = 300  # characters
 TELL_SECONDS: Final = 5.0  # between two lines that say the same
 
+DUPLICATE: Final = "duplicate"
+COPY_HINT: Final = (
+    "stop the process of the copy; it can join with an empty data directory and a node_id of its own. If the one that "
+    "runs is the copy, stop that one instead"
+)
+
 Peers = Callable[[], Iterable[str]]
+Twin = Callable[[str, int, int], Awaitable[str]]
+"""Of (member, incarnation, process): why another process has that data directory; "" if none does."""
+
+
+async def nobody(member: str, incarnation: int, process: int) -> str:
+    await trio.lowlevel.checkpoint()
+    return ""
+
+
+def duplicated(member: str, why: str) -> UsageError:
+    """What ends a process that runs with a data directory that another one has."""
+    return UsageError(f"{member} runs already, with the same data directory: {why}", hint=COPY_HINT)
 
 
 def founder_texts(founders: Iterable[raft.Member]) -> list[str]:
@@ -53,7 +73,9 @@ def read_founders(texts: Iterable[str]) -> tuple[raft.Member, ...]:
 class Meeting:
     """Of one member. `address` is where it is reached, `name` that of the cluster in the settings.
 
-    `heard` is told of a member of this cluster that says that it is there.
+    `heard` is told of a member of this cluster that says that it is there. `keep` writes the identity to the disk, and
+    blocks. `process` is the number of this process (see `Hello`); `twin` says whether another one has the data
+    directory of somebody who asks. `roles` are those of the settings: what this member may be.
     """
 
     def __init__(
@@ -68,32 +90,74 @@ class Meeting:
         security: ClientSecurity | None,
         leader: Callable[[], str | None] = lambda: None,
         heard: Callable[[str], None] = lambda member: None,
+        keep: Callable[[Identity], None] = lambda identity: None,
+        process: int = 0,
+        twin: Twin = nobody,
+        audit: Audit = lambda record: None,
+        roles: Collection[str] = ("voter", "executor"),
     ) -> None:
         self.identity = identity
         self._name, self._address, self._version = name, address, version
         self._founders, self._expect = founders, expect
         self._security, self._leader, self._heard = security, leader, heard
         self._seen: dict[str, Seen] = {}
+        self._keep, self._keeping = keep, trio.Lock()
+        self._process, self._twin, self._audit = process, twin, audit
+        self._roles, self._invited_as = roles, ""
+
+    async def save(self) -> None:
+        """Write the identity as it is now. Raises StorageError."""
+        async with self._keeping:
+            await trio.to_thread.run_sync(self._keep, self.identity)
 
     # What others ask
 
     async def probe(self, request: Any, caller: Caller) -> Any:
-        """Who this is. Raises UsageError for members of a cluster of another name."""
+        """Who this is. Raises UsageError for members of a cluster of another name, Rejected for a member that another
+        process is, too."""
         self._check(request, caller)
+        await self._check_alone(request, caller)
+        self._take_invitation(request.role)
         if not self.identity.cluster and request.member != self.identity.member:
             self._saw(request)
         if self.identity.cluster and request.cluster == self.identity.cluster:
             self._heard(request.member)
+        founders = await self._agreed()
         return pb.ProbeReply(
             member=self.identity.member,
             incarnation=self.identity.incarnation,
             cluster=self.identity.cluster,
-            founders=founder_texts(self._proposal()),
+            founders=founder_texts(founders),
             version=self._version,
             leader=self._leader() or "",
-            state="running" if self.identity.cluster else "founding" if self._proposal() else "empty",
+            state="running" if self.identity.cluster else "founding" if founders else "empty",
             address=self._address,
+            process=self._process,
         )
+
+    async def _check_alone(self, request: Any, caller: Caller) -> None:
+        same = (request.member, request.incarnation) == (self.identity.member, self.identity.incarnation)
+        if same and request.process and self._process not in (0, request.process):
+            why = f"{self.identity.member} at {self._address} is another process with this data directory"
+        elif self.identity.cluster and request.cluster == self.identity.cluster:
+            why = await self._twin(request.member, request.incarnation, request.process)
+        else:
+            return
+        if why:
+            self._audit(AuditRecord(DUPLICATE, why, caller.address, caller.identity, method="Cluster/Probe"))
+            raise Rejected(why, reason=DUPLICATE, hint=COPY_HINT)
+
+    def _take_invitation(self, role: str) -> None:
+        """`graft member add --role`: only as what the settings allow. Raises UsageError."""
+        if not role or self.identity.cluster:
+            return
+        if role not in self._roles:
+            allowed = " and ".join(sorted(self._roles))
+            raise UsageError(
+                f"{self.identity.member} cannot join as {role}: its settings make it {allowed}",
+                hint=f"`resources.roles` in the settings of {self.identity.member} says what it may be",
+            )
+        self._invited_as = role
 
     def _check(self, request: Any, caller: Caller) -> None:
         if request.cluster_name != self._name:
@@ -116,30 +180,46 @@ class Meeting:
             return self.identity.founders
         return bootstrap.propose(self.identity, self._founders, self._expect, self._seen)
 
+    async def _agreed(self) -> tuple[raft.Member, ...]:
+        """The proposal as it may be told: with the names written down, so that a restart changes nothing about it."""
+        if self._proposal() and self._founders and not self.identity.cluster and not self.identity.agreed:
+            async with self._keeping:
+                if not self.identity.cluster:
+                    agreed = tuple(sorted(self._founders))
+                    await trio.to_thread.run_sync(self._keep, evolve(self.identity, agreed=agreed))
+                    self.identity = evolve(self.identity, agreed=agreed)
+        return self._proposal()
+
     # What this member asks
 
-    async def ask(self, address: str) -> Any:
-        """The answer of whoever is there. Raises Unreachable, UsageError, Denied."""
+    async def ask(self, address: str, role: str = "") -> Any:
+        """The answer of whoever is there; with `role` it is invited to join as one. Raises Unreachable, UsageError,
+        Denied, Rejected."""
         request = pb.ProbeRequest(
             cluster_name=self._name,
             member=self.identity.member,
             incarnation=self.identity.incarnation,
-            founders=founder_texts(self._proposal()),
+            founders=founder_texts(await self._agreed()),
             cluster=self.identity.cluster,
             address=self._address,
+            process=self._process,
+            role=role,
         )
         async with open_channel(address, security=self._security) as channel:
             return await channel.call("Cluster", "Probe", request, timeout=ASK_SECONDS)
 
     async def announce(self, addresses: Iterable[str]) -> None:
-        """Tell members that this one is back: they may be waiting to dial it, the longer the longer it was away."""
+        """Tell members that this one is back: they may be waiting to dial it, the longer the longer it was away.
+
+        Raises UsageError when another process has this data directory, too.
+        """
         await self._ask_all([each for each in set(addresses) if each != self._address])
 
     async def settle(self, peers: Peers, role: str, tell: Callable[[str], None]) -> tuple[Identity, dict[str, str]]:
         """Found a cluster with others, or join one: the identity that came of it, and where members are.
 
         Looks until it succeeds; `tell` is told now and then what it waits for. Raises UsageError where that is in
-        vain: two clusters, or a join that was refused for good.
+        vain: two clusters, a join that was refused for good, or another process with this data directory.
         """
         told, told_at = "", -TELL_SECONDS
         while True:
@@ -149,7 +229,7 @@ class Meeting:
                 self.identity = belong(self.identity, decision.cluster, decision.founders)
                 return self.identity, {each.member: each.address for each in self._seen.values()}
             if isinstance(decision, Join):
-                why = await self._join(decision, role)
+                why = await self._join(decision, self._invited_as or role)
                 if not isinstance(why, str):
                     return self.identity, why
             else:
@@ -161,8 +241,9 @@ class Meeting:
             await trio.sleep(AGAIN_SECONDS)
 
     async def _ask_all(self, addresses: list[str]) -> list[str]:
-        """Ask everybody at once; what went wrong, in words."""
+        """Ask everybody at once; what went wrong, in words. Raises UsageError: see `duplicated`."""
         problems: list[str] = []
+        twins: list[str] = []
 
         async def ask(address: str) -> None:
             try:
@@ -170,15 +251,21 @@ class Meeting:
                 if reply.member == self.identity.member:  # an address of our own, under another name?
                     if reply.incarnation != self.identity.incarnation:
                         problems.append(f"{address}: it is {reply.member}, too, with another data directory")
+                    elif self._process and reply.process not in (0, self._process):
+                        twins.append(f"the process at {address} says so")
                     return
                 self._saw(reply)
             except GraftError as error:
+                if isinstance(error, Rejected) and error.reason == DUPLICATE:
+                    twins.append(error.message)
                 self._seen = {name: seen for name, seen in self._seen.items() if seen.address != address}
                 problems.append(f"{address}: {error.message}")
 
         async with trio.open_nursery() as nursery:
             for address in addresses:
                 nursery.start_soon(ask, address)
+        if twins:
+            raise duplicated(self.identity.member, min(twins))
         return sorted(problems)
 
     async def _join(self, decision: Join, role: str) -> dict[str, str] | str:
@@ -222,4 +309,4 @@ def joiner(
     return handle
 
 
-__all__ = ["Meeting", "founder_texts", "joiner", "read_founders"]
+__all__ = ["DUPLICATE", "Meeting", "duplicated", "founder_texts", "joiner", "read_founders"]

@@ -14,6 +14,7 @@ import trio
 
 from graft import raft
 from graft.cluster.changes import Changes
+from graft.cluster.forgetting import Forgetting
 from graft.cluster.host import MAX_RESULT_BYTES, Attempts, Host, Offer
 from graft.cluster.leading import Leading
 from graft.cluster.leases import Lease, LeaseTimes, Renewals
@@ -58,7 +59,7 @@ class ClusterMember:
     """`run` is the member's life. What the transport brings goes to `receive`.
 
     `limits` are those of a new cluster, if this member is the first to lead it. `located` is told where a member that
-    joins is reached; `leased` until when (of `clock`) attempts may run.
+    joins is reached; `leased` until when (of `clock`) attempts may run. For `noticed` and `told` see `Forgetting`.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class ClusterMember:
         strict: bool = False,
         located: Callable[[str, str], None] = lambda member, address: None,
         leased: Callable[[float], None] = lambda until: None,
+        noticed: Callable[[str, str], None] = lambda member, text: None,
+        told: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.id = member
         self.host = host = Host(
@@ -105,6 +108,7 @@ class ClusterMember:
         host.may_start = self.lease.may_start
         self._renewals = Renewals(host, self.post, clock, times)
         self.changes = Changes(host, self.post, located)
+        Forgetting(host.door, self.post, noticed, told)
         self._limits = ClusterConfig() if limits is None else limits
         self._leading = Leading(host, (self._configure, host.run_timers, self._renewals.lead))
         self.runs = ClusterRuns(host, log_directory)

@@ -19,7 +19,7 @@ JOIN_SECONDS: Final = 30.0
 
 
 class ClusterOperators:
-    """Satisfies `Membership`. `invite` asks the member at an address to join, and gives its name."""
+    """Satisfies `Membership`. `invite` asks the member at an address to join as a role, and gives its name."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class ClusterOperators:
         cluster: str,
         store: Store,
         directory: Path,
-        invite: Callable[[str], Awaitable[str]],
+        invite: Callable[[str, str], Awaitable[str]],
     ) -> None:
         self._member, self._cluster, self._invite = member, cluster, invite
         self._store, self._directory = store, directory
@@ -69,8 +69,12 @@ class ClusterOperators:
         return tuple(views)
 
     async def add(self, member: str, address: str, role: str) -> Change:
-        """Ask the empty member at `address` to join, and wait until it did."""
-        found = await self._invite(address)
+        """Ask the empty member at `address` to join as `role`, and wait until it did.
+
+        Its settings have to allow the role. One of an older version goes by its settings alone, and one that has joined
+        already is what it is.
+        """
+        found = await self._invite(address, role)
         if found != member:
             raise UsageError(f"the member at {address} is {found}, not {member}")
         with trio.move_on_after(JOIN_SECONDS):

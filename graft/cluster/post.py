@@ -81,6 +81,11 @@ class Post:
             return Answer(slot.target, self._member, self._incarnation, number, refused="no_answer")
         return slot.answer
 
+    def tell(self, target: str, kind: str, body: bytes) -> None:
+        """A question whose answer nobody waits for. It may get lost."""
+        self._number += 1
+        self._send(Ask(self._member, target, self._incarnation, self._number, kind, body))
+
     def give_up(self, target: str) -> None:
         """Nobody has to wait for the answers of `target` any more."""
         for slot in self._slots.values():

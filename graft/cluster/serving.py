@@ -15,13 +15,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
+from attrs import evolve
 
 from graft import raft
 from graft.cluster.history import LOGS
 from graft.cluster.host import Offer
-from graft.cluster.identity import Identity, belong, check_name, cluster_id, load_identity, save_identity
+from graft.cluster.identity import (
+    Identity,
+    belong,
+    check_name,
+    check_whole,
+    cluster_id,
+    forgotten,
+    load_identity,
+    save_identity,
+)
 from graft.cluster.leases import LeaseTimes
-from graft.cluster.meeting import Meeting, joiner
+from graft.cluster.meeting import Meeting, duplicated, joiner
 from graft.cluster.member import ClusterMember
 from graft.cluster.operators import ClusterOperators
 from graft.cluster.services import ClusterService, Workflows
@@ -33,7 +43,7 @@ from graft.errors import GraftError, Rejected, UsageError
 from graft.interfaces import Store
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, sole_member
-from graft.security.audit import Audit
+from graft.security.audit import Audit, AuditRecord
 from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
 from graft.storage import SnapshotDirectory, open_store
 from graft.transport.calls import Caller, Services
@@ -51,6 +61,7 @@ SOCKET: Final = "socket"
 SNAPSHOTS: Final = "snapshots"
 LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
 WAIT_SECONDS: Final = 10.0
+ANNOUNCE_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
 MAX_LEASE_GRACE: Final = 0.5  # what steps have to end by themselves before the guardian kills them
@@ -72,12 +83,35 @@ class Serving:
         self.health = Health(serving=False)
         self.handlers: dict[str, Mapping[str, Any]] = {}
         self.address = settings.transport.advertise_address
+        self.process = SystemEntropy().u64() | 1  # never 0, which means that a member does not say
+        self._twin, self._has_twin = "", trio.Event()
+        self._forgot, self._has_forgotten = "", trio.Event()
 
     # Between the transport and the member
 
     def hello(self) -> Hello:
         identity = self.identity
-        return Hello(identity.cluster, identity.member, identity.incarnation, self.address, VERSION)
+        return Hello(identity.cluster, identity.member, identity.incarnation, self.address, VERSION, self.process)
+
+    def duplicated(self, why: str) -> None:
+        self._twin = self._twin or why
+        self._has_twin.set()
+
+    async def end_when_duplicated(self) -> None:
+        """Raises UsageError when another process has this data directory, too."""
+        await self._has_twin.wait()
+        raise duplicated(self.identity.member, self._twin)
+
+    def told_to_have_forgotten(self, why: str) -> None:
+        self._forgot = self._forgot or why
+        self._has_forgotten.set()
+
+    async def end_when_forgotten(self, directory: Path) -> None:
+        """Raises StorageError when the leader says that this directory has lost what it acknowledged."""
+        await self._has_forgotten.wait()
+        self.identity = evolve(self.identity, forgot=self._forgot)
+        await trio.to_thread.run_sync(save_identity, directory, self.identity)
+        raise forgotten(self._forgot)
 
     def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
@@ -144,12 +178,14 @@ async def open_serving(
     peers: Peers,
     tell: Tell,
     audit: Audit,
+    reached: Callable[[str], None] = lambda address: None,
     environ: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Serving]:
     """A member that takes part in its cluster, until the block is left.
 
-    `peers` gives the addresses that discovery knows now; `tell` gets lines for the operator. Entering waits until there
-    is a cluster. Raises storage errors, UsageError for settings that cannot be, OSError for an address in use.
+    `peers` gives the addresses that discovery knows now; `tell` gets lines for the operator. `reached` is told once
+    where others reach this member, when it listens and before it asks anybody. Entering waits until there is a cluster.
+    Raises storage errors, UsageError for settings that cannot be, OSError for an address in use.
     """
     directory = Path(settings.storage.directory)
     store = open_store(directory, quota_bytes=int(settings.storage.quota), map_bytes=int(settings.storage.map_size))
@@ -169,6 +205,7 @@ async def open_serving(
             security=client,
             limits=limits,
             audit=audit,
+            duplicated=serving.duplicated,
         )
         async with open_server(
             serving.services(),
@@ -183,7 +220,8 @@ async def open_serving(
             serving.server = server
             serving.address = serving.address or server.addresses[0]
             tell(f"{identity.member} listens on {', '.join(server.addresses)}")
-            async with _open_member(serving, store, directory, hub, client, peers):
+            reached(serving.address)
+            async with _open_member(serving, store, directory, hub, client, peers, audit):
                 yield serving
     finally:
         store.close()
@@ -197,6 +235,7 @@ async def _open_member(
     hub: PeerHub,
     client: ClientSecurity | None,
     peers: Peers,
+    audit: Audit,
 ) -> AsyncIterator[None]:
     settings, tell = serving.settings, serving._tell
     snapshots = SnapshotDirectory(directory / SNAPSHOTS)
@@ -206,18 +245,23 @@ async def _open_member(
         serving.identity,
         settings.service_name,
         serving.address,
-        founders=settings.discovery.founders,
+        founders=settings.discovery.initial_set(),
         expect=settings.discovery.expect,
         version=VERSION,
         security=client,
         leader=lambda: None if serving.member is None else serving.member.host.door.leader,
         heard=hub.hurry,
+        keep=partial(save_identity, directory),
+        process=serving.process,
+        twin=hub.twin_of,
+        audit=audit,
+        roles=settings.resources.roles,
     )
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
     if not serving.identity.cluster:
         serving.identity, addresses = await meeting.settle(peers, role, tell)
-        await trio.to_thread.run_sync(save_identity, directory, serving.identity)
+        await meeting.save()
     member = ClusterMember(
         serving.identity.member,
         store,
@@ -235,14 +279,18 @@ async def _open_member(
         max_result_bytes=int(settings.engine.max_result_size),
         located=hub.set_address,
         leased=lambda until: worker.lease(boottime() + until - clock.monotonic()),
+        noticed=lambda member, text: audit(AuditRecord("forgotten", text, identity=member)),
+        told=serving.told_to_have_forgotten,
     )
     for id, address in addresses.items():
         hub.set_address(id, address)
     worker: HostedWorker
     async with open_hosted_worker(host_settings(settings, directory)) as worker, trio.open_nursery() as nursery:
         serving.member = member
+        nursery.start_soon(serving.end_when_duplicated)
+        nursery.start_soon(serving.end_when_forgotten, directory)
         nursery.start_soon(_locate, member, hub)
-        nursery.start_soon(meeting.announce, {*peers(), *known_addresses(member).values()})
+        nursery.start_soon(_announce, member, meeting, peers)
         _offer_services(serving, member, meeting, store, directory, nursery)
         async with trio.open_nursery() as starting:
             starting.start_soon(_tell_waiting, member, tell)
@@ -266,8 +314,8 @@ def _offer_services(
     directory: Path,
     nursery: trio.Nursery,
 ) -> None:
-    async def invite(address: str) -> str:
-        reply = await meeting.ask(address)
+    async def invite(address: str, role: str) -> str:
+        reply = await meeting.ask(address, role)
         return str(reply.member)
 
     operators = ClusterOperators(member, serving.identity.cluster, store, directory, invite)
@@ -280,6 +328,16 @@ def _offer_services(
 def known_addresses(member: ClusterMember) -> dict[str, str]:
     """Where members said that they are reached."""
     return {each.id: each.address for each in member.host.engine.state.members.values() if each.address}
+
+
+async def _announce(member: ClusterMember, meeting: Meeting, peers: Peers) -> None:
+    """Say that this one is there: at the start, and while it finds no leader. Raises UsageError: see `duplicated`."""
+    is_new = True
+    while True:
+        if is_new or member.host.door.leader is None:
+            await meeting.announce({*peers(), *known_addresses(member).values()})
+        is_new = False
+        await trio.sleep(ANNOUNCE_SECONDS)
 
 
 async def _locate(member: ClusterMember, hub: PeerHub) -> None:
@@ -328,6 +386,7 @@ def identify(directory: Path, store: Store, settings: Settings) -> Identity:
         identity = _new_identity(store, settings)
         save_identity(directory, identity)
     check_name(identity, settings.node_id, directory)
+    check_whole(identity)
     return identity
 
 

@@ -73,10 +73,11 @@ def _of_founding(settings: Settings) -> Iterator[Mistake]:
     discovery = settings.discovery
     if discovery.founders and discovery.expect:
         yield Mistake(("discovery", "expect"), "expected either `discovery.founders` or `discovery.expect`, got both")
-    twice = {name for name in discovery.founders if discovery.founders.count(name) > 1}
+    founders = discovery.initial_set()
+    twice = {name for name in founders if founders.count(name) > 1}
     if twice:
         yield Mistake(("discovery", "founders"), f"expected different ids, got {', '.join(sorted(twice))} twice")
-    if settings.node_id in discovery.founders and "voter" not in settings.resources.roles:
+    if settings.node_id in founders and "voter" not in settings.resources.roles:
         yield Mistake(("resources", "roles"), "expected `voter` among them: this member is one of the founders")
 
 

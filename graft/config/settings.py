@@ -8,12 +8,14 @@ been checked, except for what depends on several settings at once: that is `graf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
 
 from graft.config.fields import (
+    Check,
     Seconds,
     Secret,
     Size,
@@ -43,9 +45,36 @@ is_host = like(r"[0-9A-Fa-f:.%a-z]+|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "
 is_peer = like(rf"({NAME}=)?{HOST}(:{PORT})?", "an address such as 10.0.0.1:7400, or graft-0=10.0.0.1:7400")
 is_listener = like(rf"unix:.+|{HOST}:(0|{PORT})", "an address such as 0.0.0.0:7401, or unix:/run/graft.sock")
 is_fraction = between(0, 1)
+SERIES = re.compile(r"(.*)\{(0|[1-9]\d{0,5})\.\.(0|[1-9]\d{0,5})\}(.*)")
+MAX_SERIES = 99
 TLS_VERSIONS = ("1.2", "1.3")
 ROLES = ("voter", "executor")
 LEVELS = ("debug", "info", "warning", "error")
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names that one item of `founders` stands for: itself, or with `{0..2}` in it one for each number."""
+    found = SERIES.fullmatch(text)
+    if found is None:
+        return (text,)
+    before, first, last, after = found.groups()
+    return tuple(f"{before}{number}{after}" for number in range(int(first), int(last) + 1)[: MAX_SERIES + 1])
+
+
+def _founder_check() -> Check:
+    wanted = (
+        "a member's id such as graft-0, or a series of at most 99 such as graft-{0..2}, which is graft-0 to graft-2"
+    )
+
+    def check(text: str) -> str | None:
+        names = names_of(text)
+        is_right = 0 < len(names) <= MAX_SERIES and all(is_name(name) is None for name in names)
+        return None if is_right else wanted
+
+    return check
+
+
+is_founder = _founder_check()
 
 
 @frozen
@@ -101,7 +130,10 @@ class DiscoverySettings:
         (), "Addresses of members, `host:port` or `id=host:port`. Used by `static`.", reload=True, check=every(is_peer)
     )
     founders: tuple[str, ...] = setting(
-        (), "The ids of the initial set: a new cluster is made only by all of them together.", check=every(is_name)
+        (),
+        "The ids of the initial set: a new cluster is made only by all of them together. `graft-{0..2}` stands for "
+        "graft-0, graft-1 and graft-2, as a StatefulSet of three replicas calls its pods.",
+        check=every(is_founder),
     )
     expect: int = setting(
         0, "For development, in place of `founders`: found a cluster when so many have met.", check=between(0, 9)
@@ -113,6 +145,10 @@ class DiscoverySettings:
     mdns: MdnsSettings = section(MdnsSettings, "For `mdns`.")
     kubernetes: KubernetesSettings = section(KubernetesSettings, "For `kubernetes`.")
     options: Mapping[str, Any] = setting({}, "For a plugin: whatever it understands.")
+
+    def initial_set(self) -> tuple[str, ...]:
+        """The ids that `founders` names, each of a series."""
+        return tuple(name for item in self.founders for name in names_of(item))
 
 
 @frozen

@@ -5,7 +5,9 @@ The protocol is the one of "Efficient detection of changes" in Kubernetes' API c
 version on. A watch ends after `watch_timeout` and is begun anew from the last version. When the server no longer
 knows that version it says 410 Gone, as status or as an ERROR event: then everything is listed again.
 
-Pods that are not ready count: while a cluster is being founded none is. The service account needs `list` and `watch`
+Pods that are not ready count: while a cluster is being founded none is. An endpoint that is terminating counts while it
+serves; where the server does not say whether it does, `ready` answers for it, and where that is not said either it
+does. The service account needs `list` and `watch`
 on `endpointslices` of the group `discovery.k8s.io` in its namespace.
 """
 
@@ -21,6 +23,7 @@ import httpx2
 import trio
 from attrs import frozen
 
+from graft.config.settings import MEMBER_PORT
 from graft.discovery.records import Here, Peer, Report, join
 from graft.errors import DiscoveryError
 
@@ -30,7 +33,10 @@ SILENCE_SECONDS = 15.0  # a watch that says nothing for so long after its end is
 PACE_SECONDS = 0.5  # between two watches: a server that ends each at once is not asked in a hot loop
 MAX_LINE_BYTES = 8 * 2**20
 MAX_ITEMS = 10_000
-DENIED = "the service account may not list and watch endpointslices"
+REFUSALS = {
+    401: "it does not accept the token of the service account",
+    403: "the service account may not list and watch endpointslices",
+}
 Slices = dict[str, Mapping[str, Any]]  # by name
 
 
@@ -106,7 +112,7 @@ class Kubernetes:
             raise _refusal(item.get("code"), item.get("message"))
         if kind == "DELETED":
             slices.pop(_name_of(item), None)
-        elif kind in ("ADDED", "MODIFIED") and len(slices) < MAX_ITEMS:
+        elif kind in ("ADDED", "MODIFIED") and (_name_of(item) in slices or len(slices) < MAX_ITEMS):
             slices[_name_of(item)] = item
         if kind != "BOOKMARK":
             report(self.peers_of(slices))
@@ -123,8 +129,7 @@ class Kubernetes:
             return
         port = (named[0].get("port") if named else None) or self.default_port
         for endpoint in item.get("endpoints") or ():
-            conditions = endpoint.get("conditions") or {}
-            if conditions.get("terminating") and not conditions.get("serving"):
+            if _has_ended(endpoint.get("conditions") or {}):
                 continue
             target = endpoint.get("targetRef") or {}
             pod = target.get("name", "") if target.get("kind") == "Pod" else ""
@@ -144,6 +149,7 @@ class Kubernetes:
         if self.transport is None and self.api_server.startswith("https:") and self.ca_file.name:
             try:
                 verify = ssl.create_default_context(cafile=str(self.ca_file))
+                verify.verify_flags &= ~ssl.VERIFY_X509_STRICT  # since Python 3.13; many clusters' CAs are older
             except OSError as error:
                 raise DiscoveryError(f"the CA of the API server cannot be read from {self.ca_file}: {error}") from error
         return httpx2.AsyncClient(
@@ -177,7 +183,7 @@ def make(here: Here, transport: httpx2.AsyncBaseTransport | None = None, account
         settings.namespace or _namespace(account),
         settings.service or here.settings.service_name,
         settings.port_name,
-        here.settings.transport.listen_port,
+        here.settings.transport.listen_port or MEMBER_PORT,
         Path(settings.token_file) if settings.token_file else account / "token",
         Path(settings.ca_file) if settings.ca_file else account / "ca.crt",
         settings.watch_timeout,
@@ -193,10 +199,19 @@ def _namespace(account: Path) -> str:
         raise DiscoveryError(f"the namespace cannot be read from {account}: {error.strerror}", hint=hint) from error
 
 
+def _has_ended(conditions: Mapping[str, Any]) -> bool:
+    """Each of the three may be missing or null (see `EndpointConditions` of the API)."""
+    ready = conditions.get("ready")
+    serving = conditions.get("serving")
+    serves = serving if serving is not None else ready if ready is not None else True
+    return bool(conditions.get("terminating")) and not serves
+
+
 def _refusal(status: Any, message: Any) -> Exception:
     if status == 410:
         return Gone()
-    why = f": {DENIED}" if status in (401, 403) else ""
+    known = REFUSALS.get(status) if isinstance(status, int) else None
+    why = f": {known}" if known else ""
     return DiscoveryError(f"the API server refused with {status}{why}; it said {str(message)[:200]!r}")
 
 

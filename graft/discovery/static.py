@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from graft.config.settings import MEMBER_PORT
 from graft.discovery.records import Here, Peer, Report
 
 NAME = "static"
@@ -24,7 +25,8 @@ class Static:
 
 
 def make(here: Here) -> Static:
-    return Static(parse(here.settings.discovery.peers, here.settings.transport.listen_port))
+    settings = here.settings
+    return Static(parse(settings.discovery.peers, settings.transport.listen_port or MEMBER_PORT))
 
 
 def parse(peers: Sequence[str], default_port: int) -> tuple[Peer, ...]:

@@ -214,6 +214,17 @@ class Stop:
     reason: str
 
 
+@record
+class ReportForgotten:
+    """Member `id` acknowledged all up to `acknowledged` to this leader, and its log agrees only up to `last` now: its
+    disk was put back to an older copy. It counts for nothing in this term. Told again while it goes on answering."""
+
+    id: str
+    incarnation: int
+    acknowledged: int
+    last: int
+
+
 Effect = (
     Persist
     | Send
@@ -233,6 +244,7 @@ Effect = (
     | AnswerRequest
     | ReportRole
     | ReportMembership
+    | ReportForgotten
     | Stop
 )
 

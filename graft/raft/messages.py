@@ -99,7 +99,10 @@ class Heartbeat:
 
 @record
 class HeartbeatReply:
-    """`round` is the heartbeat's. `lease`: the sender keeps its promise to vote for nobody else for a while."""
+    """`round` is the heartbeat's. `lease`: the sender keeps its promise to vote for nobody else for a while.
+
+    `log_end`: the index behind the newest entry of the sender's log; 0: it does not say.
+    """
 
     source: str
     target: str
@@ -108,6 +111,7 @@ class HeartbeatReply:
     round: int
     lease: bool = False
     max_version: int = 1
+    log_end: int = 0
 
 
 @record

@@ -46,6 +46,8 @@ class Progress:
         "chunk_rewound",
         "chunks",
         "commit_told",
+        "forgot_at",
+        "forgotten",
         "heard_at",
         "held_since",
         "id",
@@ -53,6 +55,7 @@ class Progress:
         "inflight_bytes",
         "lease_round",
         "match",
+        "match_round",
         "max_version",
         "next",
         "probed",
@@ -68,7 +71,10 @@ class Progress:
     def __init__(self, id: str, next_index: int, now: float) -> None:
         self.id = id
         self.state: State = "probe"
-        self.match = 0  # newest entry known to be synced there; never goes back within a term
+        self.match = 0  # newest entry known to be synced there; never goes back within a term, but by `forgetting`
+        self.match_round = 0  # newest round of this leader when it learned of `match`
+        self.forgot_at: float | None = None  # it has lost what it acknowledged: when that was last reported
+        self.forgotten = 0  # what `match` was then
         self.next = next_index  # what to send next
         self.heard_at = float("-inf")  # its last answer
         self.commit_told = 0  # commit index of the last message

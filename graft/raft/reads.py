@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import membership, quorum, replication, transfer
+from . import forgetting, membership, quorum, replication, transfer
 from .effects import AnswerRead, RefuseRead
 from .events import ReadRequested
 from .messages import Heartbeat, HeartbeatReply, ReadIndex, ReadIndexReply
@@ -123,12 +123,16 @@ def heartbeat_all(s: State) -> None:
 def heartbeat_reply(s: State, m: Heartbeat) -> HeartbeatReply:
     """The follower's side. The promise holds only where restarts are waited out, hence the flag."""
     lease = s.config.lease_reads and s.config.check_quorum
-    return HeartbeatReply(s.id, m.source, s.config.incarnation, s.term, m.round, lease, s.config.max_version)
+    return HeartbeatReply(
+        s.id, m.source, s.config.incarnation, s.term, m.round, lease, s.config.max_version, s.log.last + 1
+    )
 
 
 def heartbeat_replied(s: State, m: HeartbeatReply) -> None:
     p = s.progress.get(m.source)
     if s.role != "leader" or p is None:
+        return
+    if m.log_end and forgetting.seen(s, p, m.round, m.log_end - 1):
         return
     p.heard_at = s.now
     p.max_version = m.max_version

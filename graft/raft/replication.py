@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import election, membership, quorum, reads, repair, snapshots, transfer, versions
+from . import election, forgetting, membership, quorum, reads, repair, snapshots, transfer, versions
 from .effects import AcceptProposal, RefuseProposal
 from .events import Proposed
 from .log import OVERHEAD_BYTES
@@ -141,6 +141,8 @@ def flush(s: State) -> None:
 def send(s: State, p: Progress) -> None:
     """Send `p` as much as its window allows."""
     log, config = s.log, s.config
+    if p.forgot_at is not None:
+        return
     while not p.reading:
         if p.state == "replicate":
             if p.next > log.last or p.is_full(config.max_inflight_messages, config.max_inflight_bytes):
@@ -239,7 +241,10 @@ def append_replied(s: State, m: AppendReply) -> None:
     if s.role != "leader":
         return
     p = s.progress.get(m.source)
-    if p is None:
+    if p is None or p.forgot_at is not None:
+        return
+    # What was sent begins behind `match` as it was then, so a log that has all up to there names no hint before it.
+    if not m.success and m.prev_index >= p.match and forgetting.seen(s, p, m.round, m.hint_index):
         return
     p.heard_at = s.now
     p.max_version = m.max_version
@@ -258,6 +263,8 @@ def accepted(s: State, p: Progress, match: int) -> None:
         s.trace("replication", f"{p.id} acknowledges {match}, which was never sent")
         return
     news = p.accepted(match, s.now)
+    if news:
+        p.match_round = s.round
     if p.state == "snapshot" and match >= s.log.first - 1:
         p.move("installed", s.now)
     if p.state == "probe":

@@ -151,7 +151,7 @@ def chunk_read(s: State, event: ChunkRead) -> None:
 
 def snapshot_replied(s: State, m: SnapshotReply) -> None:
     p = s.progress.get(m.source)
-    if s.role != "leader" or p is None:
+    if s.role != "leader" or p is None or p.forgot_at is not None:
         return
     p.heard_at = s.now
     p.max_version = m.max_version

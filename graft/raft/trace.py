@@ -172,5 +172,6 @@ LINES: dict[type[Any], Callable[[Any], str]] = {
     fx.ReportMembership: lambda e: (
         f"members {configuration_text(e.configuration)} (entry {e.index}{', committed' if e.committed else ''})"
     ),
+    fx.ReportForgotten: lambda e: f"{e.id}.{e.incarnation} acknowledged {e.acknowledged} and has {e.last}",
     fx.Stop: lambda e: f"Stop: {e.reason}",
 }

@@ -90,6 +90,7 @@ class RaftDoor:
         self._earlier = trio.Event()  # for the clock: the deadline came closer
         self._rings_at = math.inf  # when the clock wakes
         self._closing = False
+        self.on_forgotten: Callable[[fx.ReportForgotten], None] = lambda effect: None  # while this member leads
 
     @property
     def applied(self) -> int:
@@ -286,6 +287,9 @@ class RaftDoor:
     def _nothing(self, effect: fx.Effect) -> None:
         """Nobody asked: `status` tells it."""
 
+    def _report_forgotten(self, effect: fx.ReportForgotten) -> None:
+        self.on_forgotten(effect)
+
     # Running
 
     def replay(self) -> None:
@@ -468,5 +472,6 @@ _EXECUTE: Final[dict[type, Callable[[RaftDoor, Any], ev.Event | None]]] = {
     fx.AnswerRequest: RaftDoor._answer_request,
     fx.ReportRole: RaftDoor._report_role,
     fx.ReportMembership: RaftDoor._nothing,
+    fx.ReportForgotten: RaftDoor._report_forgotten,
     fx.Stop: RaftDoor._stop,
 }

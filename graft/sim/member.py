@@ -83,6 +83,7 @@ class Member:
             fx.AnswerRequest: lambda effect: self.desk.answered(effect),
             fx.ReportRole: self._report_role,
             fx.ReportMembership: self._report_membership,
+            fx.ReportForgotten: self._report_forgotten,
             fx.Stop: self._stop,
         }
 
@@ -509,6 +510,10 @@ class Member:
     def _report_membership(self, effect: fx.ReportMembership) -> None:
         self.world.note("members", self.id, effect.index, int(effect.committed), str(effect.configuration))
         self.world.membership_moved(self, effect)
+
+    def _report_forgotten(self, effect: fx.ReportForgotten) -> None:
+        """Whose store was put back does not start here (see `start`), so nobody can have forgotten."""
+        raise Violation("forgotten", f"{self.id} takes {effect.id} for one that has lost entries: {effect}")
 
     def _stop(self, effect: fx.Stop) -> None:
         self.world.note("stop", self.id, effect.reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import trio
@@ -17,7 +18,7 @@ from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Pro
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, PingReceived, RemoteSettingsChanged, StreamReset
+from h2.events import DataReceived, Event, PingAckReceived, PingReceived, RemoteSettingsChanged, StreamReset
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
@@ -31,6 +32,8 @@ CONTROL_SECONDS = 10.0
 MAX_FRAME_BYTES = 256 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 SMALL_BYTES = 128  # a piece of a large message is larger
+
+_numbers = count(1 << 62)  # none that grpclib's own pings carry
 
 Headers = list[tuple[str, str]]
 Problem = Callable[[str, str], None]  # reason, text
@@ -120,6 +123,7 @@ class GraftProtocol(H2Protocol):
         self.lost = trio.Event()
         self.last_active = trio.current_time()
         self.on_writable: list[Callable[[], None]] = []
+        self._asked: dict[bytes, trio.Event] = {}  # pings of `answers`, by what they carry
         self._controls, self._counting_since = 0, trio.current_time()
 
     def connection_made(self, transport: Any) -> None:
@@ -164,6 +168,8 @@ class GraftProtocol(H2Protocol):
         for event in events:
             if isinstance(event, CONTROLS) or (isinstance(event, DataReceived) and not event.data):
                 self._controls += 1
+            if isinstance(event, PingAckReceived) and event.ping_data in self._asked:
+                self._asked[event.ping_data].set()
             try:
                 self.processor.process(event)
             except Exception:  # of grpclib or a peer's stream: this connection's end and nobody else's
@@ -179,6 +185,23 @@ class GraftProtocol(H2Protocol):
         """h2 looks at a frame's length when all of it is there, which may be 16 MiB."""
         waiting = self.connection._connection.incoming_buffer._data
         return len(waiting) >= 9 and int.from_bytes(waiting[:3], "big") > MAX_FRAME_BYTES
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether the program at the other end lives: it answers a ping that is sent now. A kernel answers none."""
+        data = next(_numbers).to_bytes(8, "big")
+        answered = self._asked[data] = trio.Event()
+        try:
+            if self.lost.is_set() or self.connection.is_closing():
+                return False
+            self.connection._connection.ping(data)
+            self.connection.flush()
+            with trio.move_on_after(seconds):
+                await answered.wait()
+        except H2Error:
+            pass  # it is not open any more
+        finally:
+            del self._asked[data]
+        return answered.is_set()
 
     def resume_writing(self) -> None:
         super().resume_writing()

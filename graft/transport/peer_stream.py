@@ -59,8 +59,10 @@ class PeerStream:
 
     @classmethod
     def open(cls, protocol: GraftProtocol, method: str) -> PeerStream:
-        """The calling end. Raises H2Error when the connection takes no more streams."""
+        """The calling end. Raises H2Error when the connection takes no more streams, Ended when it is closed."""
         connection = protocol.connection
+        if connection.is_closing():  # grpclib has forgotten its transport
+            raise Ended("the connection is closed")
         stream = connection.create_stream()
         h2 = stream._h2_connection
         id = h2.get_next_available_stream_id()
@@ -128,9 +130,15 @@ class PeerStream:
         if self._refusal():
             self._end(self._refusal())
 
+    def _said(self) -> dict[str, str]:
+        return dict([*(self._stream.headers or ()), *(self._stream.trailers or ())])
+
+    def was_refused_with(self, status: Status) -> bool:
+        return self._said().get("grpc-status") == str(status.value)
+
     def _refusal(self) -> str:
         """What the other side said in place of an answer."""
-        values = dict([*(self._stream.headers or ()), *(self._stream.trailers or ())])
+        values = self._said()
         status = values.get("grpc-status", "0")
         if status != "0":
             return f"{values.get('grpc-message', 'refused')} (status {status})"
@@ -203,6 +211,14 @@ class PeerStream:
             connection.flush()
             data = data[room:]
         return data
+
+    async def is_carried_by_the_living(self, seconds: float) -> bool:
+        """Whether the program at the other end answers now. Otherwise the connection is given up."""
+        if not self.ended.is_set() and await self._protocol.answers(seconds):
+            return True
+        if not self.ended.is_set():
+            self._protocol.goodbye(reason="another process has taken its place")
+        return False
 
     def close(self) -> None:
         """Give the stream up; the connection stays."""

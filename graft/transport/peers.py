@@ -4,6 +4,11 @@ The member with the smaller id dials, and dials again when the connection ends, 
 carries two streams, one for messages and one for pieces of snapshots, so that a snapshot waits in a window of its own.
 Each stream begins with a `Hello` from both sides, which says of which cluster, who, and to whom.
 
+A member's data directory belongs to one process. When another one (`Hello.process`) says that it is the same member
+with the same directory, and the one that is connected still answers, one of the two runs on a copy: the newcomer is
+refused, and ends. When it does not answer it is dead, whatever its connection looks like, and the newcomer has its
+place: a member that was started again is never refused, because its former process let the directory go before.
+
 Nothing is promised: what does not get through is lost. While a peer is away nothing is kept for it, because old
 messages are of no use to anybody when it comes back.
 """
@@ -47,6 +52,8 @@ from graft.transport.sockets import SocketTransport, Tls, dial, parse_address
 log = logging.getLogger(__name__)
 
 NOT_YET = "not_yet"  # founders begin one after the other: nobody did anything wrong
+DUPLICATE = "duplicate"
+SIGN_OF_LIFE_SECONDS = 1.5  # for the process that is connected, when another one says that it is the same member
 LANES = ("Exchange", "Snapshots")
 SNAPSHOT_MESSAGES = (InstallSnapshot, SnapshotReply)
 
@@ -59,13 +66,15 @@ class Receive(Protocol):
 
 @frozen
 class Hello:
-    """Who a member is. `cluster` is the cluster's id, `version` the newest cluster version that it understands."""
+    """Who a member is. `cluster` is the cluster's id, `version` the newest cluster version that it understands,
+    `process` a number that was drawn when its process started, 0 if it does not say."""
 
     cluster: str
     member: str
     incarnation: int
     address: str
     version: int
+    process: int = 0
 
 
 # None: welcome. Else (a stable word, a text) for the record of the refusal.
@@ -86,9 +95,13 @@ class PeerStatus:
 
 @define(eq=False)
 class _Lane:
-    """What waits for one stream to one peer. Invariant: `waiting_bytes` is the sum of the lengths in `waiting`."""
+    """What waits for one stream to one peer. Invariant: `waiting_bytes` is the sum of the lengths in `waiting`.
+
+    `carrier`: incarnation and process at the other end of `stream`.
+    """
 
     stream: PeerStream | None = None
+    carrier: tuple[int, int] = (0, 0)
     waiting: deque[bytes] = Factory(deque)
     rest: bytes = b""  # of what is being sent: the other side or our socket has no room, and a task waits for it
     waiting_bytes: int = 0
@@ -136,6 +149,7 @@ class PeerHub:
 
     `receive` is called on the Trio thread with the messages of a member, and must not wait. `hello` says who this
     member is, each time anew. `admit` sees a peer's Hello, whose cluster and target are right, and may refuse it.
+    `duplicated` is told why when a peer says that this process is not the only one with this data directory.
     Without `security` members talk plaintext.
     """
 
@@ -150,7 +164,9 @@ class PeerHub:
         security: ClientSecurity | None = None,
         limits: Limits | None = None,
         audit: Audit | None = None,
+        duplicated: Callable[[str], None] = lambda why: None,
     ) -> None:
+        self._duplicated = duplicated
         self._me, self._receive, self._hello, self._admit = me, receive, hello, admit
         self._entropy, self._security, self._limits = entropy, security, limits or Limits()
         self._audit: Audit = audit or _log_refusal
@@ -235,6 +251,23 @@ class PeerHub:
         for lane in peer.lanes.values():
             if lane.stream is not None:
                 lane.stream.close()
+
+    async def twin_of(self, member: str, incarnation: int, process: int) -> str:
+        """Whether another process with the data directory of this one is connected and lives: who, in words, or ""."""
+        peer = self._peers.get(member)
+        for lane in () if peer is None or not process else peer.lanes.values():
+            stream, (known, other) = lane.stream, lane.carrier
+            if stream is None or known != incarnation or other in (0, process):
+                continue
+            limits = self._limits
+            patience = min(SIGN_OF_LIFE_SECONDS, limits.handshake_seconds / 2, limits.keepalive_timeout_seconds)
+            if await stream.is_carried_by_the_living(patience):
+                where = f" at {peer.address}" if peer is not None and peer.address else ""
+                return (
+                    f"{member}{where} is connected with {self._me} and alive, and another process with the same data "
+                    "directory says that it is it: one of the two runs on a copy"
+                )
+        return ""
 
     def statuses(self) -> tuple[PeerStatus, ...]:
         return tuple(
@@ -346,9 +379,9 @@ class PeerHub:
             for lane in LANES:
                 streams.append(await self._open_stream(peer, protocol, lane))
         peer.breaker.succeeded()
-        for lane, stream in zip(LANES, streams, strict=True):
-            nursery.start_soon(self._carry, peer, lane, stream)
-        await first_of(protocol.lost, peer.moved, *(stream.ended for stream in streams))
+        for lane, (stream, carrier) in zip(LANES, streams, strict=True):
+            nursery.start_soon(self._carry, peer, lane, stream, carrier)
+        await first_of(protocol.lost, peer.moved, *(stream.ended for stream, _ in streams))
 
     async def _secure(self, peer: _Peer, sock: Any, address: str) -> Tls:
         """TLS with the one member that is meant. Raises OSError, Denied, UsageError."""
@@ -365,14 +398,20 @@ class PeerHub:
             raise
         return tls
 
-    async def _open_stream(self, peer: _Peer, protocol: GraftProtocol, lane: str) -> PeerStream:
+    async def _open_stream(self, peer: _Peer, protocol: GraftProtocol, lane: str) -> tuple[PeerStream, tuple[int, int]]:
         stream = PeerStream.open(protocol, f"Raft/{lane}")
         await stream.send(self._greeting(peer.id))
-        problem = self._look_at(_hello(await stream.first()), peer.id)
+        try:
+            hello = _hello(await stream.first())
+        except Ended:
+            if stream.was_refused_with(Status.ALREADY_EXISTS):
+                self._duplicated(stream.why.removesuffix(f" (status {Status.ALREADY_EXISTS.value})"))
+            raise
+        problem = self._look_at(hello, peer.id)
         if problem is not None:
             self._refused(problem[0], f"{peer.id} at {peer.address}: {problem[1]}", peer.address)
             raise Ended(problem[1])
-        return stream
+        return stream, (hello.incarnation, hello.process)
 
     # Being dialled
 
@@ -387,14 +426,17 @@ class PeerHub:
             problem = self._look_at(hello, caller.identity or hello.member)
             if problem is None and hello.member >= self._me:
                 problem = ("direction", f"{hello.member} dialled {self._me}, which is the one to dial")
+            if problem is None and (twin := await self.twin_of(hello.member, hello.incarnation, hello.process)):
+                problem = (DUPLICATE, twin)
             if problem is not None:
                 who = caller.identity or caller.address
                 text = f"{who} says it is {hello.member} of {hello.cluster}: {problem[1]}"
                 self._refused(problem[0], text, caller.address, caller.identity)
-                return stream.refuse(Status.FAILED_PRECONDITION, problem[1])
+                status = Status.ALREADY_EXISTS if problem[0] == DUPLICATE else Status.FAILED_PRECONDITION
+                return stream.refuse(status, problem[1])
             stream.answer()
             await stream.send(self._greeting(hello.member))
-            await self._carry(self._peer(hello.member), lane, stream)
+            await self._carry(self._peer(hello.member), lane, stream, (hello.incarnation, hello.process))
         except Ended as error:
             log.debug("stream of %s: %s", caller.identity or caller.address, error)
         except trio.TooSlowError:
@@ -413,6 +455,7 @@ class PeerHub:
             target=target,
             address=mine.address,
             version=mine.version,
+            process=mine.process,
         )
         return frame(graft_pb2.Batch(hello=hello).SerializeToString())
 
@@ -427,16 +470,18 @@ class PeerHub:
             return "identity", f"it says it is {hello.member}, and is {expected}"
         if hello.target != self._me:
             return "target", f"it means to talk to {hello.target}, and this is {self._me}"
-        return self._admit(Hello(hello.cluster, hello.member, hello.incarnation, hello.address, hello.version))
+        return self._admit(
+            Hello(hello.cluster, hello.member, hello.incarnation, hello.address, hello.version, hello.process)
+        )
 
     # A stream that works
 
-    async def _carry(self, peer: _Peer, name: str, stream: PeerStream) -> None:
+    async def _carry(self, peer: _Peer, name: str, stream: PeerStream, carrier: tuple[int, int]) -> None:
         """Send what could not leave at once, until the stream ends. A newer stream takes the place of an older one."""
         lane = peer.lanes[name]
         if lane.stream is not None:
             lane.stream.close()
-        lane.stream, lane.rest = stream, b""
+        lane.stream, lane.carrier, lane.rest = stream, carrier, b""
         stream.on_end = lambda: lane.filled.set()
         stream.deliver_to(self._taker(peer.id, stream))
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from graft.cluster.identity import Identity, save_identity
 from graft.cluster.membership import Change, ClusterStatus, MemberView
 from graft.errors import NoQuorum, RunConflict
 from graft.security.certs import make_dev
@@ -398,6 +399,19 @@ def test_a_backup_restored_has_the_runs(graft: Graft, tmp_path: Path) -> None:
         assert not (tmp_path / "other").exists()
     assert graft("restore", "shop.toml", "other").err.startswith("error: shop.toml is no backup of Graft")
     assert graft("restore", "gone", "other").err.startswith("error: gone cannot be read: No such file")
+
+
+def test_doctor_says_what_a_member_wrote_down_about_its_directory(graft: Graft, tmp_path: Path) -> None:
+    graft("run", "shop.toml", "--order", "4")
+    save_identity(tmp_path / ".graft", Identity("a", 1, "c-1"))
+    assert graft("doctor").code == 0
+    save_identity(tmp_path / ".graft", Identity("a", 1, "c-1", forgot="a acknowledged up to 9 and has 4"))
+    ended = graft("doctor")
+    assert ended.code == 1
+    assert "member.json: a acknowledged up to 9 and has 4" in ended.out
+    assert "starts again with an empty directory" in ended.err
+    (tmp_path / ".graft" / "member.json").write_text("{")
+    assert "member.json" in graft("doctor").out
 
 
 def test_doctor(graft: Graft, tmp_path: Path) -> None:

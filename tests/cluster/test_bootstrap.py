@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
 import pytest
 from attrs import evolve
 from hypothesis import given, settings
@@ -10,19 +14,24 @@ from hypothesis import strategies as st
 from graft import raft
 from graft.cluster.bootstrap import Found, Join, Seen, Wait, decide, propose
 from graft.cluster.identity import Identity, belong, check_name, cluster_id, load_identity, save_identity
+from graft.config import DiscoverySettings
 from graft.errors import StorageError, StoreCorrupt, UsageError
 
 NAMES = ("a", "b", "c")
 
 
 class World:
-    """Members that ask each other when the test says so. What they know of each other is what they were told last."""
+    """Members that ask each other when the test says so. What they know of each other is what they were told last.
 
-    def __init__(self) -> None:
+    `names`: whom each one's settings name.
+    """
+
+    def __init__(self, members: Sequence[str] = NAMES) -> None:
         self.incarnations = 0
         self.identity: dict[str, Identity] = {}
         self.seen: dict[str, dict[str, Seen]] = {}
-        for name in NAMES:
+        self.names: dict[str, Sequence[str]] = dict.fromkeys(members, members)
+        for name in members:
             self.wipe(name)
         self.founded: dict[str, Found] = {}
         self.majorities: set[str] = set()
@@ -35,24 +44,38 @@ class World:
         if hasattr(self, "founded"):
             self.founded.pop(name, None)
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, names: Sequence[str] = ()) -> None:
+        """With the settings changed to `names`, if there are any."""
         self.seen[name] = {}
+        self.names[name] = names or self.names[name]
+
+    def proposal(self, name: str) -> tuple[raft.Member, ...]:
+        """What it tells others; it is bound by it then, as `Meeting` sees to."""
+        found = propose(self.identity[name], self.names[name], 0, self.seen[name])
+        if found and not self.identity[name].agreed:
+            self.identity[name] = evolve(self.identity[name], agreed=tuple(sorted(self.names[name])))
+        return found
 
     def answer(self, name: str) -> Seen:
         me, found = self.identity[name], self.founded.get(name)
         if found is not None:
             return Seen(name, me.incarnation, name, found.cluster, found.founders)
-        return Seen(name, me.incarnation, name, "", propose(me, NAMES, 0, self.seen[name]))
+        return Seen(name, me.incarnation, name, "", self.proposal(name))
 
     def ask(self, name: str, other: str) -> None:
         if name not in self.founded:
             self.seen[name][other] = self.answer(other)
 
+    def meet(self, name: str, other: str) -> None:
+        """A question tells of the one who asks, too; the answer may get lost on its way (`ask` is an answer alone)."""
+        if other not in self.founded:
+            self.seen[other][name] = self.answer(name)
+
     def act(self, name: str) -> None:
         if name in self.founded:
             return
         try:
-            decision = decide(self.identity[name], "n", NAMES, 0, self.seen[name])
+            decision = decide(self.identity[name], "n", self.names[name], 0, self.seen[name])
         except UsageError:
             return
         if isinstance(decision, Found):
@@ -104,6 +127,97 @@ def test_at_most_one_cluster_is_founded(steps: list[tuple[str, str, str | None]]
         else:
             world.restart(name)
         world.check()
+
+
+PODS = tuple(f"graft-{n}" for n in range(4))
+POD = st.sampled_from(PODS)
+REPLICAS = st.integers(1, 4)
+POD_STEP = st.one_of(
+    st.tuples(st.just("ask"), POD, POD),
+    st.tuples(st.just("meet"), POD, POD),
+    st.tuples(st.just("all"), POD, POD),
+    st.tuples(st.just("act"), POD, POD),
+    st.tuples(st.just("all act"), POD, POD),
+    st.tuples(st.just("scale"), POD, REPLICAS),
+    st.tuples(st.just("scale"), st.just(PODS[0]), st.just(1)),
+)
+
+
+def ordinals(count: int) -> tuple[str, ...]:
+    return DiscoverySettings(founders=(f"graft-{{0..{count - 1}}}",)).initial_set()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(REPLICAS.map(lambda count: [count] * 4), st.lists(REPLICAS, min_size=4, max_size=4)),
+    st.lists(POD_STEP, min_size=10, max_size=40),
+    st.lists(st.tuples(st.integers(0, 40), POD), max_size=1),
+)
+def test_whatever_number_of_replicas_the_settings_name_there_is_one_cluster(
+    counts: list[int], steps: list[tuple[str, str, Any]], wipes: list[tuple[int, str]]
+) -> None:
+    """Each pod has a number of its own, and any of them may start again with another one, whenever it likes.
+
+    One disk may be lost, too; not that of graft-0, which a setting of one replica lets found alone.
+    """
+    world = World(PODS)
+    for name, count in zip(PODS, counts, strict=True):
+        world.names[name] = ordinals(count)
+    lost = {at: name for at, name in wipes if name != PODS[0]}
+    for i, (what, name, other) in enumerate(steps):
+        if i in lost:
+            world.wipe(lost[i])
+        if what == "scale":
+            world.restart(name, ordinals(other))
+        elif what == "all":
+            for one, another in (*permutations(PODS, 2), *permutations(PODS, 2)):
+                world.ask(one, another)
+                world.meet(one, another)
+        elif what == "act":
+            world.act(name)
+        elif what == "all act":
+            for each in PODS:
+                world.act(each)
+        elif name != other:
+            getattr(world, what)(name, other)
+        world.check()
+        for each, found in world.founded.items():
+            assert each in {founder.id for founder in found.founders}, "one that no list names has founded"
+
+
+def test_a_member_that_agreed_founds_with_no_others_after_its_settings_changed() -> None:
+    """graft-1 and graft-2 go by what graft-0 said before it was started again with one replica."""
+    world = World(PODS[:3])
+    for _ in range(2):
+        for name in PODS[:3]:
+            for other in PODS[:3]:
+                if other != name:
+                    world.ask(name, other)
+    world.restart("graft-0", ordinals(1))
+    world.act("graft-0")
+    world.act("graft-1")
+    world.act("graft-2")
+    assert set(world.founded) == {"graft-1", "graft-2"}
+    decision = decide(world.identity["graft-0"], "n", ordinals(1), 0, {})
+    assert isinstance(decision, Wait)
+    assert "agreed to found with graft-0, graft-1, graft-2" in decision.why
+    world.ask("graft-0", "graft-1")
+    world.act("graft-0")
+    assert set(world.founded) == {"graft-0", "graft-1", "graft-2"}
+    world.check()
+
+
+def test_an_ordinal_beyond_the_initial_replicas_joins_and_never_founds() -> None:
+    """Also with a number that was raised afterwards, when the first three are a cluster already."""
+    founders = tuple(raft.Member(f"graft-{n}", n + 1) for n in range(3))
+    running = {each.id: Seen(each.id, each.incarnation, f"{each.id}:1", "n-1", founders) for each in founders}
+    for count in (3, 4, 5):
+        assert isinstance(decide(Identity("graft-3", 9), "n", ordinals(count), 0, {}), Wait)
+        assert isinstance(decide(Identity("graft-3", 9), "n", ordinals(count), 0, running), Join)
+        alone = {"graft-0": running["graft-0"]}
+        assert isinstance(decide(Identity("graft-3", 9), "n", ordinals(count), 0, alone), Join)
+    new = {"graft-4": Seen("graft-4", 10, "graft-4:1", "", ())}
+    assert decide(Identity("graft-3", 9), "n", ordinals(5), 0, new) == Wait("waiting for graft-0, graft-1, graft-2")
 
 
 def test_three_founders_found_one_cluster() -> None:
@@ -185,7 +299,7 @@ def test_an_identity_is_kept_and_never_changes_clusters(tmp_path: object) -> Non
     directory = Path(str(tmp_path))
     assert load_identity(directory) is None
     founders = (raft.Member("a", 7), raft.Member("b", 8))
-    identity = belong(Identity("a", 7), cluster_id("n", founders), founders)
+    identity = belong(Identity("a", 7, agreed=("a", "b"), forgot="all"), cluster_id("n", founders), founders)
     save_identity(directory, identity)
     assert load_identity(directory) == identity
     assert belong(identity, identity.cluster, founders) == identity

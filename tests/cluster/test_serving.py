@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -236,6 +237,99 @@ async def test_what_cannot_be_served_says_why(field: Field, tmp_path: Path) -> N
                 pass
 
 
+async def _why_it_ended(field: Field, settings: Settings, *peers: str) -> str:
+    ended = ""
+    try:
+        async with open_serving(settings, peers=lambda: peers, tell=field.lines.append, audit=field.audited.append):
+            await trio.sleep_forever()
+    except* UsageError as group:
+        ended = str(the_cause(group))
+    return ended
+
+
+@pytest.mark.parametrize("victim", ["a", "c"])
+async def test_a_copy_of_a_data_directory_is_refused_and_says_why(field: Field, tmp_path: Path, victim: str) -> None:
+    """It dials the others as `a`, and waits to be dialled as `c`. The one that was there goes on."""
+    with trio.fail_after(120):
+        async with field.together("abc"), field.client("b") as client:
+            assert await double(client, tmp_path, 4) == 8
+        shutil.copytree(tmp_path / victim, tmp_path / "copy")
+        async with field.together("abc") as serving, field.client("b") as client:
+            again = field.settings(victim, "abc", **{"storage.directory": str(tmp_path / "copy")})
+            again = evolve(again, transport=evolve(again.transport, listen_port=0))
+            error = await _why_it_ended(field, again)
+            assert f"{victim} runs already, with the same data directory" in error
+            assert "join with an empty data directory" in error
+            assert await double(client, tmp_path, 5) == 10
+            assert serving[victim].identity == load_identity(tmp_path / "copy")
+            assert {each.id for each in await client.members()} == set("abc")
+            assert "duplicate" in {each.reason for each in field.audited}
+
+
+async def test_a_copy_that_has_joined_nothing_yet_is_found_out(field: Field, tmp_path: Path) -> None:
+    """Of a directory that only waits: its two processes ask each other."""
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                async with field.open("a", "ab"):
+                    raise AssertionError("b is not there")
+
+            nursery.start_soon(wait)
+            await until(lambda: any("a listens on" in line for line in field.lines))
+            shutil.copytree(tmp_path / "a", tmp_path / "copy", ignore=shutil.ignore_patterns("socket"))
+            again = field.settings("a", "ab", **{"storage.directory": str(tmp_path / "copy")})
+            again = evolve(again, transport=evolve(again.transport, listen_port=0))
+            error = await _why_it_ended(field, again, field.address["a"])
+            assert [each.reason for each in field.audited] == ["duplicate"]
+            assert "a runs already, with the same data directory" in error
+            nursery.cancel_scope.cancel()
+
+
+async def _put_back(field: Field, client: Client, tmp_path: Path) -> str:
+    """Let c take part with a directory that lacks what it acknowledged; what ends it, "" if nothing did.
+
+    Only the leader of the same term can tell; on a busy machine somebody else may be elected meanwhile.
+    """
+    directory, old = tmp_path / "c", tmp_path / "old"
+    async with field.open("c"):
+        await double(client, tmp_path, 1)
+    shutil.copytree(directory, old)
+    async with field.open("c") as serving:
+        await double(client, tmp_path, 2)
+        applied = (await client.status()).applied
+        await until(lambda: serving.member.host.door.applied >= applied)
+    shutil.rmtree(directory)
+    old.rename(directory)
+    ended = ""
+    try:
+        with trio.move_on_after(15):
+            async with field.open("c"):
+                await trio.sleep_forever()
+    except* StorageError as group:
+        ended = str(the_cause(group))
+    return ended
+
+
+async def test_a_directory_that_was_put_back_to_an_older_copy_is_never_used_again(field: Field, tmp_path: Path) -> None:
+    with trio.fail_after(150):
+        async with field.together("ab"), field.client("a", "b") as client:
+            for _ in range(5):
+                if ended := await _put_back(field, client, tmp_path):
+                    break
+            assert "this data directory has lost what was acknowledged: c acknowledged the log up to entry" in ended
+            assert "empty it: the member joins anew" in ended
+            assert ("forgotten", "c") in {(each.reason, each.identity) for each in field.audited}
+            assert load_identity(tmp_path / "c").forgot  # type: ignore[union-attr]
+            with pytest.raises(StorageError, match="has lost what was acknowledged"):
+                async with field.open("c"):
+                    raise AssertionError("it took part")
+            shutil.rmtree(tmp_path / "c")
+            async with field.open("c"):
+                assert await double(client, tmp_path, 3) == 6
+                assert {each.id for each in await client.members()} == set("abc")
+
+
 async def test_nobody_answers(field: Field) -> None:
     with pytest.raises(Unreachable):
         async with field.client("a", patience_seconds=0.2) as client:
@@ -275,25 +369,47 @@ async def test_one_that_still_reads_of_the_time_before_it_joined_was_not_removed
             await _locate(member, None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("role", ["voter", "executor"])
-async def test_a_member_that_waits_to_be_added_says_itself_what_it_is(field: Field, role: str) -> None:
-    """`graft member add --role executor` said "joins as executor" of a member that became a voter."""
+@pytest.mark.parametrize(
+    ("role", "roles"),
+    [("voter", ["voter", "executor"]), ("executor", ["voter", "executor"]), ("executor", ["executor"])],
+)
+async def test_a_member_that_waits_to_be_added_joins_as_it_is_asked_to(
+    field: Field, role: str, roles: list[str]
+) -> None:
+    """`graft member add --role executor` only checked the role, when a member that it did not fit had joined."""
     async with trio.open_nursery() as nursery:
 
         async def wait_to_be_added() -> None:
-            async with field.open("b", **{"discovery.peers": []}):
+            async with field.open("b", **{"discovery.peers": [], "resources.roles": roles}):
                 await trio.sleep_forever()
 
         with trio.fail_after(60):
             async with field.open("a", "a"), field.client("a") as client:
                 nursery.start_soon(wait_to_be_added)
                 await until(lambda: any("b listens on" in line for line in field.lines))
-                if role == "voter":
-                    assert (await client.add_member("b", field.address["b"])).text == "b joins as voter"
-                else:
-                    with pytest.raises(UsageError, match="b has joined as voter, not as executor"):
-                        await client.add_member("b", field.address["b"], role)
-                assert {each.id for each in await client.members()} == set("ab")
+                assert (await client.add_member("b", field.address["b"], role)).text == f"b joins as {role}"
+                members = {each.id: each.role for each in await client.members()}
+                assert (members["b"] == "executor") is (role == "executor")
+                with pytest.raises(UsageError, match=f"b has joined as {role}, not as"):
+                    await client.add_member("b", field.address["b"], "voter" if role == "executor" else "executor")
+                nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("role", "roles"), [("voter", ["executor"]), ("executor", ["voter"])])
+async def test_a_role_that_the_settings_do_not_allow_changes_nothing(field: Field, role: str, roles: list[str]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait_to_be_added() -> None:
+            async with field.open("b", **{"discovery.peers": [], "resources.roles": roles}):
+                await trio.sleep_forever()
+
+        with trio.fail_after(60):
+            async with field.open("a", "a"), field.client("a") as client:
+                nursery.start_soon(wait_to_be_added)
+                await until(lambda: any("b listens on" in line for line in field.lines))
+                with pytest.raises(UsageError, match=f"b cannot join as {role}: its settings make it {roles[0]}"):
+                    await client.add_member("b", field.address["b"], role)
+                assert [each.id for each in await client.members()] == ["a"]
                 nursery.cancel_scope.cancel()
 
 
@@ -341,6 +457,32 @@ async def test_a_directory_is_adopted_though_the_first_try_died(
         assert identity.member == "a"
         assert identity.founders == (sole_member(store),)
         assert identify(tmp_path / "a", store, settings) == identity
+
+
+async def test_what_is_agreed_is_on_the_disk_before_it_is_said() -> None:
+    """A member that forgot it could found with others, while those who heard it begin."""
+    kept: list[Identity] = []
+    meeting = Meeting(
+        Identity("a", 1), NAME, "a:1", founders=("b", "a"), expect=0, version=1, security=None, keep=kept.append
+    )
+    question = pb.ProbeRequest(cluster_name=NAME, member="c", incarnation=3, address="c:1")
+    assert list((await meeting.probe(question, anybody("test"))).founders) == []
+    assert kept == []
+    question = pb.ProbeRequest(cluster_name=NAME, member="b", incarnation=2, address="b:1")
+    for _ in range(2):
+        assert list((await meeting.probe(question, anybody("test"))).founders) == ["a=1", "b=2"]
+    assert kept == [Identity("a", 1, agreed=("a", "b"))]
+    changed = Meeting(kept[0], NAME, "a:1", founders=("a", "c"), expect=0, version=1, security=None, keep=kept.append)
+    question = pb.ProbeRequest(cluster_name=NAME, member="c", incarnation=3, address="c:1")
+    assert list((await changed.probe(question, anybody("test"))).founders) == []
+
+    def fail(identity: Identity) -> None:
+        raise StorageError("the disk is full")
+
+    full = Meeting(Identity("a", 1), NAME, "a:1", founders=("a",), expect=0, version=1, security=None, keep=fail)
+    with pytest.raises(StorageError):
+        await full.probe(question, anybody("test"))
+    assert full.identity == Identity("a", 1)
 
 
 @pytest.mark.parametrize(

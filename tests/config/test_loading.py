@@ -194,11 +194,28 @@ def test_every_problem_of_every_source_is_told_at_once(write: Write) -> None:
         ("[discovery]\nfounders=['a']\nexpect=3\n", "discovery.expect", "expected either"),
         ("[discovery]\nfounders=['a', 'a']\n", "discovery.founders", "expected different ids"),
         ("[resources]\nroles=['executor']\n[discovery]\nfounders=['here']\n", "resources.roles", "expected `voter`"),
+        ("[discovery]\nfounders=['g-1', 'g-{0..2}']\n", "discovery.founders", "expected different ids, got g-1 twice"),
+        ("[discovery]\nfounders=['g-{2..0}']\n", "discovery.founders", "a series of at most 99"),
+        ("[discovery]\nfounders=['g-{0..99}']\n", "discovery.founders", "a series of at most 99"),
+        ("[discovery]\nfounders=['g-{0..999999}']\n", "discovery.founders", "a series of at most 99"),
+        ("[discovery]\nfounders=['g-{0..1}-{0..1}']\n", "discovery.founders", "a series of at most 99"),
+        ("[discovery]\nfounders=['-{0..1}']\n", "discovery.founders", "a series of at most 99"),
     ],
 )
 def test_one_problem_names_key_expected_and_got(write: Write, text: str, key: str, message: str) -> None:
     found = problems(write("g.toml", text))
     assert [problem.key for problem in found if message in problem.message][:1] == [key]
+
+
+def test_pods_share_one_file_that_says_the_founders_by_their_ordinals(write: Write) -> None:
+    file = write("g.toml", "[discovery]\nfounders = ['graft-{0..2}']\n")
+    for pod in ("graft-1", "graft-3"):
+        settings = load([file], host_name=pod).settings
+        assert settings.node_id == pod
+        assert settings.discovery.initial_set() == ("graft-0", "graft-1", "graft-2")
+    said = load(environ={"GRAFT_DISCOVERY__FOUNDERS": "graft-{0..1},x"}, host_name="x").settings
+    assert said.discovery.initial_set() == ("graft-0", "graft-1", "x")
+    assert len(load(flags={"discovery.founders": ["g{1..99}"]}, host_name="x").settings.discovery.initial_set()) == 99
 
 
 def test_an_unknown_key_is_looked_for_in_other_sections(write: Write) -> None:

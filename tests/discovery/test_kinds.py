@@ -13,11 +13,18 @@ from graft.config import Settings, load
 from graft.discovery import Here, Peer, choose, make_source, open_discovery
 from graft.discovery.mdns import Announcement, Mdns, _in_own_loop, peer_of
 from graft.discovery.mdns import make as make_mdns
+from graft.discovery.static import make as make_static
 from graft.discovery.static import parse
 from graft.errors import DiscoveryError
 from tests.support.discovery import settings
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+
+
+def test_a_listen_port_of_0_is_no_port_to_dial() -> None:
+    configured = load(flags={"transport.listen_port": 0, "discovery.peers": ["host"]}, host_name="me").settings
+    (peer,) = make_static(Here(configured)).peers
+    assert peer.address == "host:7400"
 
 
 def test_static_addresses() -> None:

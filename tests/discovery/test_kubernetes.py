@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from graft.discovery import Discovery, Here, Peer
+from graft.config import load
+from graft.discovery import Discovery, Here, Peer, kubernetes
 from graft.discovery.kubernetes import PACE_SECONDS, make
 from graft.errors import DiscoveryError
+from graft.security.certs import make_dev
 from tests.support.discovery import KubernetesWorld, endpoint_slice, settings
 
 
@@ -151,6 +154,7 @@ async def test_while_the_server_is_down_what_was_seen_stays(
 @pytest.mark.parametrize(
     ("status", "said"),
     [
+        (401, "refused with 401: it does not accept the token of the service account; it said 'no'"),
         (403, "refused with 403: the service account may not list and watch endpointslices; it said 'no'"),
         (500, "refused with 500; it said 'no'"),
     ],
@@ -230,6 +234,48 @@ def test_unready_pods_count_and_terminated_ones_do_not(cluster: KubernetesWorld)
     assert [address for address, _ in peers_of(cluster, *items)] == ["10.0.0.1:1", "10.0.0.2:1"]
 
 
+@pytest.mark.parametrize(
+    ("conditions", "counts"),
+    [
+        ({}, True),
+        (None, True),
+        ({"ready": None, "serving": None, "terminating": None}, True),
+        ({"ready": False}, True),
+        ({"ready": False, "serving": False, "terminating": False}, True),
+        ({"terminating": True}, True),
+        ({"ready": True, "terminating": True}, True),  # publishNotReadyAddresses
+        ({"ready": False, "terminating": True}, False),
+        ({"ready": False, "serving": None, "terminating": True}, False),
+        ({"ready": None, "serving": False, "terminating": True}, False),
+        ({"ready": False, "serving": True, "terminating": True}, True),
+    ],
+)
+def test_a_condition_that_is_not_said(cluster: KubernetesWorld, conditions: Any, counts: bool) -> None:
+    """As `EndpointConditions` of discovery.k8s.io/v1 has it: no `ready` means ready, without `serving` `ready` counts,
+    and no `terminating` means that it is not."""
+    item = endpoint_slice("a", "10.0.0.1:1")
+    item["endpoints"][0]["conditions"] = conditions
+    assert bool(peers_of(cluster, item)) is counts
+
+
+def test_a_full_table_still_takes_changes(cluster: KubernetesWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes, "MAX_ITEMS", 1)
+    seen: list[Any] = []
+    slices: dict[str, Any] = {"a": endpoint_slice("a", "10.0.0.1:1")}
+    for name, address in (("a", "10.0.0.2:1"), ("b", "10.0.0.3:1")):
+        event = {"type": "MODIFIED", "object": endpoint_slice(name, address)}
+        cluster.source()._apply(event, slices, lambda peers: seen.append({peer.address for peer in peers}))
+    assert seen == [{"10.0.0.2:1"}, {"10.0.0.2:1"}]
+
+
+def test_without_a_port_of_its_own_a_member_takes_the_usual_one_for_others(tmp_path: Path) -> None:
+    """`listen_port = 0` is no port to dial."""
+    (tmp_path / "namespace").write_text("n")
+    configured = load(flags={"transport.listen_port": 0}, host_name="me").settings
+    made = make(Here(configured, environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}), account=tmp_path)
+    assert made.default_port == 7400
+
+
 def test_a_slice_without_endpoints_is_nobody(cluster: KubernetesWorld) -> None:
     assert peers_of(cluster, {"metadata": {"name": "a"}, "endpoints": None, "ports": None}) == []
 
@@ -265,6 +311,64 @@ async def test_a_missing_ca_is_a_problem(tmp_path: Path) -> None:
     made = make(Here(settings(kind="kubernetes"), environ={"KUBERNETES_SERVICE_HOST": "127.0.0.1"}), account=tmp_path)
     with pytest.raises(DiscoveryError, match="the CA of the API server cannot be read"):
         await made.watch(lambda peers: None)
+
+
+async def test_an_authority_of_an_older_cluster_is_good_enough(tmp_path: Path) -> None:
+    """Python 3.13 began to refuse those without an Authority Key Identifier; kubectl does not."""
+    (tmp_path / "namespace").write_text("n")
+    certificates = make_dev(tmp_path, "x", ["a"])
+    environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1"}
+    made = make(Here(settings(kind="kubernetes"), environ=environ), account=tmp_path)
+    built: list[ssl.SSLContext] = []
+    real = ssl.create_default_context
+
+    def strict(*arguments: Any, **more: Any) -> ssl.SSLContext:
+        built.append(real(*arguments, **more))
+        built[-1].verify_flags |= ssl.VERIFY_X509_STRICT  # as 3.13 does
+        return built[-1]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ssl, "create_default_context", strict)
+        async with made._client():
+            pass
+    assert certificates.authority.exists()
+    assert not built[0].verify_flags & ssl.VERIFY_X509_STRICT
+    assert built[0].verify_mode is ssl.CERT_REQUIRED
+    assert built[0].check_hostname
+
+
+async def test_a_token_and_an_authority_that_are_replaced_are_read_again(tmp_path: Path) -> None:
+    """A server on loopback whose first authority is another one: the second try trusts it and has the new token."""
+    old, new = make_dev(tmp_path / "old", "x", ["a"]), make_dev(tmp_path / "new", "x", ["a"], ["127.0.0.1"])
+    heads: list[bytes] = []
+
+    async def serve(plain: trio.SocketStream) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(new.members["a"].certificate, new.members["a"].key)
+        stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
+        with suppress(trio.BrokenResourceError):
+            heads.append(await stream.receive_some())
+            body = b'{"kind":"Status","code":403,"message":"no"}'
+            await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await stream.aclose()
+
+    (tmp_path / "namespace").write_text("n")
+    (tmp_path / "ca.crt").write_bytes(old.authority.read_bytes())
+    (tmp_path / "token").write_text("t1")
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, serve, 0)
+        port = listeners[0].socket.getsockname()[1]
+        environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
+        made = make(Here(settings(kind="kubernetes"), environ=environ), account=tmp_path)
+        with trio.fail_after(30):
+            with pytest.raises(DiscoveryError, match="no answer from the API server"):
+                await made.watch(lambda peers: None)
+            (tmp_path / "ca.crt").write_bytes(new.authority.read_bytes())
+            (tmp_path / "token").write_text("t2")
+            with pytest.raises(DiscoveryError, match="refused with 403"):
+                await made.watch(lambda peers: None)
+        nursery.cancel_scope.cancel()
+    assert b"authorization: bearer t2" in heads[-1].lower()
 
 
 async def test_over_a_real_connection(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ ALWAYS = (
     fx.DropSnapshot,
     fx.SwitchToSnapshot,
     fx.PurgeLog,
+    fx.ReportForgotten,
     fx.Stop,
 )
 DISK = (fx.Persist, fx.ReadEntries, fx.DropHeld)

@@ -33,7 +33,7 @@ async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
 
 @define
 class Node:
-    """A member's transport: what it received, whom it refused, and who it says it is."""
+    """A member's transport: what it received, whom it refused, who it says it is, and who says that it is twice."""
 
     id: str
     hub: PeerHub
@@ -41,6 +41,7 @@ class Node:
     received: list[Any] = Factory(list)
     refused: list[AuditRecord] = Factory(list)
     address: str = ""
+    twins: list[str] = Factory(list)
 
     def is_connected(self, other: str) -> bool:
         return any(status.member == other and status.connected for status in self.hub.statuses())
@@ -58,8 +59,9 @@ def make_node(
     cluster: str = "c1",
     admit: Any = lambda hello: None,
     shown: str = "",
+    process: int = 0,
 ) -> Node:
-    """`shown`: whose certificate it shows, if not its own."""
+    """`shown`: whose certificate it shows, if not its own. `process`: see `Hello`; by default it does not say."""
     nodes: list[Node] = []
     files = certificates and certificates.members[shown or id]
     hub = PeerHub(
@@ -71,8 +73,9 @@ def make_node(
         security=ClientSecurity(files, "demo") if files else None,
         limits=limits,
         audit=lambda record: nodes[0].refused.append(record),
+        duplicated=lambda why: nodes[0].twins.append(why),
     )
-    nodes.append(Node(id, hub, Hello(cluster, id, 1, "", 1)))
+    nodes.append(Node(id, hub, Hello(cluster, id, 1, "", 1, process)))
     return nodes[0]
 
 

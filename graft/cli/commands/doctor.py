@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from attrs import evolve
 
 from graft.cli import exits
 from graft.cli.data import is_held, must_exist
@@ -36,6 +39,8 @@ def command(data: str, accept: bool, as_json: bool) -> int:
         report = verify(root)
     except StoreCorrupt as error:
         report = Report((Damage("structure", error.message),), 0, 0, 0.0)
+    if why := _why_not_to_use(root):
+        report = evolve(report, damages=(Damage("member.json", why), *report.damages))
     accepted = accept and not report.damages and _accept(data)
     if as_json:
         damages = [{"where": each.where, "what": each.what} for each in report.damages]
@@ -57,13 +62,22 @@ def command(data: str, accept: bool, as_json: bool) -> int:
     return exits.FAILED if report.damages else exits.SUCCEEDED
 
 
+def _why_not_to_use(root: Path) -> str:
+    """What a member of a cluster wrote down about its own directory; "" where all is well."""
+    from graft.cluster.identity import load_identity
+
+    try:
+        identity = load_identity(root)
+    except StoreCorrupt as error:
+        return error.message
+    return "" if identity is None else identity.forgot
+
+
 def _accept(data: str) -> bool:
     """Take the directory and let it go in order. False when a process holds it: then it is in use already."""
     if is_held(data):
         note(f"a process works on {data}, so there is nothing to accept")
         return False
-    from pathlib import Path
-
     from graft.storage import open_store
 
     open_store(Path(data), inline_check_bytes=1 << 62).close()

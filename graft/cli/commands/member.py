@@ -65,14 +65,15 @@ def ls(stale: bool, as_json: bool, place: Place) -> None:
     type=click.Choice(["voter", "executor"]),
     default="voter",
     show_default=True,
-    help="What it says it is.",
+    help="What it joins as. Its own settings (`resources.roles`) must allow that.",
 )
 @json_option
 @place_options
 def add(member: str, address: str, role: str, as_json: bool, place: Place) -> None:
-    """Let NAME join, which is reached at HOST:PORT. A voter is a learner until it has caught up.
+    """Let NAME join, which is reached at HOST:PORT and waits there. A voter is a learner until it has caught up.
 
-    A member that is started with the address of another one joins by itself.
+    A member that is started with the address of another one joins by itself, as its settings say. What it joined as
+    stays: no later --role or setting makes an executor of a voter (`graft member demote` does), or the other way round.
     """
     from graft.client.addresses import checked
 

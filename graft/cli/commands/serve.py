@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="HOST:PORT", help="Where members and clients reach it (`transport.listen_*`).")
 @click.option("--peer", "peers", multiple=True, metavar="HOST:PORT", help="A member to ask (`discovery.peers`).")
 @click.option(
-    "--founder", "founders", multiple=True, metavar="NAME", help="One of those that make the cluster, each to be named."
+    "--founder",
+    "founders",
+    multiple=True,
+    metavar="NAME",
+    help="One of those that make the cluster, each to be named; 'graft-{0..2}' names three.",
 )
 @click.option("--certs", metavar="DIR", help="NAME.crt, NAME.key and ca.crt, such as `graft certs dev` makes.")
 @click.option("--plaintext", is_flag=True, help="No TLS: for one machine only.")

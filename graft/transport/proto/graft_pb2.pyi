@@ -15,39 +15,45 @@ class Batch(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., messages: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("cluster", "member", "incarnation", "target", "address", "version")
+    __slots__ = ("cluster", "member", "incarnation", "target", "address", "version", "process")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     member: str
     incarnation: int
     target: str
     address: str
     version: int
-    def __init__(self, cluster: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., target: _Optional[str] = ..., address: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    process: int
+    def __init__(self, cluster: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., target: _Optional[str] = ..., address: _Optional[str] = ..., version: _Optional[int] = ..., process: _Optional[int] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
-    __slots__ = ("cluster_name", "member", "incarnation", "founders", "cluster", "address")
+    __slots__ = ("cluster_name", "member", "incarnation", "founders", "cluster", "address", "process", "role")
     CLUSTER_NAME_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     FOUNDERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
     cluster_name: str
     member: str
     incarnation: int
     founders: _containers.RepeatedScalarFieldContainer[str]
     cluster: str
     address: str
-    def __init__(self, cluster_name: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., founders: _Optional[_Iterable[str]] = ..., cluster: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+    process: int
+    role: str
+    def __init__(self, cluster_name: _Optional[str] = ..., member: _Optional[str] = ..., incarnation: _Optional[int] = ..., founders: _Optional[_Iterable[str]] = ..., cluster: _Optional[str] = ..., address: _Optional[str] = ..., process: _Optional[int] = ..., role: _Optional[str] = ...) -> None: ...
 
 class ProbeReply(_message.Message):
-    __slots__ = ("member", "incarnation", "cluster", "founders", "version", "leader", "state", "address")
+    __slots__ = ("member", "incarnation", "cluster", "founders", "version", "leader", "state", "address", "process")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +62,7 @@ class ProbeReply(_message.Message):
     LEADER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
     member: str
     incarnation: int
     cluster: str
@@ -64,7 +71,8 @@ class ProbeReply(_message.Message):
     leader: str
     state: str
     address: str
-    def __init__(self, member: _Optional[str] = ..., incarnation: _Optional[int] = ..., cluster: _Optional[str] = ..., founders: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., leader: _Optional[str] = ..., state: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+    process: int
+    def __init__(self, member: _Optional[str] = ..., incarnation: _Optional[int] = ..., cluster: _Optional[str] = ..., founders: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., leader: _Optional[str] = ..., state: _Optional[str] = ..., address: _Optional[str] = ..., process: _Optional[int] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
     __slots__ = ("cluster_name", "member", "incarnation", "address", "role", "version")

@@ -1,0 +1,65 @@
+"""The process of `graft serve` from within: what it tells discovery."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+
+from graft.cli import serving
+from graft.config import load
+from graft.discovery.mdns import make as make_mdns
+from graft.discovery.records import Here
+
+
+async def test_discovery_is_told_the_port_that_the_system_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `listen_port = 0` multicast DNS announced port 0; and a reload announced it again."""
+    flags = {
+        "node_id": "a",
+        "storage.directory": str(tmp_path / "a"),
+        "storage.quota": "256MiB",
+        "storage.map_size": "1GiB",
+        "transport.listen_port": 0,
+        "discovery.founders": ["a"],
+        "discovery.interval": "10s",
+        "resources.worker_processes": 1,
+        "security.plaintext": True,
+    }
+    opened: list[str] = []
+    used: list[Here] = []
+
+    @asynccontextmanager
+    async def open_discovery(settings: Any, *, address: str) -> AsyncIterator[Any]:
+        opened.append(address)
+        yield SimpleNamespace(peers=frozenset(), use=used.append)
+
+    monkeypatch.setattr(serving, "open_discovery", open_discovery)
+    monkeypatch.setattr(serving, "make_source", lambda here: here)
+    box, stopping = serving._Box(load(flags=flags)), trio.Event()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serving._run, box, stopping)
+            while box.serving is None:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            box.loaded = evolve(box.loaded, sources=evolve(box.loaded.sources, flags=flags | {"discovery.interval": 5}))
+            await serving._reload(box)
+            assert box.serving.member is not None
+            (registered,) = box.serving.member.host.engine.state.members.values()
+            address = box.serving.address
+            hello = box.serving.hello()
+            stopping.set()
+    port = int(address.rpartition(":")[2])
+    assert port > 0
+    assert opened == [address]
+    assert [each.address for each in used] == [address]
+    assert registered.address == hello.address == address
+    pytest.importorskip("zeroconf")
+    assert make_mdns(used[0]).own.port == port
