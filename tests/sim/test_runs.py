@@ -150,6 +150,8 @@ _PLANS = st.builds(
     retain=st.sampled_from([2, 20, 10_000]),
     append_entries=st.sampled_from([1, 3, 1024]),
     chunk_bytes=st.sampled_from([60, 256 * 1024]),
+    held_bytes=st.sampled_from([0, 200, 512 * 1024 * 1024]),
+    silence_seconds=st.sampled_from([0.0, 0.3, 30.0]),
 )
 
 
