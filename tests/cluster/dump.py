@@ -70,7 +70,7 @@ def _member(node: Node) -> Iterator[str]:
     submitter, lease = node.member.submitter, node.member.lease
     yield (
         f"  host leads={host.leads} running={host.running} held={len(host._held)} settling={len(host._settling)}"
-        f" undecided={len(host._undecided)} lost={host.undecided_lost} items={len(submitter._items)}"
+        f" undecided={len(host._undecided)} lost={len(host._lost)} items={len(submitter._items)}"
         f" asked={submitter._asked} unsettled={submitter._unsettled} lease={lease._holds} commit={lease._commit}"
         f" incarnation={host.incarnation}"
     )
