@@ -302,6 +302,9 @@ class Chaos:
 
     async def recover(self) -> None:
         """No more faults: members that are none by now end, all others are up."""
+        for node in self.cluster.nodes.values():
+            if node.scope.cancel_called:
+                await node.ended.wait()  # a fault does not wait for ever for the end of whom it kills
         self.cluster.network.heal()
         for node in self.members:
             if not node.is_running:
