@@ -19,7 +19,7 @@ from graft.sim.chaos import STRIKES
 from graft.sim.faults import KINDS, SECOND, Fault, Plan, draw, loads
 from graft.sim.network import Rates
 from graft.sim.shrink import shrink
-from graft.sim.sweep import ENOUGH_SEEDS, REQUIRED, Summary, sweep, work
+from graft.sim.sweep import ENOUGH_FOR_RARE, ENOUGH_SEEDS, RARE, REQUIRED, Summary, sweep, work
 from graft.sim.trace import first_divergence
 from graft.sim.world import run
 
@@ -214,6 +214,8 @@ def test_a_sweep_is_the_same_on_one_process_and_on_two() -> None:
 
 def test_a_fault_that_never_struck_is_a_failure_of_the_sweep() -> None:
     summary = Summary(seeds=ENOUGH_SEEDS)
+    assert set(summary.missing()) == REQUIRED - RARE
+    summary.seeds = ENOUGH_FOR_RARE
     assert set(summary.missing()) == REQUIRED
     summary.fired.update(dict.fromkeys(REQUIRED - {"disk.torn"}, 1))
     assert summary.missing() == ["disk.torn"]
