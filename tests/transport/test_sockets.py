@@ -52,6 +52,7 @@ async def end_while_writing(nursery: trio.Nursery) -> None:
 
     async def write() -> None:
         there[0].write(MUCH)
+        await trio.lowlevel.checkpoint()
 
     with theirs:
         ours.setblocking(False)
