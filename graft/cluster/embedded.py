@@ -69,6 +69,7 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
                 await nursery.start(host.door.run)
                 async with open_worker(WorkerSettings(log_dir=logs)) as worker:
                     await host.serve_alone(worker)
+                    nursery.start_soon(host.run_decisions)
                     nursery.start_soon(host.run_timers)
                     try:
                         yield Embedded(host, logs, store)

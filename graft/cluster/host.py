@@ -10,7 +10,9 @@ that leads decides expressions and tells the engine the time (`begin_term` .. `e
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -57,6 +59,7 @@ from graft.worker import Assignment, Outcome
 
 MAX_RESULT_BYTES: Final = 1 << 20
 MAX_DECIDED_BYTES: Final = 256 << 10  # of several decisions in one command
+MAX_DECIDING_SECONDS: Final = 0.005  # at a stretch, and as long again to propose it: Raft waits for that
 AGAIN_SECONDS: Final = 0.05
 
 
@@ -142,8 +145,10 @@ class Host:
         self._settling: set[tuple[StepKey, int]] = set()  # attempts that ended, of which the state does not know yet
         self._idle = trio.Event()
         self._held: list[StartAttempt] = []  # until the member may start
-        self._undecided: list[Decide] = []
-        self.undecided_lost = False  # a proposed decision did not get into the log
+        self._undecided: deque[Decide] = deque()
+        self._backlog: Iterator[Decide] = iter(())  # what earlier leaders left undecided
+        self._lost: list[Decide] = []  # decided, and the log did not take it
+        self._more_to_decide = trio.Event()
         self._changed: dict[int, trio.Event] = {}  # run -> something happened
         self._ended: dict[int, trio.Event] = {}
         self._timers_changed = trio.Event()
@@ -174,15 +179,14 @@ class Host:
         """From now on this member decides, and tells the time, which goes on from where the last leader left it."""
         self._leads = True
         self._origin, self._engine_origin = self._clock.monotonic(), self.engine.state.meta.now
-        self._undecided = self._to_decide()
-
-    def _to_decide(self) -> list[Decide]:
-        """All that the state waits for."""
-        return [effect for effect in self.engine.outstanding() if isinstance(effect, Decide)]
+        self._backlog = self.engine.undecided()
+        self._more_to_decide.set()
 
     def end_term(self) -> None:
         self._leads = False
+        self._backlog = iter(())
         self._undecided.clear()
+        self._lost.clear()
 
     # Starting
 
@@ -299,7 +303,7 @@ class Host:
             for effect in applied.effects:
                 _DISPATCH[type(effect)](self, effect)
         if self._undecided:
-            self.decide_outstanding()
+            self._decide_some()
         if any(map(_is_earlier, self.engine.next_timer(), self._timers_due)):
             self._timers_changed.set()
 
@@ -424,26 +428,45 @@ class Host:
         if self._leads:
             self._undecided.append(effect)
 
-    def decide_outstanding(self) -> None:
-        """Evaluate what the turn left to decide, and propose the decisions, run by run."""
-        undecided, self._undecided = self._undecided, []
-        by_run: dict[tuple[int, int], list[Decision]] = {}
-        for effect in undecided:
+    async def run_decisions(self) -> None:
+        """Decide what took longer than a turn of the door may, and what the log did not take; until cancelled."""
+        while True:
+            self._more_to_decide = trio.Event()
+            if self._lost:
+                await trio.sleep(AGAIN_SECONDS)
+                self._undecided.extend(self._lost)
+                self._lost.clear()
+            self._decide_some()
+            await self._more_to_decide.wait()
+
+    def _decide_some(self) -> None:
+        """Evaluate what is to be decided, for as long as Raft can wait, and propose the decisions, run by run."""
+        until = self._clock.monotonic() + MAX_DECIDING_SECONDS
+        by_run: dict[tuple[int, int], list[tuple[Decide, Decision]]] = {}
+        while (effect := self._next_undecided()) is not None:
             decision = self._decide(effect)
             if decision is not None:
-                by_run.setdefault((effect.key[0], effect.generation), []).append(decision)
-        for (run, generation), decisions in by_run.items():
-            for batch in batches(decisions):
-                self._propose_decided(Decided(run, generation, batch, **self.stamp()))
+                by_run.setdefault((effect.key[0], effect.generation), []).append((effect, decision))
+            if self._clock.monotonic() >= until:
+                self._more_to_decide.set()
+                break
+        for (run, generation), decided in by_run.items():
+            for batch in batches(decided):
+                command = Decided(run, generation, tuple(decision for _, decision in batch), **self.stamp())
+                self._propose_decided(command, [effect for effect, _ in batch])
 
-    def _propose_decided(self, command: Decided) -> None:
+    def _next_undecided(self) -> Decide | None:
+        return self._undecided.popleft() if self._undecided else next(self._backlog, None)
+
+    def _propose_decided(self, command: Decided, effects: list[Decide]) -> None:
         """Alone, it is taken for sure. In a cluster it may be lost with the leadership: then the next leader decides
-        from the state, and so does this one when the log is full for a moment."""
-        self.door.propose(command, None, None if self.is_alone else self._decision_lost)
+        from the state. When the log is full for a moment this one decides again."""
+        self.door.propose(command, None, None if self.is_alone else partial(self._decision_lost, effects))
 
-    def _decision_lost(self, error: Exception) -> None:
-        self.undecided_lost = True
-        self._timers_changed.set()
+    def _decision_lost(self, effects: list[Decide], error: Exception) -> None:
+        if self._leads:
+            self._lost += effects
+            self._more_to_decide.set()
 
     @property
     def is_alone(self) -> bool:
@@ -487,11 +510,6 @@ class Host:
         """Tell the engine that time has passed, whenever a timer of it is due. Raises Rejected when another leads."""
         while True:
             self._timers_changed = trio.Event()
-            if self.undecided_lost:
-                self.undecided_lost = False
-                await trio.sleep(AGAIN_SECONDS)
-                self._undecided = self._to_decide()
-                self.decide_outstanding()
             self._timers_due = self.engine.next_timer()
             delay = self._timer_delay()
             if delay is not None and delay <= 0:
@@ -532,18 +550,18 @@ def _is_earlier(due: int | None, than: int | None) -> bool:
     return due is not None and (than is None or due < than)
 
 
-def batches(decisions: list[Decision]) -> Iterator[tuple[Decision, ...]]:
+def batches(decided: list[tuple[Decide, Decision]]) -> Iterator[list[tuple[Decide, Decision]]]:
     """Those of one turn, as few commands of bounded size: what was decided may be large, and a log entry may not."""
-    batch: list[Decision] = []
+    batch: list[tuple[Decide, Decision]] = []
     size = 0
-    for decision in decisions:
+    for effect, decision in decided:
         data = len(decision.data or b"")
         if batch and size + data > MAX_DECIDED_BYTES:
-            yield tuple(batch)
+            yield batch
             batch, size = [], 0
-        batch.append(decision)
+        batch.append((effect, decision))
         size += data
-    yield tuple(batch)
+    yield batch
 
 
 class _Direct:

@@ -40,7 +40,6 @@ class Leading:
             async with trio.open_nursery() as nursery:
                 for duty in self._duties:
                     nursery.start_soon(self._do, duty)
-                self._host.decide_outstanding()
                 while self._door.leads and self._door.term == term:
                     await self._door.wait_role()
                 nursery.cancel_scope.cancel()

@@ -110,7 +110,7 @@ class ClusterMember:
         self.changes = Changes(host, self.post, located)
         Forgetting(host.door, self.post, noticed, told)
         self._limits = ClusterConfig() if limits is None else limits
-        self._leading = Leading(host, (self._configure, host.run_timers, self._renewals.lead))
+        self._leading = Leading(host, (self._configure, host.run_decisions, host.run_timers, self._renewals.lead))
         self.runs = ClusterRuns(host, log_directory)
 
     async def _configure(self) -> None:

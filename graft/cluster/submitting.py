@@ -119,12 +119,13 @@ class ClusterSubmitter:
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._give_up_on_leaders)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_up_on_leaders)
+            self._nursery = nursery
+            try:
                 await self._send_all()
-        finally:
-            self._nursery = None
+            finally:
+                self._nursery = None  # before it is closed: somebody may ask between that and our next turn
 
     async def _send_all(self) -> None:
         while True:

@@ -10,7 +10,7 @@ reason `internal`, the same on every member. MemoryError and RecursionError are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from attrs import frozen
@@ -33,7 +33,7 @@ from graft.engine.commands import (
     TimersDue,
     UnpauseRun,
 )
-from graft.engine.effects import Applied, CancelAttempt, Change, Effect, StartAttempt
+from graft.engine.effects import Applied, CancelAttempt, Change, Decide, Effect, StartAttempt
 from graft.engine.graph import PlanGraph, plan_graph
 from graft.engine.lifecycle import FINAL
 from graft.engine.records import NONE, Run, Step, digest, id_key, run_key
@@ -302,6 +302,18 @@ class Engine:
             if scope.status == "concluding":
                 effects.append(scopes.decide_outputs(s, scope))
         return effects
+
+    def undecided(self) -> Iterator[Decide]:
+        """What of `outstanding` has to be decided, in no order; the state may change between one and the next."""
+        s = self.state
+        for key in list(s.steps):
+            step = s.steps.get(key)
+            if step is not None and step.status == "ready":
+                yield steps.decide(s, step)
+        for scope_key in list(s.scopes):
+            scope = s.scopes.get(scope_key)
+            if scope is not None and scope.status == "concluding":
+                yield scopes.decide_outputs(s, scope)
 
     # What the driver asks
 

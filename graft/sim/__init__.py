@@ -15,6 +15,7 @@ seed, same trace hash, on every machine. The rooms, from the bottom:
 `invariants`  S1 to S16, with a history that no member can rewrite
 `clients`     workload and oracle
 `faults`      the plan of a run: which faults, when (swarm testing)
+`chaos`       what each kind of fault does, a file a class
 `world`       one run from a plan to a verdict
 `shrink`      a failure with as few faults as it needs
 `bugbank`     bugs that others shipped, planted on purpose

@@ -73,6 +73,8 @@ class Plan:
     inflight: int = 64
     chunk_bytes: int = 256 * 1024
     window_bytes: int = 8 * 1024 * 1024
+    held_bytes: int = 512 * 1024 * 1024  # of log kept for who is sent a snapshot, …
+    silence_seconds: float = 30.0  # … and is heard of
 
     programs: str = "1"  # versions of the programs that the members begin with, in turn
     buggify: int = 0  # how often a point that is on takes the unlikely way
@@ -100,6 +102,8 @@ class Plan:
             retain_entries=self.retain,
             purge_step_entries=max(1, self.retain // 4),
             max_window_bytes=self.window_bytes,
+            max_held_bytes=self.held_bytes,
+            hold_silence_seconds=self.silence_seconds,
             promotion_rounds_seconds=self.election_seconds,
         )
 
@@ -178,7 +182,7 @@ KINDS: dict[str, dict[str, tuple[int, int]]] = {
 
 def draw(seed: int, **fixed: Any) -> Plan:
     """The plan of a seed. `fixed`: fields of it that are not left to the dice."""
-    dice = stream(seed, "plan")
+    dice, plain = stream(seed, "plan"), Plan(seed)
     kinds = _swarm(dice)
     rates = _rates(dice)
     election = 0.3 if rates.delay_us <= 5_000 or dice.chance(100) else rates.delay_us * 12 / 1_000_000
@@ -218,7 +222,13 @@ def draw(seed: int, **fixed: Any) -> Plan:
         # Leases rest on check-quorum; and a stale one is seen only by who asks at the right moment.
         plan = evolve(plan, check_quorum=True, clients=5, think_us=min(plan.think_us, 40_000))
         kinds = _for_leases(kinds, dice)
-    return evolve(plan, faults=_schedule(plan, kinds, dice))
+    plan = evolve(plan, faults=_schedule(plan, kinds, dice))
+    # Drawn last: all else of a seed's plan is what it was before these were drawn.
+    held: dict[str, Any] = {
+        "held_bytes": dice.choice((plain.held_bytes, plain.held_bytes, 2_000, 200, 0)),
+        "silence_seconds": dice.choice((plain.silence_seconds, plain.silence_seconds, election, 0.0)),
+    }
+    return evolve(plan, **{name: value for name, value in held.items() if name not in fixed})
 
 
 def _for_leases(kinds: list[tuple[str, str]], dice: Entropy) -> list[tuple[str, str]]:

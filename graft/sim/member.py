@@ -395,8 +395,20 @@ class Member:
         self.writer.held.clear()
 
     def _purge(self, effect: fx.PurgeLog) -> None:
+        self._note_holds(effect.index)
         self.watch.purge(effect.index, self.image)
         self.writer.purge(effect.index)
+
+    def _note_holds(self, index: int) -> None:
+        """The log is cut in spite of somebody for whom it was held (`graft.raft.retention`)."""
+        state = self.raft.state
+        for follower in state.progress.values():
+            if follower.held_since is None or follower.match >= index:
+                continue
+            if state.now - follower.heard_at > self.plan.silence_seconds:
+                self.fired["reached.hold_silent"] += 1
+            elif state.log.taken_bytes - follower.held_since > self.plan.held_bytes:
+                self.fired["reached.hold_full"] += 1
 
     # -- effects: applying -----------------------------------------------------------------------------------------
 

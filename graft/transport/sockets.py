@@ -134,14 +134,10 @@ class SocketTransport(asyncio.Transport):
                 # What came in one piece with the end of the handshake waits in the TLS object.
                 if self._tls is not None:
                     self._take(b"")
-                while True:
-                    await trio.lowlevel.wait_readable(self._socket)
-                    try:
-                        data = self._socket.recv(READ_BYTES)
-                    except (BlockingIOError, InterruptedError):
-                        continue
-                    if not data or not self._take(data):
-                        break
+                try:
+                    await self._read()
+                finally:
+                    self._closing = True  # before the nursery is closed: somebody may write between that and our turn
                 self._nursery.cancel_scope.cancel()
         except* OSError as group:  # the connection broke: nothing that the owner could do about it
             self._error = group.exceptions[0]
@@ -149,6 +145,17 @@ class SocketTransport(asyncio.Transport):
             self._closing = True
             self._socket.close()
             protocol.connection_lost(self._error)
+
+    async def _read(self) -> None:
+        """Until the end of what comes."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                continue
+            if not data or not self._take(data):
+                return
 
     def _take(self, data: bytes) -> bool:
         """False when nothing more comes."""

@@ -22,16 +22,13 @@ from graft.worker.worker import Worker, open_worker
 
 READ_BYTES = 1 << 16
 LEASE_POLL_SECONDS = 0.2  # the clock of the lease goes on while the machine sleeps, Trio's may not
-CATCH_UP_SECONDS = 0.05  # to read what came while the loop did not run
 
 
 class HostLoop:
-    """One host. Its handlers run in the task that reads, the outcomes come from the tasks of attempts."""
+    """One host, over a socket that does not block. The outcomes come from the tasks of attempts."""
 
-    def __init__(self, worker: Worker, channel: socket.socket) -> None:
-        self._worker = worker
-        self._raw = channel  # not blocking
-        self._channel = trio.socket.from_stdlib_socket(channel)
+    def __init__(self, worker: Worker, channel: socket.socket, frames: wire.FrameReader) -> None:
+        self._worker, self._channel, self._frames = worker, channel, frames
         self._nodes: dict[int, tuple[Node, ProgramCache]] = {}
         self._attempts: dict[int, tuple[StepKey, int]] = {}
         self._cancelled: set[int] = set()  # by the member
@@ -40,23 +37,40 @@ class HostLoop:
         self._more = trio.Event()
         self._lease: float | None = None
         self._leased = trio.Event()
+        self._reading = trio.CancelScope()
         self.stopping = False
 
-    async def read(self, frames: wire.FrameReader, waiting: list[list[Any]]) -> None:
-        """Until the member says stop, or has gone."""
+    async def read(self, waiting: list[list[Any]]) -> None:
+        """Until the member says stop, or has gone. `waiting` are messages that came before."""
         self._deal(waiting)
-        while not self.stopping:
-            try:
-                data = await self._channel.recv(READ_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
-            self._deal(frames.feed(data))
+        with self._reading:
+            while self._receive():
+                await trio.lowlevel.wait_readable(self._channel)
+
+    def _receive(self) -> bool:
+        """Deal with all that the socket holds now, in one step; False: there is nothing more to come."""
+        messages: list[list[Any]] = []
+        is_open = True
+        try:
+            while data := self._channel.recv(READ_BYTES):
+                messages += self._frames.feed(data)
+            is_open = False
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            is_open = False
+        self._deal(messages)
+        return is_open and not self.stopping
 
     def _deal(self, messages: list[list[Any]]) -> None:
+        """The newest lease goes first: what began before it in the socket has it, too."""
+        leases = [message for message in messages if message[0] == wire.LEASE]
+        if leases:
+            self._set_lease(leases[-1])
         starts: list[list[Any]] = []
         for message in messages:
+            if message[0] == wire.LEASE:
+                continue
             if message[0] == wire.START:
                 starts.append(message)
                 continue
@@ -112,6 +126,7 @@ class HostLoop:
     def _stop(self, message: list[Any]) -> None:
         self.stopping = True
         self._worker.stop(message[1])
+        self._reading.cancel()
 
     def _settled(self, number: int, assignment: Assignment, outcome: Outcome) -> None:
         del self._attempts[number]
@@ -138,8 +153,9 @@ class HostLoop:
                 continue
             left = self._lease - boottime()
             if left <= 0:
-                # A step may have held up this loop: a renewal that came meanwhile is still in the socket.
-                await trio.sleep(CATCH_UP_SECONDS)
+                # A step may have held up this loop: a renewal that came meanwhile is still in the socket. The task
+                # that reads cannot be waited for: the next step may hold up the loop before it has a turn.
+                self._receive()
                 if self._lease is None or boottime() < self._lease:
                     continue
                 for number in self._attempts:
@@ -163,7 +179,7 @@ class HostLoop:
         """Put into the socket what it takes now."""
         try:
             while self._out:
-                del self._out[: self._raw.send(self._out)]
+                del self._out[: self._channel.send(self._out)]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -177,7 +193,7 @@ class HostLoop:
             self._more = trio.Event()
             self._push()
             while self._out:
-                await trio.lowlevel.wait_writable(self._raw)
+                await trio.lowlevel.wait_writable(self._channel)
                 self._push()
 
 
@@ -189,7 +205,6 @@ _HANDLERS = {
     wire.CANCEL: HostLoop._cancel,
     wire.DROP: HostLoop._drop,
     wire.PING: HostLoop._ping,
-    wire.LEASE: HostLoop._set_lease,
     wire.STOP: HostLoop._stop,
 }
 
@@ -200,11 +215,11 @@ async def serve(
     """Until the member says stop, or has gone. Leaving stops every attempt that is left."""
     channel.setblocking(False)
     async with open_worker(settings) as worker:
-        loop = HostLoop(worker, channel)
+        loop = HostLoop(worker, channel, frames)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(loop.write)
             nursery.start_soon(loop.watch_lease)
-            await loop.read(frames, waiting)
+            await loop.read(waiting)
             nursery.cancel_scope.cancel()
         if not loop.stopping:
             worker.stop(grace_ms=0)

@@ -82,12 +82,13 @@ EXECUTORS: dict[type[Any], Executor] = {
 
 
 class _Room:
-    """The attempts of one run. `nursery` is None until its host task runs."""
+    """The attempts of one run. `nursery` is None until its host task runs, and may be closed once `is_left`."""
 
-    __slots__ = ("ended", "nursery", "waiting")
+    __slots__ = ("ended", "is_left", "nursery", "waiting")
 
     def __init__(self) -> None:
         self.nursery: trio.Nursery | None = None
+        self.is_left = False
         self.waiting: list[Attempt] = []
         self.ended = trio.Event()
 
@@ -116,11 +117,13 @@ class Worker:
         identity = (assignment.key, assignment.token)
         if self._closing or identity in self._attempts:
             return
-        attempt = self._attempts[identity] = Attempt(assignment, settle, self._tools)
         room = self._rooms.get(assignment.key[0])
         if room is None:
             room = self._rooms[assignment.key[0]] = _Room()
             self._nursery.start_soon(self._host, room)
+        if room.is_left:
+            return  # the worker was cancelled; who starts this has not had its turn to notice
+        attempt = self._attempts[identity] = Attempt(assignment, settle, self._tools)
         if room.nursery is None:
             room.waiting.append(attempt)
         else:
@@ -157,7 +160,10 @@ class Worker:
             for attempt in room.waiting:
                 nursery.start_soon(self._run, attempt)
             room.waiting.clear()
-            await room.ended.wait()
+            try:
+                await room.ended.wait()
+            finally:
+                room.is_left = True
 
     async def _run(self, attempt: Attempt) -> None:
         assignment = attempt.assignment

@@ -26,7 +26,9 @@ from graft.engine import invariants
 from graft.engine.commands import AttemptSettled
 from graft.engine.lifecycle import FINAL
 from graft.errors import GraftError, NoQuorum, Rejected, UnknownRun, UsageError
+from tests.cluster.dump import describe
 from tests.cluster.members import CONFIG, Cluster, Node, open_cluster, until
+from tests.cluster.pulse import Pulse
 
 MODULE = "chaoticsteps"
 FLOW = """
@@ -124,6 +126,7 @@ class Chaos:
         self.told: list[str] = []  # faults, in their order
         self.started = 0
         self.stopping = False
+        self.pulse = Pulse()
 
     # Members
 
@@ -299,6 +302,9 @@ class Chaos:
 
     async def recover(self) -> None:
         """No more faults: members that are none by now end, all others are up."""
+        for node in self.cluster.nodes.values():
+            if node.scope.cancel_called:
+                await node.ended.wait()  # a fault does not wait for ever for the end of whom it kills
         self.cluster.network.heal()
         for node in self.members:
             if not node.is_running:
@@ -314,8 +320,8 @@ class Chaos:
         try:
             ids = await until(configured, RECOVER_SECONDS)
         except trio.TooSlowError:
-            doors = [node.member.host.door.status() for node in self.cluster.running]
-            raise AssertionError(f"there is no leader\n{doors}\n{self.told}") from None
+            how = describe(self.cluster)
+            raise AssertionError(f"there is no leader\n{self.told}\n{self.pulse}\n{how}") from None
         for node in self.cluster.nodes.values():
             if node.id not in ids and node.is_running:
                 await node.kill()
@@ -335,7 +341,8 @@ class Chaos:
             open_runs = node.member.host.engine.state.live_runs()
             steps = [step for run in open_runs[:3] for step in node.member.host.engine.state.steps_of_run(run.no)]
             members = node.member.host.engine.state.members
-            raise AssertionError(f"{open_runs[:3]}\n{steps}\n{members}\n{self.told}") from None
+            how = describe(self.cluster)
+            raise AssertionError(f"{open_runs[:3]}\n{steps}\n{members}\n{self.told}\n{self.pulse}\n{how}") from None
         await self.cluster.settled()
         for node in self.cluster.running:
             invariants.check(node.member.host.engine.state)
@@ -379,6 +386,7 @@ async def test_nothing_acknowledged_is_lost_or_done_twice(tmp_path: Path, eviden
             tmp_path, times=TIMES, config=config, start=False, on_disk=on_disk, slots=(("*", 8),)
         ) as cluster:
             chaos = Chaos(cluster, dice, evidence)
+            cluster.nursery.start_soon(chaos.pulse.run)
             for node in cluster.nodes.values():
                 await chaos.start(node, cluster.founders)
             await cluster.leader()

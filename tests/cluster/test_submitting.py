@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from graft.cluster.embedded import open_embedded
 from graft.cluster.post import Post
@@ -15,6 +16,8 @@ from graft.engine.commands import Command, DrainMember, PauseRun
 from graft.errors import Rejected, RunConflict
 from graft.transport.letters import Letter
 from graft_dsl import compile_text
+
+ROUNDS = 30
 
 
 class Door:
@@ -71,6 +74,27 @@ async def test_a_leader_that_was_just_deposed_does_not_spin() -> None:
 
 async def test_a_leader_whose_log_is_full_does_not_spin() -> None:
     await keeps_calm(Door(leads=True, leader="a", reason="overloaded"))
+
+
+async def test_a_command_that_comes_while_the_member_ends_is_no_crash() -> None:
+    """Its tasks end one by one, and others ask meanwhile; Trio runs what is due together in any order."""
+    door = Door(leads=False, leader="b", reason="not_leader")
+
+    async def ask(submitter: ClusterSubmitter) -> None:
+        for _ in range(20):
+            submitter._asked = 0  # every command is sent at once
+            submitter.submit(DrainMember("a", True))
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    for _ in range(ROUNDS):
+        host = Host(door)
+        host.leads = False
+        submitter = ClusterSubmitter(host, Post("a", 1, Nowhere()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(submitter.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(ask, submitter)
+            nursery.cancel_scope.cancel()
 
 
 class Twice:

@@ -19,7 +19,7 @@ from graft.sim.chaos import STRIKES
 from graft.sim.faults import KINDS, SECOND, Fault, Plan, draw, loads
 from graft.sim.network import Rates
 from graft.sim.shrink import shrink
-from graft.sim.sweep import ENOUGH_SEEDS, REQUIRED, Summary, sweep, work
+from graft.sim.sweep import ENOUGH_FOR_RARE, ENOUGH_SEEDS, RARE, REQUIRED, Summary, sweep, work
 from graft.sim.trace import first_divergence
 from graft.sim.world import run
 
@@ -150,6 +150,8 @@ _PLANS = st.builds(
     retain=st.sampled_from([2, 20, 10_000]),
     append_entries=st.sampled_from([1, 3, 1024]),
     chunk_bytes=st.sampled_from([60, 256 * 1024]),
+    held_bytes=st.sampled_from([0, 200, 512 * 1024 * 1024]),
+    silence_seconds=st.sampled_from([0.0, 0.3, 30.0]),
 )
 
 
@@ -212,6 +214,8 @@ def test_a_sweep_is_the_same_on_one_process_and_on_two() -> None:
 
 def test_a_fault_that_never_struck_is_a_failure_of_the_sweep() -> None:
     summary = Summary(seeds=ENOUGH_SEEDS)
+    assert set(summary.missing()) == REQUIRED - RARE
+    summary.seeds = ENOUGH_FOR_RARE
     assert set(summary.missing()) == REQUIRED
     summary.fired.update(dict.fromkeys(REQUIRED - {"disk.torn"}, 1))
     assert summary.missing() == ["disk.torn"]

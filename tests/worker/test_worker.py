@@ -137,3 +137,19 @@ def test_paths_of_many_items_have_logs_of_their_own(tmp_path: Path) -> None:
     paths = [f"pick[{item}]/{name}" for item, name in itertools.product((0, 1, "a/b", "ü", ".."), ("a", "b"))]
     assert len({logs.file("r1", path) for path in paths}) == len(paths)
     assert all(logs.file("../r1", path).parent.parent == tmp_path for path in paths)
+
+
+async def test_a_start_between_a_cancel_and_its_notice_is_let_go(base: Path) -> None:
+    """Who applies commands may have its turn after the task that keeps the run's nursery, when both are cancelled."""
+    with trio.CancelScope() as scope:
+        async with open_worker(WorkerSettings(capture_print=False)) as worker:
+            bench = Bench(worker, base)
+            first = bench.start(bench.assign(PythonAction("worker_steps:nothing", const({})), run_no=1))
+            await first.wait()
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+                late = bench.start(bench.assign(PythonAction("worker_steps:nothing", const({})), run_no=1))
+                await trio.testing.wait_all_tasks_blocked()
+    assert late.outcome is None
+    assert worker.running() == 0
