@@ -297,15 +297,15 @@ class PeerHub:
         self._loop = loop
         enter(loop)
         self._context = copy_context()
-        try:
-            async with trio.open_nursery() as self._nursery:
-                now = trio.current_time()
-                for peer in list(self._peers.values()):
-                    peer.away_since = now
-                    self._start_dialling(peer)
+        async with trio.open_nursery() as self._nursery:
+            now = trio.current_time()
+            for peer in list(self._peers.values()):
+                peer.away_since = now
+                self._start_dialling(peer)
+            try:
                 await trio.sleep_forever()
-        finally:
-            self._nursery = None
+            finally:
+                self._nursery = None  # before it is closed: somebody may knock between that and our next turn
 
     def _start(self, function: Callable[..., Any], *arguments: Any) -> None:
         """With the loop in its context, whoever calls."""
@@ -417,7 +417,10 @@ class PeerHub:
 
     def accept(self, lane: str, protocol: GraftProtocol, stream: Any, release: Any, caller: Caller) -> None:
         """A member, as its certificate says, opened a stream."""
-        self._start(self._welcome, lane, PeerStream(protocol, stream, release), caller)
+        opened = PeerStream(protocol, stream, release)
+        if self._nursery is None:
+            return opened.refuse(Status.UNAVAILABLE, "this member is not running")
+        self._start(self._welcome, lane, opened, caller)
 
     async def _welcome(self, lane: str, stream: PeerStream, caller: Caller) -> None:
         try:
