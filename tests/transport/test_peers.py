@@ -296,7 +296,7 @@ async def test_a_copy_of_a_member_that_is_alive_is_refused(certificates: DevCert
 
 async def test_a_member_that_was_started_again_is_never_refused() -> None:
     """Also when its former connection looks alive for a long time: nobody said that it is closed."""
-    patient = attrs.evolve(QUICK, keepalive_seconds=60.0, keepalive_timeout_seconds=60.0, handshake_seconds=1.0)
+    patient = attrs.evolve(QUICK, keepalive_seconds=60.0, keepalive_timeout_seconds=60.0, handshake_seconds=4.0)
     async with (
         serving(make_node("b", process=9, limits=patient), limits=patient) as b,
         open_proxy(b.address) as proxy,
