@@ -27,9 +27,11 @@ from graft.cluster.membership import ClusterStatus
 from graft.errors import GraftError, UsageError
 from graft.security.certs import make_dev
 from graft.security.tls import ClientSecurity, TlsFiles
+from graft.storage.lock import DirectoryLock
 
 NAME = "dev"
 FILE = "dev.json"
+LOCK = "dev.lock"
 LEADER = "leader.pid"
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 1.0
@@ -61,8 +63,24 @@ class Process:
 
 
 def run_dev(directory: Path, members: int, restart_seconds: float) -> int:
-    """Until Ctrl-C. Gives the exit code."""
+    """Until Ctrl-C. Gives the exit code. Raises UsageError; StoreHeld while another one runs there."""
     plan = plan_of(directory, members)
+    lock = take_lock(directory)
+    try:
+        return _run(directory, plan, restart_seconds)
+    finally:
+        lock.release(None)
+
+
+def take_lock(directory: Path) -> DirectoryLock:
+    """A second one would make new certificates under the members of the first. Raises StoreHeld, UsageError."""
+    try:
+        return DirectoryLock.take(directory / LOCK)
+    except OSError as error:
+        raise UsageError(f"{directory / LOCK} cannot be written: {error.strerror or error}") from error
+
+
+def _run(directory: Path, plan: Plan, restart_seconds: float) -> int:
     certificates = make_dev(directory / "certs", NAME, plan.names)
     environment = write_environment(directory, plan, certificates.clients["operator"])
     out(f"in another terminal:  . {shlex.quote(str(environment))}")

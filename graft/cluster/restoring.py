@@ -45,16 +45,16 @@ def restore(file: Path, directory: Path) -> Restored:
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is there already", hint="name a directory that is empty, or not there")
+    directory = directory.absolute()
+    _check_replaceable(directory)
     made = directory.with_name(directory.name + ".restoring")
     try:
         with open(file, "rb") as backup:
             about = _head(file, backup)
             shutil.rmtree(made, ignore_errors=True)
             restored = _fill(made, about, decode(backup.read))
-        if directory.exists():
-            directory.rmdir()
-        os.rename(made, directory)
-        sync_directory(directory.absolute().parent)
+        os.rename(made, directory)  # over an empty one, too
+        sync_directory(directory.parent)
     except StoreCorrupt as error:
         raise StoreCorrupt(f"{file}: {error.message}", hint="the file is damaged: use another backup") from error
     except OSError as error:
@@ -64,6 +64,18 @@ def restore(file: Path, directory: Path) -> Restored:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return restored
+
+
+def _check_replaceable(directory: Path) -> None:
+    """The whole directory is made beside it, and gets its name at the very end. Raises UsageError."""
+    if not directory.exists():
+        return
+    for what, holds in (
+        ("the current directory", directory.samefile(Path.cwd())),
+        ("a mount point", directory.is_mount()),
+    ):
+        if holds:
+            raise UsageError(f"{directory} is {what}, which cannot be replaced", hint="name a new directory in it")
 
 
 def _head(file: Path, backup: BinaryIO) -> dict[str, Any]:

@@ -34,6 +34,7 @@ NAME: Final = "chaos"
 READY_SECONDS: Final = 60.0  # a member may take so long on a machine that has other things to do
 LOOK_SECONDS: Final = 0.05
 PORTS: Final = (20_000, 32_000)
+_GIVEN: Final[set[int]] = set()
 POSSIBLE: Final = "abcdefghijk"  # who may become a member
 
 
@@ -246,15 +247,19 @@ class Fleet:
 
 
 def free_port() -> int:
-    """Below those that the system gives to connections: a member that is away for a moment finds its own again."""
+    """Below those that the system gives to connections: a member that is away for a moment finds its own again. Never
+    the same one twice: nobody listens on it yet."""
     while True:
         port = random.randrange(*PORTS)
+        if port in _GIVEN:
+            continue
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _GIVEN.add(port)
+        return port
 
 
 def limit_file_size(pid: int, size: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from graft.cli.dev import Plan, Process, leader_of, note_leader, plan_of, write_environment
+from graft.cli.dev import Plan, Process, leader_of, note_leader, plan_of, take_lock, write_environment
 from graft.cluster.membership import ClusterStatus
 from graft.errors import UsageError
 from graft.security.tls import TlsFiles
@@ -40,6 +40,16 @@ def test_the_members_are_the_same_the_next_time(tmp_path: Path) -> None:
     assert plan_of(tmp_path / "d", 3) == made
     with pytest.raises(UsageError, match="has a cluster of 3 members, not of 5"):
         plan_of(tmp_path / "d", 5)
+
+
+def test_a_second_one_in_the_same_directory_touches_nothing(tmp_path: Path, graft: Graft) -> None:
+    plan_of(tmp_path / "d", 3)
+    lock = take_lock(tmp_path / "d")
+    ended = graft("dev", "--data", str(tmp_path / "d"))
+    lock.release(None)
+    assert ended.code == 1
+    assert f"{tmp_path / 'd'} is held by process {os.getpid()} (" in ended.err
+    assert not (tmp_path / "d" / "certs").exists()
 
 
 def test_the_file_for_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -374,6 +374,17 @@ def test_operators(graft: Graft, tmp_path: Path) -> None:
         assert "no quorum" in ended.out
 
 
+def test_a_restore_does_not_replace_the_current_directory(
+    graft: Graft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in (".", "../here", str(tmp_path / "here")):
+        ended = graft("restore", "../b", place)
+        assert ended.code == 2
+        assert "is the current directory, which cannot be replaced" in ended.err
+
+
 def test_a_backup_restored_has_the_runs(graft: Graft, tmp_path: Path) -> None:
     with background_server(tmp_path / "server") as address:
         graft("run", "shop.toml", "--order", "4", "--id", "kept", "--server", address)
