@@ -21,6 +21,10 @@ from graft.storage.failures import translate
 
 FILE: Final = "member.json"
 FORMAT: Final = 1
+LOST_HINT: Final = (
+    "put back a copy of the file, or start with an empty data directory and join again; "
+    "without the file this member cannot tell which cluster it belongs to"
+)
 
 
 @frozen
@@ -61,7 +65,7 @@ def load_identity(directory: Path) -> Identity | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreCorrupt(
             f"{path} is damaged: {error}",
-            hint="restore it from a backup; without it this member cannot tell which cluster it belongs to",
+            hint=LOST_HINT,
         ) from error
 
 

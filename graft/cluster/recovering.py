@@ -16,10 +16,12 @@ from graft.cluster.host import Host, Offer
 from graft.cluster.identity import Identity, cluster_id, load_identity, save_identity
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.errors import Rejected, UsageError
+from graft.raft_driver import RaftDoor
 from graft.storage import SnapshotDirectory, open_store
 from graft.storage.directory import Layout
 
 RECOVER_SECONDS = 60.0
+LOOK_SECONDS = 0.05
 
 
 @frozen
@@ -71,7 +73,11 @@ async def recover(directory: Path) -> Recovered:
         with trio.fail_after(RECOVER_SECONDS):
             async with trio.open_nursery() as nursery:
                 await nursery.start(host.door.run)
-                await host.door.recover_quorum(raft.Configuration((mine,)))
+                if before == (mine,):  # such as after a recovery that was killed: it elects itself
+                    while not host.door.leads:  # noqa: ASYNC110 - the door has no event for it
+                        await trio.sleep(LOOK_SECONDS)
+                else:
+                    await _make_alone(directory, identity, found, host.door)
                 await host.door.read_index()
                 save_identity(directory, found)
                 nursery.cancel_scope.cancel()
@@ -80,3 +86,14 @@ async def recover(directory: Path) -> Recovered:
         raise group.exceptions[0] from None  # noqa: ASYNC123 - one refusal is all that there is
     finally:
         store.close()
+
+
+async def _make_alone(directory: Path, identity: Identity, found: Identity, door: RaftDoor) -> None:
+    """The new cluster id comes first: killed before it is alone, the member waits, and can be recovered again. The
+    other way round it would lead under the id of the old cluster, whose members take it for one of theirs."""
+    save_identity(directory, found)
+    try:
+        await door.recover_quorum(raft.Configuration(found.founders))
+    except Rejected:
+        save_identity(directory, identity)
+        raise

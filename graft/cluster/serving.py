@@ -21,6 +21,8 @@ from graft import raft
 from graft.cluster.history import LOGS
 from graft.cluster.host import Offer
 from graft.cluster.identity import (
+    FILE,
+    LOST_HINT,
     Identity,
     belong,
     check_name,
@@ -39,10 +41,10 @@ from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
 from graft.engine.commands import DrainMember
 from graft.engine.records import ClusterConfig
-from graft.errors import GraftError, Rejected, UsageError
+from graft.errors import GraftError, Rejected, StoreCorrupt, UsageError
 from graft.interfaces import Store
 from graft.raft.messages import Message
-from graft.raft_driver import adopt, sole_member
+from graft.raft_driver import adopt, is_of_many, sole_member
 from graft.security.audit import Audit, AuditRecord
 from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
 from graft.storage import SnapshotDirectory, open_store
@@ -382,6 +384,8 @@ def _waits_for(member: ClusterMember) -> str:
 def identify(directory: Path, store: Store, settings: Settings) -> Identity:
     """Who this directory is. One that `graft run` or `graft restore` made becomes the only member of a new cluster."""
     identity = load_identity(directory)
+    if identity is None and is_of_many(store):
+        raise StoreCorrupt(f"{directory / FILE} is missing", hint=LOST_HINT)
     if identity is None or not (identity.cluster or _is_empty(store)):  # `graft run` used it while it was in no cluster
         identity = _new_identity(store, settings)
         save_identity(directory, identity)

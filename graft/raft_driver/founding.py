@@ -78,14 +78,23 @@ def found(
     return state, incarnation
 
 
+def is_of_many(store: Store) -> bool:
+    """Whether it is that of a member of a cluster that has others."""
+    stored = store.hard_state()
+    if stored is None:
+        return False
+    hard, _ = decode_hard_state(stored)
+    newest = hard.configurations[-1][1]
+    return len(newest.members) != 1 or newest.joint
+
+
 def sole_member(store: Store) -> raft.Member:
     """Who alone is the cluster of a store, such as `graft run` makes. Raises UsageError when there are others."""
     stored = store.hard_state()
     assert stored is not None, "an empty store is nobody's"
     hard, _ = decode_hard_state(stored)
-    newest = hard.configurations[-1][1]
-    members = newest.members
-    if len(members) != 1 or newest.joint:
+    members = hard.configurations[-1][1].members
+    if is_of_many(store):
         names = ", ".join(each.id for each in members)
         raise UsageError(
             f"the data directory belongs to a member of a cluster ({names})",

@@ -46,7 +46,8 @@ def translate(error: lmdb.Error | OSError, directory: Path) -> StorageError:
             f"cannot map the store in {directory} into memory",
             hint="the address space is limited: raise `ulimit -v`, or lower map_bytes and quota_bytes",
         )
-    return StorageError(f"cannot use {directory}: {reason}")
+    file = error.filename if isinstance(error, OSError) else None
+    return StorageError(f"cannot use {file or directory}: {reason}")
 
 
 def translate_commit(error: lmdb.Error, directory: Path, data_file: Path) -> StorageError:

@@ -116,7 +116,10 @@ class SnapshotDirectory:
             return None
         if record[:4] != crc32(record[4:]).to_bytes(4, "big"):
             return None
-        meta = msgspec.msgpack.decode(record[4:], type=SnapshotMeta)
+        try:
+            meta = msgspec.msgpack.decode(record[4:], type=SnapshotMeta)
+        except msgspec.DecodeError:  # four zeros are the checksum of nothing
+            return None
         return StagedSnapshot(meta, min(size, meta.size))
 
     def staged(self) -> StagedSnapshot | None:

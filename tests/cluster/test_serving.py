@@ -21,13 +21,13 @@ from graft.cli.serving import the_cause
 from graft.client import Client
 from graft.cluster import serving as serving_module
 from graft.cluster.embedded import open_embedded
-from graft.cluster.identity import Identity, load_identity
+from graft.cluster.identity import Identity, load_identity, save_identity
 from graft.cluster.meeting import Meeting, joiner
 from graft.cluster.recovering import recover
 from graft.cluster.restoring import restore
 from graft.cluster.serving import Serving, _locate, _waits_for, host_settings, identify, open_serving
 from graft.config import Settings, load
-from graft.errors import GraftError, Rejected, StorageError, Unreachable, UsageError
+from graft.errors import GraftError, Rejected, StorageError, StoreCorrupt, Unreachable, UsageError
 from graft.raft_driver import sole_member
 from graft.security.audit import AuditRecord
 from graft.security.certs import make_dev
@@ -199,6 +199,49 @@ async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path) -> 
             with trio.move_on_after(2):
                 async with field.open("b"):
                     raise AssertionError("b has no cluster that it could take part in")
+
+
+@pytest.mark.parametrize("saves", [0, 1])
+async def test_a_recovery_that_was_killed_is_no_second_leader_of_the_old_cluster(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    """It has done all, or nothing, or waits to be recovered again."""
+    with trio.fail_after(90):
+        async with field.together("abc") as serving, field.client() as client:
+            assert await double(client, tmp_path, 1) == 2
+            before = serving["a"].identity.cluster
+        left = saves
+
+        def save(directory: Path, identity: Identity) -> None:
+            nonlocal left
+            if not left:
+                raise KeyError("killed")
+            left -= 1
+            save_identity(directory, identity)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("graft.cluster.recovering.save_identity", save)
+            with pytest.raises((KeyError, ExceptionGroup)):
+                await recover(tmp_path / "a")
+        with trio.move_on_after(2):
+            async with field.open("a") as started:
+                assert started.identity.cluster != before
+        found = await recover(tmp_path / "a")
+        assert found.cluster != before
+        async with field.open("a") as started, field.client("a") as client:
+            assert started.identity.cluster == found.cluster
+            assert await double(client, tmp_path, 2) == 4
+
+
+async def test_a_member_that_lost_its_member_json_says_so(field: Field, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with field.together("abc"):
+            pass
+        (tmp_path / "a" / "member.json").unlink()
+        with pytest.raises(StoreCorrupt, match=r"a/member\.json is missing") as caught:
+            async with field.open("a"):
+                pass
+    assert "an empty data directory and join again" in str(caught.value.hint)
 
 
 async def test_a_backup_is_the_beginning_of_another_cluster(field: Field, tmp_path: Path) -> None:

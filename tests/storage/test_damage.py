@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from graft.errors import StoreCorrupt
+from graft.errors import StorageError, StoreCorrupt
 from graft.interfaces import Entry, Switch, Turn
-from graft.storage import open_reader, open_store, verify
+from graft.storage import SnapshotDirectory, open_reader, open_store, verify
 from graft.storage.metas import HEADER, read_newest
 from graft.storage.records import CHECKSUM_BYTES, HEAD_KEY
 from graft.storage.turns import SWEEP_STEP
@@ -309,3 +309,18 @@ def read_with_flips(path: Path, flips: list[tuple[int, int]]) -> list[str]:
     lines = [line.split() for line in output.splitlines()]
     assert [int(line[0]) for line in lines] == [offset for offset, _mask in flips]
     return [line[1] for line in lines]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4), bytes(40), b"\xff" * 9])
+def test_what_is_left_of_a_snapshot_that_arrived_is_thrown_away_when_it_cannot_be_read(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "arriving").write_bytes(b"x")
+    (tmp_path / "arriving.meta").write_bytes(content)
+    assert SnapshotDirectory(tmp_path).staged() is None
+
+
+def test_a_directory_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "format").mkdir()
+    with pytest.raises(StorageError, match=f"cannot use {tmp_path / 'format'}: Is a directory"):
+        open_store(tmp_path)
