@@ -91,8 +91,18 @@ def decide(
     for each in proposal:
         other = seen.get(each.id)
         if other is not None and other.founders != proposal:
-            return Wait(f"{each.id} does not name the same founders yet")
+            return Wait(_differs(other, proposal))
     return Found(cluster_id(name, proposal), proposal)
+
+
+def _differs(other: Seen, proposal: Sequence[raft.Member]) -> str:
+    theirs, ours = ([each.id for each in founders] for founders in (other.founders, proposal))
+    if not theirs or theirs == ours:
+        return f"{other.member} does not name the same founders yet"
+    return (
+        f"{other.member} names the founders {', '.join(theirs)} instead of {', '.join(ours)}: "
+        "discovery.founders has to be the same on all of them"
+    )
 
 
 def _enter(me: Identity, running: Sequence[Seen]) -> Found | Join:

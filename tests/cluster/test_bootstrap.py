@@ -293,6 +293,20 @@ def test_who_waits_says_for_whom() -> None:
     assert isinstance(decide(me, "n", (), 1, {}), Found)
 
 
+def test_who_was_told_other_founders_says_which() -> None:
+    me = Identity("a", 1)
+    ours = tuple(raft.Member(name, number) for number, name in enumerate("abc", start=1))
+    for theirs, why in (
+        ((), "b does not name the same founders yet"),
+        ((*ours[:2], evolve(ours[2], incarnation=9)), "b does not name the same founders yet"),
+        (ours[:2], "b names the founders a, b instead of a, b, c: discovery.founders has to be the same"),
+    ):
+        seen = {"b": Seen("b", 2, "b", "", theirs), "c": Seen("c", 3, "c", "", ours)}
+        decision = decide(me, "n", NAMES, 0, seen)
+        assert isinstance(decision, Wait)
+        assert decision.why.startswith(why)
+
+
 def test_an_identity_is_kept_and_never_changes_clusters(tmp_path: object) -> None:
     from pathlib import Path
 
