@@ -26,11 +26,13 @@ from graft.transport.letters import Ask
 
 KIND: Final = "propose"
 REQUEST_SECONDS: Final = 8.0  # how long a request looks for a leader that takes it; clients wait longer
-ANSWER_SECONDS: Final = 2.0  # then it is asked again
+ANSWER_SECONDS: Final = 2.0  # then it is asked again; twice as long each time that the same leader does not answer
+LONGEST_ANSWER_SECONDS: Final = 32.0
 AGAIN_SECONDS: Final = 0.02
 MAX_BATCH: Final = 256
 MAX_BATCH_BYTES: Final = 512 << 10
 MAX_ASKED: Final = 16  # batches on their way
+MAX_ASKED_BYTES: Final = 2 << 20  # and one batch: a leader that is slow is not asked for more and more
 # What does not get better by asking again.
 FINAL_REFUSALS: Final = frozenset({"too_large", "stopping", "not_a_member"})
 
@@ -44,12 +46,16 @@ _decode_batch = msgspec.msgpack.Decoder(list[bytes]).decode
 
 @define(eq=False)
 class _Item:
-    """`done` gets the result, or the error that ends it. `dropped`: nobody waits for it any more."""
+    """`done` gets the result, or the error that ends it. `dropped`: nobody waits for it any more.
+
+    `unanswered`: how often in a row the leader that there is did not answer in time.
+    """
 
     command: Command
     data: bytes
     done: Callable[[Applied | Exception], None]
     dropped: bool = False
+    unanswered: int = 0
 
 
 class ClusterSubmitter:
@@ -60,7 +66,7 @@ class ClusterSubmitter:
         self._items: deque[_Item] = deque()
         self._wake = trio.Event()
         self._nursery: trio.Nursery | None = None  # of `run`
-        self._asked = 0
+        self._asked = self._asked_bytes = 0
         self._unsettled = 0
         self._flushed = trio.Event()
         post.on(KIND, self._take)
@@ -172,19 +178,27 @@ class ClusterSubmitter:
     def _ask_leader(self) -> bool:
         """Send a batch of what waits. False: there is nobody to ask, or enough was asked."""
         leader = self._door.leader
-        if self._nursery is None or leader is None or leader == self._host.member or self._asked >= MAX_ASKED:
+        if self._nursery is None or leader is None or leader == self._host.member or self._is_much_asked():
             return False
         batch = self._batch()
         if batch:
             self._asked += 1
+            self._asked_bytes += size_of(batch)
             number = self._post.begin(leader, KIND, _encode([item.data for item in batch]))
-            self._nursery.start_soon(self._take_answer, number, batch)
+            self._nursery.start_soon(self._take_answer, number, leader, batch)
         return True
 
-    async def _take_answer(self, number: int, batch: list[_Item]) -> None:
+    def _is_much_asked(self) -> bool:
+        return self._asked >= MAX_ASKED or self._asked_bytes >= MAX_ASKED_BYTES
+
+    async def _take_answer(self, number: int, leader: str, batch: list[_Item]) -> None:
         try:
-            answer = await self._post.wait(number, ANSWER_SECONDS)
+            seconds = min(ANSWER_SECONDS * 2 ** max(item.unanswered for item in batch), LONGEST_ANSWER_SECONDS)
+            answer = await self._post.wait(number, seconds)
             if answer.refused:
+                is_silent = answer.refused == "no_answer" and self._door.leader == leader
+                for item in batch:
+                    item.unanswered = item.unanswered + 1 if is_silent else 0
                 self._again(batch)
             else:
                 for item, fate in zip(batch, _decode_fates(answer.body), strict=True):
@@ -193,6 +207,7 @@ class ClusterSubmitter:
                 await trio.sleep(AGAIN_SECONDS)
         finally:
             self._asked -= 1
+            self._asked_bytes -= size_of(batch)
             self._wake_up()
 
     def _settle(self, item: _Item, fate: Fate) -> None:
@@ -243,6 +258,10 @@ class ClusterSubmitter:
     def _is_member(self, member: str) -> bool:
         """One that was removed and does not know it yet must get no work."""
         return any(each.id == member for each in self._door.configuration.members)
+
+
+def size_of(batch: list[_Item]) -> int:
+    return sum(len(item.data) for item in batch)
 
 
 class _Gathering:

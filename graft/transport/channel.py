@@ -18,7 +18,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.metadata import Deadline
 from h2.exceptions import H2Error
 
-from graft.errors import Denied, GraftError, Unreachable, UsageError
+from graft.errors import Denied, GraftError, Rejected, Unreachable, UsageError
 from graft.interfaces import Entropy
 from graft.security.tls import ClientSecurity
 from graft.transport import framing
@@ -34,6 +34,9 @@ from graft.transport.sockets import SocketTransport, Tls, dial, parse_address
 from graft.transport.statuses import error_of
 
 log = logging.getLogger(__name__)
+
+FOR_CALLS = 8
+"""One in so many of the calls that a server allows at a time is kept from streams."""
 
 
 @asynccontextmanager
@@ -87,6 +90,7 @@ class Channel:
         self._protocol: GraftProtocol | None = None
         self._is_closed = False
         self._grpc: _GrpcChannel | None = None
+        self._streams = 0  # that are open
 
     async def call(self, service: str, method: str, request: Any, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """The reply to a unary call; `timeout` in seconds, connecting included (None: `limits.call_seconds`).
@@ -112,19 +116,34 @@ class Channel:
         """The replies of a streaming call, as they come. A method that takes a stream gets it as an async iterable.
 
         There is no deadline unless `timeout` (seconds) says one: keepalive ends a stream whose server is gone.
-        Raises like `call`, also from the iteration.
+        Raises like `call`, also from the iteration; Rejected when so many streams are open that calls would have to
+        wait for one of them to end.
         """
         about = _method(service, method)
         with trio.move_on_after(self._limits.call_seconds) as scope:
             await self._connect()
         if scope.cancelled_caught:
             raise Unreachable(f"{self.address}: no answer", address=self.address)
+        self._check_room()
         replies: ToTrio[Any] = ToTrio(self._loop)
         task = self._loop.create_task(self._streaming(about, request, replies, timeout))
+        self._streams += 1
         try:
             yield replies
         finally:
+            self._streams -= 1
             task.cancel()
+
+    def _check_room(self) -> None:
+        """Beyond the server's limit HTTP/2 lets a call wait, without a word, until another one ends."""
+        assert self._protocol is not None
+        allowed = self._protocol.connection._connection.remote_settings.max_concurrent_streams
+        if self._streams >= max(1, allowed - allowed // FOR_CALLS):
+            raise Rejected(
+                f"{self._streams} streams are open over one connection, and {self.address} allows {allowed} calls",
+                reason="too_many_streams",
+                hint="end some of them, or open another graft.Client: it has a connection of its own",
+            )
 
     def close(self) -> None:
         """Calls that run raise Unreachable."""

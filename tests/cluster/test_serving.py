@@ -221,7 +221,7 @@ async def test_a_recovery_that_was_killed_is_no_second_leader_of_the_old_cluster
 
         with monkeypatch.context() as patch:
             patch.setattr("graft.cluster.recovering.save_identity", save)
-            with pytest.raises((KeyError, ExceptionGroup)):
+            with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
                 await recover(tmp_path / "a")
         with trio.move_on_after(2):
             async with field.open("a") as started:

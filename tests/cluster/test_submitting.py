@@ -14,7 +14,7 @@ from graft.cluster.post import Post
 from graft.cluster.submitting import ClusterSubmitter
 from graft.engine.commands import Command, DrainMember, PauseRun
 from graft.errors import Rejected, RunConflict
-from graft.transport.letters import Letter
+from graft.transport.letters import Ask, Letter
 from graft_dsl import compile_text
 
 ROUNDS = 30
@@ -95,6 +95,37 @@ async def test_a_command_that_comes_while_the_member_ends_is_no_crash() -> None:
             await trio.testing.wait_all_tasks_blocked()
             nursery.start_soon(ask, submitter)
             nursery.cancel_scope.cancel()
+
+
+class Slow:
+    """A leader that gets letters and does not answer; when they came."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[float, int]] = []  # seconds, bytes
+
+    def send(self, message: Letter) -> None:
+        assert isinstance(message, Ask)
+        self.came.append((trio.current_time(), len(message.body)))
+
+
+async def test_a_leader_that_is_slow_is_not_buried(autojump_clock: object) -> None:
+    """Asked again for all there is every two seconds, it had twice the work each time, and lost its followers."""
+    door = Door(leads=False, leader="b", reason="")
+    host = Host(door)
+    host.leads = False
+    slow = Slow()
+    submitter = ClusterSubmitter(host, Post("a", 1, slow))
+    large = PauseRun(1, "x" * 900_000, now=0, wall=0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submitter.run)
+        for _ in range(33):
+            submitter.submit(large)
+        await trio.sleep(1)
+        assert 1_000_000 < sum(size for _, size in slow.came) < 4_000_000
+        for _ in range(19):
+            await trio.sleep(1)
+        assert sum(size for _, size in slow.came) < 30_000_000
+        nursery.cancel_scope.cancel()
 
 
 class Twice:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +285,22 @@ async def test_many_calls_at_a_time() -> None:
     async with pair() as (_, channel), trio.open_nursery() as nursery:
         for n in range(100):
             nursery.start_soon(get, channel, str(n))
+
+
+async def test_streams_leave_room_for_calls_and_too_many_are_refused() -> None:
+    async with pair(attrs.evolve(QUICK, max_streams=16)) as (_, channel), AsyncExitStack() as stack:
+        watch = request("forever", 0)
+        with trio.fail_after(20):
+            for _ in range(14):
+                await stack.enter_async_context(channel.stream("Workflows", "Watch", watch))
+            with pytest.raises(Rejected, match="14 streams are open over one connection") as refused:
+                async with channel.stream("Workflows", "Watch", watch):
+                    pass
+            assert refused.value.reason == "too_many_streams"
+            await get(channel)
+        await stack.aclose()
+        async with channel.stream("Workflows", "Watch", watch):
+            pass
 
 
 async def test_a_method_without_a_handler_is_unimplemented() -> None:
