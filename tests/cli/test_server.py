@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import socket
 from collections.abc import AsyncGenerator, Iterator
@@ -372,6 +373,23 @@ def test_operators(graft: Graft, tmp_path: Path) -> None:
         ended = graft("status", *at)
         assert ended.code == 6
         assert "no quorum" in ended.out
+
+
+def test_two_backups_never_write_one_file(graft: Graft, tmp_path: Path) -> None:
+    """What another one writes is left alone; what one that was killed left is not in the way."""
+    unfinished = tmp_path / "b.new"
+    with background_server(tmp_path / "server") as address:
+        with open(unfinished, "wb") as other:
+            other.write(b"half of it")
+            other.flush()
+            fcntl.flock(other, fcntl.LOCK_EX)
+            ended = graft("backup", str(tmp_path / "b"), "--server", address)
+            assert ended.code == 2
+            assert f"another backup writes {unfinished}" in ended.err
+            assert unfinished.read_bytes() == b"half of it"
+        assert graft("backup", str(tmp_path / "b"), "--server", address).code == 0
+    assert not unfinished.exists()
+    assert (tmp_path / "b").read_bytes().startswith(b"GRAFT-BACKUP 1 ")
 
 
 def test_a_restore_does_not_replace_the_current_directory(

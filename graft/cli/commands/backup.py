@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -33,22 +34,44 @@ def command(file: str, as_json: bool, place: Place) -> None:
     unfinished = path.with_name(path.name + ".new")
 
     async def body(client: Client) -> int:
-        # It holds secrets of the runs' data: for its owner alone. A half of it never has the name of the whole.
-        with open(unfinished, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as writing:  # noqa: ASYNC230
-            size = await client.backup(writing)
-            writing.flush()  # noqa: ASYNC232
-            os.fsync(writing.fileno())  # noqa: ASYNC232
-        os.replace(unfinished, path)
+        # A half of it never has the name of the whole.
+        with open(take(unfinished), "wb") as writing:  # noqa: ASYNC230
+            try:
+                size = await client.backup(writing)
+                writing.flush()  # noqa: ASYNC232
+                os.fsync(writing.fileno())  # noqa: ASYNC232
+                os.replace(unfinished, path)  # while it is locked
+            except BaseException:
+                with suppress(OSError):
+                    unfinished.unlink()
+                raise
         return size
 
     try:
         size = ask(place, body)
     except OSError as error:
         raise UsageError(f"{error.filename or file} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
     if as_json:
         out_json({"file": str(path), "bytes": size})
     else:
         note(f"wrote {file}: {size_text(size)}")
+
+
+def take(unfinished: Path) -> int:
+    """A descriptor of the empty file `unfinished`, locked. What a backup that was killed left there is overwritten.
+
+    Raises UsageError while another one writes it, OSError. It holds secrets of the runs' data: for its owner alone.
+    """
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(descriptor), os.stat(unfinished)):
+            raise BlockingIOError  # the other one has just finished: this is its backup
+        os.ftruncate(descriptor, 0)
+    except (BlockingIOError, FileNotFoundError):
+        os.close(descriptor)
+        raise UsageError(f"another backup writes {unfinished}", hint="wait for it, or name another file") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
