@@ -68,7 +68,11 @@ class Changes:
                 await door.wait_role()
             if leader == target:
                 return
-            await self._request("transfer", leader=leader, target=target)
+            try:
+                await self._request("transfer", leader=leader, target=target)
+            except Rejected as error:
+                if error.reason != "timed_out":
+                    raise
             with trio.move_on_after(TRANSFER_SECONDS):
                 while door.leader in (None, leader) or door.leader != (target or door.leader):
                     await door.wait_role()
