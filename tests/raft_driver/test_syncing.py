@@ -10,7 +10,7 @@ import trio
 
 from graft.errors import SyncFailed
 from graft.interfaces import Turn
-from graft.raft_driver.syncing import FAST_SECONDS, REMEMBERED, Syncer
+from graft.raft_driver.syncing import FAST_SECONDS, REMEMBERED, SLOW_SECONDS, Syncer
 
 
 class Clock:
@@ -61,12 +61,28 @@ async def test_after_one_slow_sync_the_thread_waits_for_the_disk() -> None:
     disk = Disk(clock)
     syncer = Syncer(disk, clock)  # type: ignore[arg-type]
     await commits(syncer, REMEMBERED)
-    disk.seconds = FAST_SECONDS * 2
+    disk.seconds = SLOW_SECONDS * 2
     await commits(syncer, 1)
     disk.seconds = FAST_SECONDS / 2
     disk.places.clear()
     await commits(syncer, REMEMBERED + 2)
     assert disk.places == [False] * REMEMBERED + [True] * 2
+
+
+async def test_a_busy_processor_now_and_then_makes_no_slow_disk_and_a_slow_disk_no_fast_one() -> None:
+    clock = Clock()
+    disk = Disk(clock)
+    syncer = Syncer(disk, clock)  # type: ignore[arg-type]
+    await commits(syncer, REMEMBERED)
+    disk.places.clear()
+    for disk.seconds in [FAST_SECONDS / 2, FAST_SECONDS / 2, FAST_SECONDS * 3] * 10:
+        await commits(syncer, 1)
+    assert disk.places == [True] * 30
+    disk.places.clear()
+    disk.seconds = FAST_SECONDS * 2
+    await commits(syncer, 2 * REMEMBERED)
+    assert disk.places.index(False) <= REMEMBERED // 2
+    assert not any(disk.places[REMEMBERED // 2 :])
 
 
 @pytest.mark.parametrize("before", [0, REMEMBERED], ids=["thread", "in place"])
