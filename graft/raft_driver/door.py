@@ -389,19 +389,23 @@ class RaftDoor:
             self._look()
 
     async def _ring(self) -> None:
-        """Wake the pump at the core's deadline. Most deadlines only move away, which costs nothing here."""
+        """Look at the core's deadline. Most deadlines only move away, which costs nothing here."""
         while True:
             self._earlier = trio.Event()
-            deadline = self._core.next_deadline()
-            due = math.inf if deadline is None else deadline
-            left = due - self._clock.monotonic()
+            left = self._until_deadline()
             if left <= 0:
                 self._look_here()
+                left = self._until_deadline()
+            if left <= 0:  # something else looks, or nothing does any more
                 await trio.lowlevel.checkpoint()
                 continue
-            self._rings_at = due
+            self._rings_at = self._clock.monotonic() + left
             with trio.move_on_after(left):
                 await self._earlier.wait()
+
+    def _until_deadline(self) -> float:
+        deadline = self._core.next_deadline()
+        return math.inf if deadline is None else deadline - self._clock.monotonic()
 
     # Turns
 
