@@ -123,6 +123,7 @@ _SAYS = {
     "no_change": "the cluster is already as wished",
     "unsupported": "not every member understands this version",
     "leader_alive": "a leader is alive",
+    "quorum_unreachable": "of the voters that there would be, too few answer to take decisions: remove first who is down",
 }
 
 
