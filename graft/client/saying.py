@@ -1,4 +1,4 @@
-"""What several addresses said before patience with them ended, as one error: the most telling first, then all others."""
+"""What several addresses said before patience with them ended, as one error: the most telling first, then the rest."""
 
 from __future__ import annotations
 

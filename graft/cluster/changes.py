@@ -93,7 +93,7 @@ class Changes:
             raise UsageError(f"{member} was not drained: {applied.refused}", hint="see `graft member ls`")
 
     async def _request(self, op: str, **arguments: Any) -> None:
-        """Raises NoQuorum when no leader did it in time, Rejected or UsageError with the reason when it cannot be done."""
+        """Raises NoQuorum when no leader did it in time, Rejected or UsageError when it cannot be done."""
         body = _encode((op, arguments))
         door = self._host.door
         early_until = trio.current_time() + EARLY_SECONDS
