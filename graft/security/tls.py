@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 
 Version = Literal["1.2", "1.3"]
 VERSIONS: dict[str, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CERTIFICATE, KEY = "certificate", "private key"
+_BEGINNINGS = {
+    CERTIFICATE: rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----",
+    KEY: rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----",
+}
 
 
 @frozen
@@ -112,13 +117,6 @@ def _what(error: OSError, files: TlsFiles) -> str:
     if error.reason == "BAD_DECRYPT" or _is_encrypted(files.key):
         return f"the key {files.key} is encrypted, and the password is missing or wrong"
     return f"certificate, key and authority are damaged or do not belong together ({error.reason or error})"
-
-
-CERTIFICATE, KEY = "certificate", "private key"
-_BEGINNINGS = {
-    CERTIFICATE: rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----",
-    KEY: rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----",
-}
 
 
 def _misses(path: Path, what: str) -> str | None:
