@@ -36,6 +36,9 @@ EARLY_SECONDS: Final = 3.0
 # What no other try makes better: who asked is wrong.
 WRONG: Final = frozenset({"unknown_member", "invalid"})
 
+_NO_MEMBER: Final = "there is no member {}"
+_LOOK: Final = "see `graft member ls`"
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
@@ -88,7 +91,7 @@ class Changes:
         """Place nothing new on a member; with `undo` again."""
         applied = await self._host.submitter.request(DrainMember(member, not undo))
         if applied.refused is not None and member not in self._host.engine.state.members:
-            raise _unknown(member)
+            raise UsageError(_NO_MEMBER.format(member), hint=_LOOK)
         if applied.refused is not None:
             raise UsageError(f"{member} was not drained: {applied.refused}", hint="see `graft member ls`")
 
@@ -97,17 +100,18 @@ class Changes:
         body = _encode((op, arguments))
         door = self._host.door
         early_until = trio.current_time() + EARLY_SECONDS
-        asked = False
+        asked = 0
         with trio.move_on_after(CHANGE_SECONDS):
             while True:
-                leader = await self._leader(asked)
-                asked = True
+                leader = await self._leader(asked > 0)
+                asked += 1
                 answer = await self._post.ask(leader, KIND, body, CHANGE_SECONDS)
-                if not answer.refused:
+                is_gone = op == "remove" and asked > 1 and answer.refused == "unknown_member"
+                if not answer.refused or is_gone:  # an earlier leader did it and could not say so
                     return
                 is_early = answer.refused in EARLY and trio.current_time() < early_until
                 if answer.refused not in PASSING and not is_early:
-                    raise _rejected(answer)
+                    raise _rejected(answer, op)
                 with trio.move_on_after(AGAIN_SECONDS):
                     await door.wait_role()
         raise NoQuorum.after(CHANGE_SECONDS, door.leader)
@@ -220,8 +224,7 @@ class Changes:
         """Raises Rejected."""
         found = self._server(member)
         if found is None:
-            error = _unknown(member)
-            raise Rejected(error.message, reason="unknown_member", hint=error.hint)
+            raise Rejected(_NO_MEMBER.format(member), reason="unknown_member", hint=_LOOK)
         return found
 
     def _server(self, member: str) -> Member | None:
@@ -237,12 +240,8 @@ _OPERATIONS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
 }
 
 
-def _unknown(member: str) -> UsageError:
-    return UsageError(f"there is no member {member}", hint="see `graft member ls`")
-
-
-def _rejected(answer: Answer) -> Rejected | UsageError:
+def _rejected(answer: Answer, op: str) -> Rejected | UsageError:
     text, _, hint = answer.text.partition("\n")
-    if answer.refused in WRONG:
+    if answer.refused in WRONG and op != "join":  # who joins tries again: nobody typed it
         return UsageError(text, hint=hint or None)
     return Rejected(text, reason=answer.refused, hint=hint or None, leader=answer.leader or None)
