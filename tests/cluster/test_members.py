@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 
 from graft.cluster.leases import LeaseTimes
 from graft.errors import NoQuorum, Rejected, UsageError
+from graft.transport.letters import Answer
 from tests.cluster.members import open_cluster, until
 
 STEPS = """
@@ -126,6 +128,30 @@ async def test_there_is_one_error_for_a_member_that_nobody_knows(base: Path, ope
             await asked
         assert caught.value.exit_code == 2
         assert caught.value.hint == "see `graft member ls`"
+
+
+async def test_a_removal_whose_answer_was_lost_is_none_of_a_stranger(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member asks the next leader, for whom there is no such member any more."""
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        other, removed = (node for node in cluster.running if node is not leader)
+        post = other.member.changes._post
+        ask, lost = post.ask, []
+
+        async def lossy(*arguments: Any) -> Answer:
+            answer = await ask(*arguments)
+            if lost:
+                return answer
+            lost.append(answer)
+            return evolve(answer, refused="no_answer")
+
+        monkeypatch.setattr(post, "ask", lossy)
+        with trio.fail_after(60):
+            await other.member.changes.remove(removed.id)
+        assert lost[0].refused == ""
+        assert removed.id not in {each.id for each in leader.member.configuration.members}
 
 
 @pytest.mark.parametrize("operation", ["remove", "demote", "transfer", "version"])
