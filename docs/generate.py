@@ -205,7 +205,8 @@ def later_keys() -> str:
 EXITS = {
     "SUCCEEDED": "the run succeeded, or the command did what it was asked",
     "FAILED": "the run failed, or the command could not do its work",
-    "USAGE": "wrong usage, wrong params, or a flow that does not compile",
+    "USAGE": "wrong usage (also the name of a run or member that nobody knows), wrong settings, wrong params, "
+    "or a flow that does not compile",
     "WAITING": "only waiting steps remain, and nobody is there to wait for them",
     "CANCELLED": "the run was cancelled",
     "TIMED_OUT": "the run's deadline was over",

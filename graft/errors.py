@@ -22,10 +22,12 @@
     |   +-- StoreFormatUnknown     it was written by a newer Graft
     |   +-- SyncFailed             an fsync failed: what the disk holds is unknown
     +-- DiscoveryError             where the members are cannot be found out; what was asked is named
+    |   +-- DiscoveryUnfit         what the settings ask for cannot work here (exit code 2)
     +-- Rejected                   the door refused a command, with the reason
+    |   +-- NoQuorum               no leader took it: too few members can reach each other (exit code 6)
+    |   +-- NotReady               who was asked is in no cluster yet (exit code 6)
     +-- Unreachable                no answer came over the network in time (exit code 6)
     +-- Denied                     who asked may not do that
-    |   +-- NoQuorum               no leader took it: too few members can reach each other (exit code 6)
 
 Errors of the user's steps are not exceptions: they are `graft.plan.ErrorRecord`s, recorded as data.
 """
@@ -139,6 +141,12 @@ class DiscoveryError(GraftError):
     pass
 
 
+class DiscoveryUnfit(DiscoveryError):
+    """The settings ask for what cannot work here at all: no other try makes it better."""
+
+    exit_code = 2
+
+
 class Rejected(GraftError):
     """The commit door refused a command. `reason` is a stable word: `overloaded`, `too_large`, `stopping`, …
 
@@ -177,6 +185,15 @@ class NoQuorum(Rejected):
     def reading(cls, seconds: float, leader: str | None) -> NoQuorum:
         """Nobody confirmed for `seconds` that what is read is the newest."""
         return cls(_no_quorum(seconds, leader), hint=MAJORITY, leader=leader)
+
+
+class NotReady(Rejected):
+    """Who answers is in no cluster yet: it waits for others, or is being let in."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, reason="not_ready", hint=hint)
 
 
 class Unreachable(GraftError):

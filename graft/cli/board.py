@@ -62,6 +62,11 @@ class Line:
         return sum(self.counts[status] for status in looks.FINAL)
 
 
+def _begins(line: Line) -> bool:
+    """Whether a step that runs now did not do so before: another attempt goes on, another generation begins anew."""
+    return line.started_at is None or line.ended_at is not None or line.parent is None
+
+
 @frozen
 class Row:
     """One row of the view: a line of the tree, or what stands for lines that do not fit."""
@@ -117,7 +122,7 @@ class Board:
             line.attempt = event.attempt
         if status in looks.STATUSES:
             line.contained = False
-            if status == "running" and line.started_at is None:
+            if status == "running" and _begins(line):
                 line.started_at = event.at
                 self._open(line)
             line.ended_at = event.at if status in looks.FINAL else None

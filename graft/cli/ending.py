@@ -41,12 +41,14 @@ async def tails_of(source: Source, view: RunView) -> Tails:
     return found
 
 
-def print_ending(view: RunView, code: int, tails: Tails, *, flags: str = "", kept: bool = True) -> None:
-    """`flags`: what a command needs to find the same place; `kept`: there is one."""
+def print_ending(
+    view: RunView, code: int, tails: Tails, *, flags: str = "", kept: bool = True, opened_at: int | None = None
+) -> None:
+    """`flags`: what a command needs to find the same place; `kept`: there is one; `opened_at`: see `headline`."""
     paint = Paint.of(sys.stderr)
     columns = max(20, width(sys.stderr, otherwise=200) - 6)
     bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
-    note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr)), paint))
+    note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr), opened_at=opened_at), paint))
     if code in (exits.WAITING, exits.UNCERTAIN):
         for line in waits(view):
             note(looks.paint_line(line, paint))
@@ -72,7 +74,8 @@ def print_ending(view: RunView, code: int, tails: Tails, *, flags: str = "", kep
         out(looks.pretty(view.outputs))
 
 
-def headline(view: RunView, *, unicode: bool) -> list[Piece]:
+def headline(view: RunView, *, unicode: bool, opened_at: int | None = None) -> list[Piece]:
+    """`opened_at`: when its last generation began (wall time in ms)."""
     status, look = looks.state(view.status, view.paused)
     if view.waiting is not None and status == "running":
         status, look = "waits", "waiting"
@@ -82,9 +85,15 @@ def headline(view: RunView, *, unicode: bool) -> list[Piece]:
         (f" {looks.words(status)}", looks.style(look)),
     ]
     if view.ended_at is not None:
-        pieces.append((f" in {looks.duration(view.ended_at - view.started_at)}", ""))
+        pieces.append((_took(view, view.ended_at, opened_at), ""))
     pieces.append((f"  {view.run_id}", "dim"))
     return pieces
+
+
+def _took(view: RunView, ended_at: int, opened_at: int | None) -> str:
+    if opened_at is None and view.generation > 1:  # the time between two generations is no work of the run
+        return f" {looks.duration(ended_at - view.started_at)} after its first start"
+    return f" in {looks.duration(ended_at - (opened_at or view.started_at))}"
 
 
 def failures(view: RunView) -> list[ErrorRecord]:

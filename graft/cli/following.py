@@ -104,18 +104,26 @@ def choose_screen(board: Board, run_id: str, *, as_json: bool) -> tuple[Screen, 
 
 
 async def follow(
-    engine: Engine, view: RunView, after: int, interrupts: Interrupts, *, as_json: bool, wait: bool
+    engine: Engine,
+    view: RunView,
+    after: int,
+    interrupts: Interrupts,
+    *,
+    as_json: bool,
+    wait: bool,
+    also_ended: bool = False,
 ) -> tuple[RunView, int]:
     """Show the run until it ends, only waits, or is interrupted; gives it as it then is, and the exit code.
 
     `after`: the event from which on it is shown. `wait`: a timer is worth waiting for. What only a person can end is
-    never waited for.
+    never waited for. `also_ended`: a run that has ended since then is shown, too.
     """
     board = Board.of(view)
     screen, shown = choose_screen(board, view.run_id, as_json=as_json)
     follower = _Follower(engine, view.run_id, board, screen, wait)
     with shown:
-        interrupted = await follower.run(view, after, interrupts)
+        is_over = view.status in looks.FINAL and not also_ended
+        interrupted = False if is_over else await follower.run(after, interrupts)
     final = await engine.run_view(view.run_id)
     from graft.cli.records import exit_code
 
@@ -141,10 +149,8 @@ class _Follower:
         self._over = trio.CancelScope()
         self._changed = False
 
-    async def run(self, view: RunView, after: int, interrupts: Interrupts) -> bool:
+    async def run(self, after: int, interrupts: Interrupts) -> bool:
         """Gives whether it was interrupted for good."""
-        if view.status in looks.FINAL:
-            return False
         later = trio.lowlevel.current_trio_token().run_sync_soon
         interrupts.last_words = parting_words(self._engine, self._run_id) + "\n"
         interrupts.listen(lambda: later(self._cancel_wanted.set), lambda: later(self._stop.cancel))

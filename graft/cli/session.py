@@ -39,17 +39,23 @@ async def attend(
     as_json: bool,
     wait: bool,
     fresh: bool = False,
+    since: int | None = None,
     flags: str = "",
     kept: bool = True,
 ) -> int:
     """Show the run until it ends and print how it ended. Gives the exit code.
 
-    `fresh`: show it from its beginning, not from now on. `kept`: it can be asked for later. `flags`: what a command
+    `fresh`: show it from its beginning, not from now on; `since`: from behind that event on, for who caused what came
+    after it: elsewhere a run goes on before it is looked at. `kept`: it can be asked for later. `flags`: what a command
     needs to find the same place.
     """
-    after = 0 if fresh else await last_event(engine, run_id)
+    known = 0 if fresh else since
+    after = await last_event(engine, run_id) if known is None else known
     view = await engine.run_view(run_id)
-    final, code = await follow(engine, view, after, interrupts, as_json=as_json, wait=wait)
+    final, code = await follow(
+        engine, view, after, interrupts, as_json=as_json, wait=wait, also_ended=since is not None
+    )
+    opened_at = None if since is None else await _opened_at(engine, run_id, since)
     tails = {} if as_json or code == exits.INTERRUPTED else await tails_of(engine, final)
     try:
         if as_json:
@@ -57,11 +63,17 @@ async def attend(
         elif code == exits.INTERRUPTED:
             note(parting_words(engine, run_id, flags, kept=kept))
         else:
-            print_ending(final, code, tails, flags=flags, kept=kept)
+            print_ending(final, code, tails, flags=flags, kept=kept, opened_at=opened_at)
         flush()
     except BrokenPipeError:  # how the run ended counts, not whether somebody read it
         let_go_of_broken_pipes()
     return code
+
+
+async def _opened_at(engine: Engine, run_id: str, after: int) -> int | None:
+    """When the first generation began that was opened behind the event `after`."""
+    opened = (event.at for event in await engine.events(run_id, after) if not event.path and event.what == "running")
+    return next(opened, None)
 
 
 async def last_event(engine: Engine, run_id: str) -> int:

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 30.0
 CALL_SECONDS: Final = 10.0
+CHANGE_SECONDS: Final = 60.0  # of the membership
 MEMBER_PATIENCE_SECONDS: Final = 2.0  # for one of several members, whose logs are left out after it
 LOOK_SECONDS: Final = 1.0  # how often a wait looks whether the run waits for a person
 KEPT_PLANS: Final = 64
@@ -416,8 +417,11 @@ class Client:
         return await self._change("TakeSnapshot", pb.SnapshotRequest())
 
     async def _change(self, method: str, request: Any) -> Change:
-        """Changes of the membership end in the state that they name, so repeating them is safe."""
-        reply = await self._call("Cluster", method, request, max(self._call_seconds, 60.0))
+        """Changes of the membership end in the state that they name, so repeating them is safe.
+
+        They may take long, because steps of Raft follow each other; where there is no quorum the member says so sooner.
+        """
+        reply = await self._call("Cluster", method, request, max(self._call_seconds, CHANGE_SECONDS))
         return Change(reply.index, reply.text)
 
     async def backup(self, file: BinaryIO) -> int:
@@ -427,7 +431,7 @@ class Client:
         """
         whole, size = sha256(), 0
         last: Any = None
-        channel = await self._open.channel()
+        channel = await self._open.keep_trying(_reached)
         async with channel.stream("Cluster", "Backup", pb.BackupRequest()) as chunks:
             async for chunk in chunks:
                 last = chunk
@@ -437,6 +441,11 @@ class Client:
         if last is None or last.size != size or last.checksum != whole.hexdigest():
             raise StoreCorrupt("the backup arrived damaged or cut short", hint="make it again")
         return size
+
+
+async def _reached(channel: Channel, _: int) -> Channel:
+    await channel.reach()
+    return channel
 
 
 def fresh_id(name: str) -> str:

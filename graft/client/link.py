@@ -6,13 +6,15 @@ member answers does not matter: each of them takes every call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 from attrs import define
 
-from graft.errors import Denied, GraftError, NoQuorum, Rejected, Unreachable
+from graft.client.saying import Said
+from graft.errors import Denied, GraftError, Rejected, Unreachable
 from graft.transport.channel import Channel, open_channel
 from graft.transport.limits import Limits
 
@@ -24,11 +26,13 @@ PASSING: Final = frozenset(
     | {"transferring", "unknown"}
 )
 """Reasons of a refusal that another try, perhaps at another member, may not meet."""
-STRANGERS: Final = frozenset({"foreign_authority", "foreign_cluster", "no_certificate", "no_identity"})
+STRANGERS: Final = frozenset(
+    {"expired", "foreign_authority", "foreign_cluster", "no_certificate", "no_identity", "not_trusted"}
+)
 """Reasons for which there is no talking at all: whoever is there is not whom we look for, or does not want us."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between tries
 STEADY_SECONDS: Final = 20.0
-"""A try that lasted longer had a connection: a dead one is noticed sooner. Patience begins anew after it."""
+"""A stream that lasted longer had a connection: a dead one is noticed sooner. Patience begins anew after it."""
 
 T = TypeVar("T")
 
@@ -71,37 +75,40 @@ class Link:
         """The one in use, or the next to try."""
         return self._held.address if self._held is not None else self.addresses[self._next]
 
-    async def keep_trying(self, once: Callable[[Channel, int], Awaitable[T]]) -> T:
+    async def keep_trying(self, once: Callable[[Channel, int], Awaitable[T]], *, streams: bool = False) -> T:
         """What `once(channel, number)` gives, tried at one address after the other while errors may pass.
 
-        `number` counts the tries from 0. Raises what `once` raises for good, and the last error when patience ends; but
-        that a member is down says less than what one that is there said.
+        `number` counts the tries from 0. `streams`: `once` may go on as long as it likes. Raises what `once` raises for
+        good; when patience ends, what the addresses said, that of a member that answers before that of one that is
+        down.
         """
         number = 0
-        said: NoQuorum | None = None
+        said = Said()
         give_up_at = trio.current_time() + self._patience_seconds
         while True:
             channel: Channel | None = None
             tried_at = trio.current_time()
+            # What was said at every address is not waited for again beyond our patience.
+            is_known = said.is_quorum_lost and number >= len(self.addresses) and not streams
             try:
-                channel = await self.channel()
-                return await once(channel, number)
+                with trio.CancelScope(deadline=give_up_at if is_known else math.inf):
+                    channel = await self.channel()
+                    return await once(channel, number)
             except GraftError as error:
                 if isinstance(error, Denied) and error.reason in STRANGERS:
                     raise Unreachable(error.message, address=self.address, sent=False, hint=error.hint) from None
                 if not may_pass(error):
                     raise
+                said_by = self.address if channel is None else channel.address
                 self.move_on(channel)
                 number += 1
-                if trio.current_time() - tried_at > STEADY_SECONDS:
-                    number, give_up_at = 1, trio.current_time() + self._patience_seconds
-                out_of_time = trio.current_time() >= give_up_at
-                if isinstance(error, NoQuorum):
-                    said = error
-                if out_of_time and number >= len(self.addresses):
-                    if said is not None and isinstance(error, Unreachable):
-                        raise said from None
-                    raise
+                if streams and trio.current_time() - tried_at > STEADY_SECONDS:
+                    number, give_up_at, said = 1, trio.current_time() + self._patience_seconds, Said()
+                said.add(said_by, error)
+            else:
+                self.move_on(channel)
+            if trio.current_time() >= give_up_at and number >= len(self.addresses):
+                raise said.summary()
             if number >= len(self.addresses):
                 await trio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(number - len(self.addresses), 10)))
 

@@ -18,7 +18,7 @@ from graft.client.link import Link, may_pass
 from graft.client.streams import BUFFER, Pump, pumped
 from graft.cluster.flow import items, put
 from graft.cluster.wire import read_log
-from graft.errors import GraftError
+from graft.errors import GraftError, NoQuorum
 from graft.transport.channel import Channel
 from graft.transport.proto import graft_pb2 as pb
 from graft.worker.logs import LogLine
@@ -57,7 +57,7 @@ class Logs:
         self._request, self._ask, self._link_to = request, places, link_to
         self._nursery, self._lost = nursery, lost
         self._places: dict[str, Place] = {}
-        self._failure: GraftError | None = None  # the last one
+        self._failure: GraftError | None = None  # of those that are lost
 
     async def look(self) -> None:
         """See who is there. Raises what the cluster answers."""
@@ -97,7 +97,8 @@ class Logs:
             except GraftError as error:
                 if not may_pass(error):
                     raise
-                self._failure = error
+                if not isinstance(self._failure, NoQuorum):  # which tells more than that another one is down
+                    self._failure = error
                 self._missing(place, error.message)
             else:
                 place.is_lost = False

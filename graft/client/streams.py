@@ -59,7 +59,7 @@ async def _persistently(
     while True:
         before = progress()
         try:
-            return await link.keep_trying(once)
+            return await link.keep_trying(once, streams=True)
         except GraftError as error:
             if not may_pass(error) or progress() == before:
                 raise

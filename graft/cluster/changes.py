@@ -23,6 +23,7 @@ from graft.transport.letters import Answer, Ask
 
 KIND: Final = "change"
 CHANGE_SECONDS: Final = 30.0
+QUORUM_SECONDS: Final = 8.0  # without a leader; clients have heard why after it
 AGAIN_SECONDS: Final = 0.05
 TRANSFER_TRIES: Final = 5
 TRANSFER_SECONDS: Final = 2.0  # until this member hears who won
@@ -32,6 +33,11 @@ PASSING: Final = frozenset({"not_leader", "no_answer", "busy", "too_early", "dep
 # Asked again for a moment: a leader that was just elected has not heard of the others yet.
 EARLY: Final = frozenset({"quorum_unreachable"})
 EARLY_SECONDS: Final = 3.0
+# What no other try makes better: who asked is wrong.
+WRONG: Final = frozenset({"unknown_member", "invalid"})
+
+_NO_MEMBER: Final = "there is no member {}"
+_LOOK: Final = "see `graft member ls`"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
@@ -60,12 +66,11 @@ class Changes:
     async def transfer(self, target: str | None) -> None:
         """Have somebody else lead: `target`, or whoever is best. Returns when this member knows that it does.
 
-        An election may go another way than it was meant to: then it is held again. Raises Rejected.
+        An election may go another way than it was meant to: then it is held again. Raises NoQuorum, Rejected.
         """
         door = self._host.door
         for _ in range(TRANSFER_TRIES):
-            while (leader := door.leader) is None:
-                await door.wait_role()
+            leader = await self._leader()
             if leader == target:
                 return
             try:
@@ -85,26 +90,40 @@ class Changes:
     async def drain(self, member: str, undo: bool = False) -> None:
         """Place nothing new on a member; with `undo` again."""
         applied = await self._host.submitter.request(DrainMember(member, not undo))
+        if applied.refused is not None and member not in self._host.engine.state.members:
+            raise UsageError(_NO_MEMBER.format(member), hint=_LOOK)
         if applied.refused is not None:
             raise UsageError(f"{member} was not drained: {applied.refused}", hint="see `graft member ls`")
 
     async def _request(self, op: str, **arguments: Any) -> None:
-        """Raises NoQuorum when no leader did it in time, Rejected with the reason when it cannot be done."""
+        """Raises NoQuorum when no leader did it in time, Rejected or UsageError when it cannot be done."""
         body = _encode((op, arguments))
         door = self._host.door
         early_until = trio.current_time() + EARLY_SECONDS
+        asked = 0
         with trio.move_on_after(CHANGE_SECONDS):
             while True:
-                leader = door.leader
-                answer = None if leader is None else await self._post.ask(leader, KIND, body, CHANGE_SECONDS)
-                if answer is not None and not answer.refused:
+                leader = await self._leader(asked > 0)
+                asked += 1
+                answer = await self._post.ask(leader, KIND, body, CHANGE_SECONDS)
+                is_gone = op == "remove" and asked > 1 and answer.refused == "unknown_member"
+                if not answer.refused or is_gone:  # an earlier leader did it and could not say so
                     return
-                is_early = answer is not None and answer.refused in EARLY and trio.current_time() < early_until
-                if answer is not None and answer.refused not in PASSING and not is_early:
-                    raise _rejected(answer)
+                is_early = answer.refused in EARLY and trio.current_time() < early_until
+                if answer.refused not in PASSING and not is_early:
+                    raise _rejected(answer, op)
                 with trio.move_on_after(AGAIN_SECONDS):
                     await door.wait_role()
         raise NoQuorum.after(CHANGE_SECONDS, door.leader)
+
+    async def _leader(self, asked: bool = False) -> str:
+        """Raises NoQuorum when there is none for long. `asked`: an earlier one may have begun what is asked."""
+        door = self._host.door
+        with trio.move_on_after(QUORUM_SECONDS):
+            while (leader := door.leader) is None:
+                await door.wait_role()
+            return leader
+        raise (NoQuorum.after if asked else NoQuorum.reading)(QUORUM_SECONDS, None)
 
     # The leader
 
@@ -128,7 +147,8 @@ class Changes:
             op, arguments = _decode(ask.body)
             await _OPERATIONS[op](self, **arguments)
         except Rejected as error:
-            self._post.answer(ask, refused=error.reason, text=error.message, leader=error.leader or "")
+            text = f"{error.message}\n{error.hint or ''}"
+            self._post.answer(ask, refused=error.reason, text=text, leader=error.leader or "")
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             self._post.answer(ask, refused="unknown_change", text=f"not a change that this member knows: {error}")
         else:
@@ -158,12 +178,11 @@ class Changes:
 
     async def _remove(self, member: str) -> None:
         """Out of Raft; the state forgets it when its attempts can run no longer (`ClusterMember`)."""
+        self._known(member)
         await self._host.door.change_members(Change("remove", member))
 
     async def _role(self, member: str, role: str) -> None:
-        known = self._server(member)
-        if known is None:
-            raise Rejected(f"there is no member {member}", reason="unknown_member", hint="see `graft member ls`")
+        known = self._known(member)
         if role not in ("voter", "executor"):
             raise Rejected(f"a member cannot be made a {role}", reason="invalid", hint="voter or executor")
         if role == known.role:
@@ -178,6 +197,10 @@ class Changes:
 
     async def _transfer(self, leader: str, target: str | None) -> None:
         """`leader` shall lead no more: asked again, its successor has nothing to do, nor has `target`."""
+        if target is not None and (role := self._known(target).role) != "voter":
+            a_role, yet = ("an executor", "") if role == "executor" else (f"a {role}", " yet")
+            why = f"{target} is {a_role}, which cannot lead{yet}"
+            raise Rejected(why, reason="invalid", hint="name a voter: see `graft member ls`")
         if leader == self._host.member != target:
             await self._host.door.transfer_leadership(target)
 
@@ -197,6 +220,13 @@ class Changes:
             )
         await self._host.door.raise_version(version)
 
+    def _known(self, member: str) -> Member:
+        """Raises Rejected."""
+        found = self._server(member)
+        if found is None:
+            raise Rejected(_NO_MEMBER.format(member), reason="unknown_member", hint=_LOOK)
+        return found
+
     def _server(self, member: str) -> Member | None:
         return next((each for each in self._host.door.configuration.members if each.id == member), None)
 
@@ -210,5 +240,8 @@ _OPERATIONS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
 }
 
 
-def _rejected(answer: Answer) -> Rejected:
-    return Rejected(answer.text, reason=answer.refused, leader=answer.leader or None)
+def _rejected(answer: Answer, op: str) -> Rejected | UsageError:
+    text, _, hint = answer.text.partition("\n")
+    if answer.refused in WRONG and op != "join":  # who joins tries again: nobody typed it
+        return UsageError(text, hint=hint or None)
+    return Rejected(text, reason=answer.refused, hint=hint or None, leader=answer.leader or None)

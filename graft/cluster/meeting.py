@@ -259,7 +259,7 @@ class Meeting:
                 if isinstance(error, Rejected) and error.reason == DUPLICATE:
                     twins.append(error.message)
                 self._seen = {name: seen for name, seen in self._seen.items() if seen.address != address}
-                problems.append(f"{address}: {error.message}")
+                problems.append(_named(address, error.message))
 
         async with trio.open_nursery() as nursery:
             for address in addresses:
@@ -284,11 +284,16 @@ class Meeting:
                 async with open_channel(address, security=self._security) as channel:
                     reply = await channel.call("Cluster", "Join", request, timeout=JOIN_SECONDS)
             except (Unreachable, Rejected) as error:
-                why = f"{address}: {error.message}"
+                why = _named(address, error.message)
                 continue
             self.identity = belong(self.identity, reply.cluster)
             return {each.id: each.address for each in reply.members if each.address}
         return why
+
+
+def _named(address: str, text: str) -> str:
+    """`text` with the address before it, which an error of the transport names by itself."""
+    return text if text.startswith(f"{address}:") else f"{address}: {text}"
 
 
 def joiner(

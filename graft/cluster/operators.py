@@ -69,11 +69,12 @@ class ClusterOperators:
         return tuple(views)
 
     async def add(self, member: str, address: str, role: str) -> Change:
-        """Ask the empty member at `address` to join as `role`, and wait until it did.
+        """Ask the empty member at `address` to join as `role`, and wait until it did. Raises NoQuorum.
 
         Its settings have to allow the role. One of an older version goes by its settings alone, and one that has joined
         already is what it is.
         """
+        await self._member.runs.fresh()
         found = await self._invite(address, role)
         if found != member:
             raise UsageError(f"the member at {address} is {found}, not {member}")

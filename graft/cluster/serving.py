@@ -41,7 +41,7 @@ from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
 from graft.engine.commands import DrainMember
 from graft.engine.records import ClusterConfig
-from graft.errors import GraftError, Rejected, StoreCorrupt, UsageError
+from graft.errors import GraftError, NotReady, StoreCorrupt, UsageError
 from graft.interfaces import Store
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, is_of_many, sole_member
@@ -88,6 +88,7 @@ class Serving:
         self.process = SystemEntropy().u64() | 1  # never 0, which means that a member does not say
         self._twin, self._has_twin = "", trio.Event()
         self._forgot, self._has_forgotten = "", trio.Event()
+        self.waits_for = ""  # before it takes part in a cluster
 
     # Between the transport and the member
 
@@ -133,9 +134,8 @@ class Serving:
     def _handler(self, service: str, method: str) -> Any:
         handler = self.handlers.get(service, {}).get(method)
         if handler is None:
-            raise Rejected(
-                f"{self.identity.member} does not take part in a cluster yet", reason="not_ready", hint="try again"
-            )
+            why = f": {self.waits_for}" if self.waits_for else ""
+            raise NotReady(f"{self.identity.member} does not take part in a cluster yet{why}", hint="try again")
         return handler
 
     async def _call(self, service: str, method: str, request: Any, caller: Caller) -> Any:
@@ -145,6 +145,11 @@ class Serving:
         async with aclosing(self._handler(service, method)(request, caller)) as replies:
             async for reply in replies:
                 yield reply  # noqa: ASYNC119 - the transport closes it
+
+    def wait_for(self, what: str) -> None:
+        """Say it to the operator, and to whoever asks for something meanwhile."""
+        self.waits_for = what
+        self._tell(what)
 
     # The end
 
@@ -262,7 +267,8 @@ async def _open_member(
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
     if not serving.identity.cluster:
-        serving.identity, addresses = await meeting.settle(peers, role, tell)
+        serving.identity, addresses = await meeting.settle(peers, role, serving.wait_for)
+        serving.waits_for = ""
         await meeting.save()
     member = ClusterMember(
         serving.identity.member,

@@ -29,7 +29,7 @@ from graft.config.settings import (
     StorageSettings,
     TransportSettings,
 )
-from graft.config.sources import CONFIG, Origin
+from graft.config.sources import CONFIG, Flag, Origin
 
 __all__ = [
     "CONFIG",
@@ -37,6 +37,7 @@ __all__ = [
     "DiscoverySettings",
     "DnsSettings",
     "EngineSettings",
+    "Flag",
     "KubernetesSettings",
     "Loaded",
     "MdnsSettings",

@@ -63,8 +63,8 @@ def load(
     """The settings of a member. Blocks while files or URLs are read.
 
     `environ`: variables that are settings, and those that references (`env:NAME`) may name; none by default.
-    `flags` are values by key (`{"transport.listen_port": 7401}`), None meaning that a flag was not given. `host_name`
-    is the default of `node_id`. Raises InvalidConfig with every problem of every source.
+    `flags` are values by key (`{"transport.listen_port": 7401}`), or `Flag`s with what was typed; None means that a
+    flag was not given. `host_name` is the default of `node_id`. Raises InvalidConfig with all problems of all sources.
     """
     name = socket.gethostname().partition(".")[0] if host_name is None else host_name
     return read(Sources(tuple(map(str, files)), dict(environ or {}), dict(flags or {}), name))

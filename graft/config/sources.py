@@ -50,6 +50,14 @@ class Origin:
 
 
 @frozen
+class Flag:
+    """A value from the command line, and what was typed to give it: `--name`, `--set engine.lease`."""
+
+    value: Any
+    typed: str
+
+
+@frozen
 class Entry:
     """One leaf of a source: a value that is no table, or an empty table."""
 
@@ -107,12 +115,16 @@ def without_settings(environ: Mapping[str, str], top: tuple[str, ...]) -> dict[s
 
 
 def read_flags(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Read:
-    """Values by key (`transport.listen_port`), those that are None left out. A flag is named after the key's end."""
-    found = [
-        Entry(tuple(key.split(".")), value, Origin("flag", "--" + key.rpartition(".")[2].replace("_", "-")))
-        for key, value in flags.items()
-        if value is not None
-    ]
+    """Values by key (`transport.listen_port`), those that are None left out.
+
+    One that is no `Flag` is named after the key's end: `--listen-port`.
+    """
+    found = []
+    for key, given in flags.items():
+        typed = "--" + key.rpartition(".")[2].replace("_", "-")
+        flag = given if isinstance(given, Flag) else Flag(given, typed)
+        if flag.value is not None:
+            found.append(Entry(tuple(key.split(".")), flag.value, Origin("flag", flag.typed)))
     return _resolved(found, Path(), environ)
 
 

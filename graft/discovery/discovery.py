@@ -121,7 +121,7 @@ async def open_discovery(
 
     `address`: `host:port` at which others reach this member; mDNS announces it. `environ`: by default the process's.
     `source` replaces what the settings choose. `jitter` gives numbers from 0 to 1, for the pauses after failures.
-    Raises DiscoveryError when the kind cannot work at all: unknown, its extra is missing, it is not told what to ask.
+    Raises DiscoveryUnfit when the kind cannot work at all: unknown, its extra is missing, it is not told what to ask.
     """
     if source is None:
         source = make_source(Here(settings, address, dict(os.environ) if environ is None else environ))

@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 from graft.discovery.records import Here, Peer, Report, join
-from graft.errors import DiscoveryError
+from graft.errors import DiscoveryError, DiscoveryUnfit
 
 LOOKUP_TIMEOUT_SECONDS = 10.0
 NOBODY = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
@@ -93,13 +93,13 @@ class Dns:
 def make(here: Here, resolver: Resolver | None = None) -> Dns:
     discovery = here.settings.discovery
     if not discovery.dns.name:
-        raise DiscoveryError("discovery by dns needs a name", hint="set `discovery.dns.name`")
+        raise DiscoveryUnfit("discovery by dns needs a name", hint="set `discovery.dns.name`")
     if discovery.dns.record == "srv" and resolver is None:
         try:
             import dns.asyncresolver  # noqa: F401
         except ImportError:
             hint = "pip install 'graft-flow[dns]', or use `discovery.dns.record = \"address\"`"
-            raise DiscoveryError("SRV records need dnspython", hint=hint) from None
+            raise DiscoveryUnfit("SRV records need dnspython", hint=hint) from None
     return Dns(
         discovery.dns.name, discovery.dns.record, discovery.dns.port, discovery.interval, resolver or SystemResolver()
     )

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from graft.config import Settings, is_loopback
 from graft.discovery.records import Here, Source, SourceFactory
-from graft.errors import DiscoveryError
+from graft.errors import DiscoveryUnfit
 
 GROUP = "graft.discovery"
 KINDS: dict[str, str] = {
@@ -26,7 +26,7 @@ log = logging.getLogger("graft.discovery")
 
 
 def make_source(here: Here) -> Source:
-    """The source that the settings name. Raises DiscoveryError when there is none, or it cannot work."""
+    """The source that the settings name. Raises DiscoveryUnfit when there is none, or it cannot work."""
     kind = here.settings.discovery.kind
     if kind == "auto":
         kind, reason = choose(here.settings, here.environ, has_zeroconf=find_spec("zeroconf") is not None)
@@ -60,9 +60,9 @@ def _plugin(kind: str) -> SourceFactory:
     if kind not in found:
         known = ", ".join(sorted({*KINDS, *found, "auto"}))
         hint = f"there are: {known}; others come from packages with an entry point in `{GROUP}`"
-        raise DiscoveryError(f"there is no discovery `{kind}`", hint=hint)
+        raise DiscoveryUnfit(f"there is no discovery `{kind}`", hint=hint)
     try:
         factory: SourceFactory = found[kind].load()
     except Exception as error:
-        raise DiscoveryError(f"the discovery `{kind}` ({found[kind].value}) cannot be loaded: {error!r}") from error
+        raise DiscoveryUnfit(f"the discovery `{kind}` ({found[kind].value}) cannot be loaded: {error!r}") from error
     return factory

@@ -25,7 +25,7 @@ from attrs import frozen
 
 from graft.config.settings import MEMBER_PORT
 from graft.discovery.records import Here, Peer, Report, join
-from graft.errors import DiscoveryError
+from graft.errors import DiscoveryError, DiscoveryUnfit
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -177,7 +177,7 @@ def make(here: Here, transport: httpx2.AsyncBaseTransport | None = None, account
     api_server = settings.api_server or (f"https://{join(host, int(port))}" if host and port.isdecimal() else "")
     if not api_server:
         hint = "this is no pod: set `discovery.kubernetes.api_server`, or use another `discovery.kind`"
-        raise DiscoveryError("KUBERNETES_SERVICE_HOST is not set", hint=hint)
+        raise DiscoveryUnfit("KUBERNETES_SERVICE_HOST is not set", hint=hint)
     return Kubernetes(
         api_server.rstrip("/"),
         settings.namespace or _namespace(account),
@@ -196,7 +196,7 @@ def _namespace(account: Path) -> str:
         return (account / "namespace").read_text().strip()
     except OSError as error:
         hint = "set `discovery.kubernetes.namespace`, or give the pod a service account"
-        raise DiscoveryError(f"the namespace cannot be read from {account}: {error.strerror}", hint=hint) from error
+        raise DiscoveryUnfit(f"the namespace cannot be read from {account}: {error.strerror}", hint=hint) from error
 
 
 def _has_ended(conditions: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ import trio
 from attrs import frozen
 
 from graft.discovery.records import Here, Peer, Report, join
-from graft.errors import DiscoveryError
+from graft.errors import DiscoveryError, DiscoveryUnfit
 
 RESOLVE_MS = 3000
 GOODBYE_SECONDS = 5.0
@@ -214,7 +214,7 @@ def make(here: Here) -> Mdns:
         import zeroconf  # noqa: F401
     except ImportError:
         hint = "pip install 'graft-flow[mdns]', or use another `discovery.kind`"
-        raise DiscoveryError("discovery by mdns needs zeroconf", hint=hint) from None
+        raise DiscoveryUnfit("discovery by mdns needs zeroconf", hint=hint) from None
     settings = here.settings
     address = here.address or settings.transport.advertise_address
     host, _, port = address.rpartition(":") if address else ("", "", "")

@@ -50,7 +50,7 @@ class Here:
 
 
 SourceFactory = Callable[[Here], Source]
-"""What an entry point of the group `graft.discovery` names. Raises DiscoveryError when it cannot work at all."""
+"""What an entry point of the group `graft.discovery` names. Raises DiscoveryUnfit when it cannot work at all."""
 
 
 def join(host: str, port: int) -> str:

@@ -123,6 +123,7 @@ _SAYS = {
     "no_change": "the cluster is already as wished",
     "unsupported": "not every member understands this version",
     "leader_alive": "a leader is alive",
+    "quorum_unreachable": "too few of the voters that would be left are up: remove first who is down",
 }
 
 

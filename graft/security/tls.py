@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -27,6 +28,11 @@ log = logging.getLogger(__name__)
 
 Version = Literal["1.2", "1.3"]
 VERSIONS: dict[str, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CERTIFICATE, KEY = "certificate", "private key"
+_BEGINNINGS = {
+    CERTIFICATE: rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----",
+    KEY: rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----",
+}
 
 
 @frozen
@@ -92,16 +98,47 @@ class Contexts:
                 self._print = fingerprint
         except OSError as error:
             if self._context is None:
-                raise UsageError(f"TLS: {_what(error)}", hint=f"files: {_names(self.files)}") from error
-            log.warning("TLS files changed and cannot be used, the old ones stay: %s", _what(error))
+                hint = f"certificate, key and authority, in this order: {_names(self.files)}"
+                raise UsageError(f"TLS: {_what(error, self.files)}", hint=hint) from error
+            log.warning("TLS files changed and cannot be used, the old ones stay: %s", _what(error, self.files))
         assert self._context is not None
         return self._context
 
 
-def _what(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"certificate, key and authority are damaged or do not belong together ({error.reason or error})"
-    return f"{error.filename or 'a file'}: {error.strerror or error}"
+def _what(error: OSError, files: TlsFiles) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return f"{error.filename or _unreadable(files) or 'a file'}: {error.strerror or error}"
+    wanted = ((files.certificate, CERTIFICATE), (files.key, KEY), (files.authority, CERTIFICATE))
+    for path, what in wanted:
+        if (problem := _misses(path, what)) is not None:
+            return problem
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"the key {files.key} is not that of the certificate {files.certificate}"
+    if error.reason == "BAD_DECRYPT" or _is_encrypted(files.key):
+        return f"the key {files.key} is encrypted, and the password is missing or wrong"
+    return f"certificate, key and authority are damaged or do not belong together ({error.reason or error})"
+
+
+def _misses(path: Path, what: str) -> str | None:
+    """Why `path` cannot be the PEM file that is wanted; None when it may be."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    found = [kind for kind, beginning in _BEGINNINGS.items() if re.search(beginning, data)]
+    if what in found:
+        return None
+    return f"{path}: expected a {what} in PEM, found {f'a {found[0]}' if found else 'none'}"
+
+
+def _unreadable(files: TlsFiles) -> Path | None:
+    return next(
+        (path for path in (files.certificate, files.key, files.authority) if not os.access(path, os.R_OK)), None
+    )
+
+
+def _is_encrypted(path: Path) -> bool:
+    return b"ENCRYPTED" in path.read_bytes()
 
 
 def _names(files: TlsFiles) -> str:

@@ -22,6 +22,7 @@ from graft.errors import Denied, GraftError, Rejected, Unreachable, UsageError
 from graft.interfaces import Entropy
 from graft.security.tls import ClientSecurity
 from graft.transport import framing
+from graft.transport.alerts import alert_of, read_farewell, refusal_of
 from graft.transport.breaker import Breaker
 from graft.transport.bridge import Bridge, ToAsyncio, ToTrio, unwrap
 from graft.transport.calls import CARDINALITIES, PACKAGE
@@ -120,10 +121,7 @@ class Channel:
         wait for one of them to end.
         """
         about = _method(service, method)
-        with trio.move_on_after(self._limits.call_seconds) as scope:
-            await self._connect()
-        if scope.cancelled_caught:
-            raise Unreachable(f"{self.address}: no answer", address=self.address)
+        await self.reach()
         self._check_room()
         replies: ToTrio[Any] = ToTrio(self._loop)
         task = self._loop.create_task(self._streaming(about, request, replies, timeout))
@@ -144,6 +142,13 @@ class Channel:
                 reason="too_many_streams",
                 hint="end some of them, or open another graft.Client: it has a connection of its own",
             )
+
+    async def reach(self) -> None:
+        """Have a connection. Raises Unreachable, Denied."""
+        with trio.move_on_after(self._limits.call_seconds) as scope:
+            await self._connect()
+        if scope.cancelled_caught:
+            raise Unreachable(f"{self.address}: no answer", address=self.address)
 
     def close(self) -> None:
         """Calls that run raise Unreachable."""
@@ -190,7 +195,15 @@ class Channel:
         except BaseException:
             sock.close()
             raise
-        protocol = GraftProtocol(grpclib.client.Handler(), self._limits, client_side=True, problem=self._problem)
+        problems: list[str] = []  # of the beginning: they are told by the error
+
+        def problem(reason: str, text: str) -> None:
+            if self._protocol is protocol:
+                log.warning("%s: %s", self.address, text)
+            else:
+                problems.append(text)
+
+        protocol = GraftProtocol(grpclib.client.Handler(), self._limits, client_side=True, problem=problem)
         transport = SocketTransport(sock, tls, self._limits, self.address)
         if self._is_closed:  # meanwhile
             sock.close()
@@ -200,17 +213,30 @@ class Channel:
         with trio.fail_after(self._limits.handshake_seconds):
             await first_of(protocol.ready, protocol.lost)
         if not protocol.ready.is_set():
-            raise ConnectionResetError("the server closed the connection at once; does it want TLS, or a certificate?")
+            raise self._sent_away(protocol, problems)
         self._protocol = protocol
         self._grpc = _GrpcChannel(protocol, tls is not None, address.host or "localhost", address.port)
 
-    def _problem(self, reason: str, text: str) -> None:
-        log.warning("%s: %s", self.address, text)
+    def _sent_away(self, protocol: GraftProtocol, problems: list[str]) -> Exception:
+        """Why whoever is there ended the connection before it said anything."""
+        file = self._shown_certificate()
+        if protocol.farewell is not None:
+            return read_farewell(protocol.farewell, file)
+        why = problems[0] if problems else "the server closed the connection at once"
+        if not file:
+            why += "; does it want TLS and a certificate?"
+        return refusal_of(protocol.alert, file) or ConnectionResetError(why)
+
+    def _shown_certificate(self) -> str:
+        return "" if self._security is None else str(self._security.files.certificate)
 
     def _unreachable(self, error: BaseException) -> GraftError:
         if isinstance(error, ssl.SSLCertVerificationError):
             text = f"{self.address}: its certificate is not to be trusted: {error.verify_message}"
             return Denied(text, reason="foreign_authority")
+        refusal = refusal_of(alert_of(error), self._shown_certificate())
+        if refusal is not None:
+            return refusal
         if isinstance(error, trio.TooSlowError):
             why = f"no connection in {self._limits.connect_seconds:g} s"
         else:

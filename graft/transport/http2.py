@@ -18,10 +18,19 @@ from grpclib.protocol import AbstractHandler, Connection, EventsProcessor, H2Pro
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, PingAckReceived, PingReceived, RemoteSettingsChanged, StreamReset
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    PingAckReceived,
+    PingReceived,
+    RemoteSettingsChanged,
+    StreamReset,
+)
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
+from graft.transport.alerts import UNWANTED, alert_of
 from graft.transport.limits import Limits
 from graft.transport.sockets import SocketTransport
 
@@ -110,7 +119,10 @@ class _Processor(EventsProcessor):
 
 
 class GraftProtocol(H2Protocol):
-    """One connection. `problem` is told why it is closed when the other side is to blame."""
+    """One connection. `problem` is told why it is closed when the other side is to blame.
+
+    `alert`: what the other side's TLS said last (`UNKNOWN_CA`, …). `farewell`: why it does not want our certificate.
+    """
 
     transport: SocketTransport
     processor: EventsProcessor
@@ -124,6 +136,8 @@ class GraftProtocol(H2Protocol):
         self.last_active = trio.current_time()
         self.on_writable: list[Callable[[], None]] = []
         self._asked: dict[bytes, trio.Event] = {}  # pings of `answers`, by what they carry
+        self.alert = ""
+        self.farewell: bytes | None = None
         self._controls, self._counting_since = 0, trio.current_time()
 
     def connection_made(self, transport: Any) -> None:
@@ -158,6 +172,8 @@ class GraftProtocol(H2Protocol):
             events = self.connection.feed(data)
         except (H2Error, ValueError, IndexError, KeyError) as error:
             return self.refuse("protocol", f"it does not speak HTTP/2: {error}")
+        if any(map(self._is_farewell, events)):
+            return self.processor.close("our certificate was refused")
         if events:
             self.ready.set()
         elif len(data) < SMALL_BYTES:
@@ -180,6 +196,12 @@ class GraftProtocol(H2Protocol):
             if self.last_active - self._counting_since < CONTROL_SECONDS:
                 return self.refuse("flood", f"more than {self.limits.max_controls} control frames in ten seconds")
             self._controls, self._counting_since = 0, self.last_active
+
+    def _is_farewell(self, event: Event) -> bool:
+        if not isinstance(event, ConnectionTerminated) or event.error_code != UNWANTED or self.ready.is_set():
+            return False
+        self.farewell = event.additional_data or b""
+        return True
 
     def _announces_too_much(self) -> bool:
         """h2 looks at a frame's length when all of it is there, which may be 16 MiB."""
@@ -224,7 +246,10 @@ class GraftProtocol(H2Protocol):
         self.processor.close(reason)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if isinstance(exc, ssl.SSLError):
+        self.alert = alert_of(exc)
+        if self.alert:
+            self.problem("tls", f"it ended the connection with the alert {self.alert.lower().replace('_', ' ')}")
+        elif isinstance(exc, ssl.SSLError):
             self.problem("tls", f"what it sent was changed or repeated on the way: {exc.reason or exc}")
         if hasattr(self, "processor"):
             self.processor.close("Connection lost")

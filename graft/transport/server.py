@@ -35,6 +35,7 @@ from graft.security.audit import Audit, AuditRecord
 from graft.security.identity import identify
 from graft.security.tls import ServerSecurity
 from graft.transport import framing
+from graft.transport.alerts import farewell
 from graft.transport.bridge import Bridge
 from graft.transport.calls import PACKAGE, Caller, Calls, Services, StreamHandler, UnaryHandler, anybody, check_services
 from graft.transport.health import Health
@@ -42,7 +43,7 @@ from graft.transport.http2 import GraftProtocol, Headers
 from graft.transport.limits import Limits
 from graft.transport.loop import enter, open_loop
 from graft.transport.peers import LANES, PeerHub
-from graft.transport.sockets import Address, SocketTransport, Tls, no_delay, parse_address, resolve
+from graft.transport.sockets import Address, SocketTransport, Tls, let_read, no_delay, parse_address, resolve
 
 log = logging.getLogger(__name__)
 
@@ -276,10 +277,12 @@ class Server:
             reason = _tls_reason(error)
             text = f"{connection.address} was refused by TLS: {_tls_text(error)}"
             self._refused(reason, text, connection.address)
+            await let_read(sock)
         except OSError:
             pass  # it hung up: a probe of a port, or a client that refused us
         except Denied as error:
             self._refused(error.reason, f"{connection.address}: {error.message}", connection.address)
+            await let_read(sock, tls.encrypt(farewell(error)))
         else:
             address, of = connection.address, identity
             connection.caller = Caller(of.name, of.roles, address, of.cluster, of.expires_at)

@@ -24,6 +24,7 @@ from graft.transport.limits import Limits
 READ_BYTES = 256 * 1024
 HIGH_WATER, LOW_WATER = 1024 * 1024, 256 * 1024  # of unsent bytes: when writers wait, and when they go on
 ALERT_SECONDS = 1.0  # to tell the other side why TLS failed
+LAST_READS = 8  # of what somebody sends who is refused
 LINGER_SECONDS = 2.0  # that a closed socket may take to send what was written before
 
 
@@ -100,6 +101,19 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
             view = view[sock.send(view) :]
         except (BlockingIOError, InterruptedError):
             await trio.lowlevel.wait_writable(sock)
+
+
+async def let_read(sock: socket.socket, last: bytes = b"") -> None:
+    """Send `last`, and let the other side read what it was sent, for a moment, before the socket is closed.
+
+    A close while it still sends would throw away what is on its way to it: why it was refused.
+    """
+    with trio.move_on_after(ALERT_SECONDS), suppress(OSError):
+        await send_all(sock, last)
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(LAST_READS):
+            if not await receive(sock, READ_BYTES):
+                break
 
 
 class ByteProtocol(Protocol):

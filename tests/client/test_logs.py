@@ -187,3 +187,16 @@ async def test_nobody_is_left(tmp_path: Path, follow: bool) -> None:
             await members.down(name)
         with trio.fail_after(60), pytest.raises(Unreachable):
             _ = [line async for line in lines]
+
+
+async def test_a_follower_of_a_run_that_has_ended_hears_all_members_and_ends(tmp_path: Path) -> None:
+    """With two members or more it ended with a RuntimeError of a cancel scope."""
+    async with two_members(tmp_path) as members, Client(members.addresses["n1"], patience_seconds=5) as client:
+        (tmp_path / "gate").touch()
+        async with Client(members.addresses["n2"], patience_seconds=5) as other:
+            with trio.fail_after(60):
+                await client.wait("r")
+                await other.wait("r")
+        with trio.fail_after(60):
+            found = await texts(client.logs("r", follow=True))
+        assert sorted(found) == ["n1 begins", "n1 ends", "n2 begins", "n2 ends"]

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 
 from graft.cluster.leases import LeaseTimes
-from graft.errors import NoQuorum, Rejected
+from graft.errors import NoQuorum, Rejected, UsageError
+from graft.transport.letters import Answer
 from tests.cluster.members import open_cluster, until
 
 STEPS = """
@@ -113,6 +115,67 @@ async def test_members_share_the_items_of_a_map(base: Path) -> None:
             nursery.cancel_scope.cancel()
         assert view.status == "succeeded"
         assert seen >= {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("operation", ["remove", "voter", "executor", "transfer", "drain"])
+async def test_there_is_one_error_for_a_member_that_nobody_knows(base: Path, operation: str) -> None:
+    """It was a matter of the operation whether it was wrong usage (exit code 2) or a failure (1)."""
+    async with open_cluster(base) as cluster:
+        changes = (await cluster.leader()).member.changes
+        roles = ("voter", "executor")
+        asked = changes.set_role("x", operation) if operation in roles else getattr(changes, operation)("x")
+        with trio.fail_after(60), pytest.raises(UsageError, match="there is no member x") as caught:
+            await asked
+        assert caught.value.exit_code == 2
+        assert caught.value.hint == "see `graft member ls`"
+
+
+async def test_a_removal_whose_answer_was_lost_is_none_of_a_stranger(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member asks the next leader, for whom there is no such member any more."""
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        other, removed = (node for node in cluster.running if node is not leader)
+        post = other.member.changes._post
+        ask, lost = post.ask, []
+
+        async def lossy(*arguments: Any) -> Answer:
+            answer = await ask(*arguments)
+            if lost:
+                return answer
+            lost.append(answer)
+            return evolve(answer, refused="no_answer")
+
+        monkeypatch.setattr(post, "ask", lossy)
+        with trio.fail_after(60):
+            await other.member.changes.remove(removed.id)
+        assert lost[0].refused == ""
+        assert removed.id not in {each.id for each in leader.member.configuration.members}
+
+
+@pytest.mark.parametrize("operation", ["remove", "demote", "transfer", "version"])
+async def test_a_minority_refuses_to_change_the_cluster_before_clients_give_up(
+    base: Path, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They asked for 30 seconds, and whoever wanted another leader for as long as there was none."""
+    monkeypatch.setattr("graft.cluster.changes.QUORUM_SECONDS", 0.5)
+    monkeypatch.setattr("graft.cluster.changes.CHANGE_SECONDS", 3600)
+    async with open_cluster(base) as cluster:
+        leader = await cluster.leader()
+        dead = [node for node in cluster.running if node is not leader]
+        for node in dead:
+            await node.kill()
+        await until(lambda: leader.member.host.door.leader is None)
+        changes = leader.member.changes
+        asked = {
+            "remove": lambda: changes.remove(dead[0].id),
+            "demote": lambda: changes.set_role(dead[0].id, "executor"),
+            "transfer": lambda: changes.transfer(None),
+            "version": lambda: changes.raise_version(0),
+        }
+        with trio.fail_after(60), pytest.raises(NoQuorum, match="no leader was found"):
+            await asked[operation]()
 
 
 async def test_a_minority_refuses_and_says_so(base: Path) -> None:
@@ -280,12 +343,10 @@ async def test_roles_change_and_a_version_that_not_all_understand_is_refused(bas
         await leader.member.changes.set_role(other.id, "executor")
         roles = {each.id: each.role for each in leader.member.configuration.members}
         assert roles[other.id] == "executor"
-        with pytest.raises(Rejected, match="never promoted") as caught:
+        with pytest.raises(UsageError, match=r"never promoted(.|\n)*graft member rm"):
             await other.member.changes.set_role(other.id, "voter")
-        assert caught.value.reason == "invalid"
-        with pytest.raises(Rejected) as caught:
-            await other.member.changes.set_role("nobody", "voter")
-        assert caught.value.reason == "unknown_member"
+        with pytest.raises(UsageError, match=f"{other.id} is an executor, which cannot lead"):
+            await other.member.changes.transfer(other.id)
         with pytest.raises(Rejected) as caught:
             await other.member.changes.raise_version(7)
         assert caught.value.reason == "unsupported"

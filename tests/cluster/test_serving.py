@@ -27,7 +27,7 @@ from graft.cluster.recovering import recover
 from graft.cluster.restoring import restore
 from graft.cluster.serving import Serving, _locate, _waits_for, host_settings, identify, open_serving
 from graft.config import Settings, load
-from graft.errors import GraftError, Rejected, StorageError, StoreCorrupt, Unreachable, UsageError
+from graft.errors import GraftError, NotReady, Rejected, StorageError, StoreCorrupt, Unreachable, UsageError
 from graft.raft_driver import sole_member
 from graft.security.audit import AuditRecord
 from graft.security.certs import make_dev
@@ -377,6 +377,27 @@ async def test_nobody_answers(field: Field) -> None:
     with pytest.raises(Unreachable):
         async with field.client("a", patience_seconds=0.2) as client:
             await client.status()
+
+
+async def test_who_founds_says_for_whom_it_waits(field: Field) -> None:
+    """The client named only the address that it had tried last, and the member's log named each address twice."""
+    async with trio.open_nursery() as nursery:
+
+        async def keep() -> None:
+            async with field.open("b", "ab"):
+                raise AssertionError("it founded a cluster alone")
+
+        nursery.start_soon(keep)
+        await until(lambda: any("waiting for a" in line for line in field.lines), 30)
+        with trio.fail_after(60), pytest.raises(NotReady) as caught:
+            async with field.client("b", "a", patience_seconds=1) as client:
+                await client.status()
+        nursery.cancel_scope.cancel()
+    assert caught.value.exit_code == 6
+    assert "b does not take part in a cluster yet: waiting for a" in caught.value.message
+    assert f"{field.address['a']}: cannot connect" in str(caught.value.hint)
+    twice = f"{field.address['a']}: {field.address['a']}"
+    assert twice not in str(caught.value) + "".join(field.lines)
 
 
 class Configured:

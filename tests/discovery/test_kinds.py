@@ -89,6 +89,15 @@ def test_a_plugin_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch
         make_source(Here(settings(kind="consul"), environ={}))
 
 
+@pytest.mark.parametrize("kind", ["consol", "mdns", "kubernetes", "dns"])
+def test_what_cannot_work_at_all_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """With exit code 1 systemd started the member again, for ever."""
+    monkeypatch.setitem(sys.modules, "zeroconf", None)
+    with pytest.raises(DiscoveryError) as caught:
+        make_source(Here(settings(kind=kind), environ={}))
+    assert caught.value.exit_code == 2
+
+
 def test_mdns_without_zeroconf_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zeroconf", None)
     with pytest.raises(DiscoveryError, match=r"graft-flow\[mdns\]"):

@@ -21,6 +21,7 @@ import pytest
 import trio
 import trustme
 
+import graft
 from graft.errors import Denied, GraftError, Rejected, Unreachable, UsageError
 from graft.security.audit import AuditRecord
 from graft.security.certs import DevCertificates, make_dev
@@ -102,7 +103,8 @@ async def test_a_client_of_a_foreign_authority(certificates: DevCertificates, tm
     foreign = make_dev(tmp_path, "demo", ["a"]).clients["operator"]
     mixed = attrs.evolve(foreign, authority=certificates.clients["operator"].authority)
     async with guarded(certificates) as (server, refused):
-        with pytest.raises(Unreachable):
+        wanted = rf"the members do not trust your certificate {mixed.certificate}: another authority signed it"
+        with pytest.raises(Denied, match=wanted):
             await ask(server.addresses[0], mixed)
         await until(lambda: refused)
         assert lines(refused) == ["foreign_authority"]
@@ -124,7 +126,7 @@ async def test_a_certificate_that_has_expired(certificates: DevCertificates, tmp
     then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=10)
     old = make_dev(tmp_path, "demo", ["a"], days=5, now=then).clients["operator"]
     async with guarded(certificates) as (server, refused):
-        with pytest.raises(Unreachable):
+        with pytest.raises(Denied, match=rf"your certificate {old.certificate} has expired"):
             await ask(server.addresses[0], old)
         await until(lambda: refused)
         assert lines(refused) == ["expired"]
@@ -155,7 +157,7 @@ async def test_a_certificate_without_our_name(certificates: DevCertificates, tmp
     stranger = TlsFiles(tmp_path / "leaf.crt", tmp_path / "leaf.key", certificates.authority)
     security = ServerSecurity(attrs.evolve(certificates.members["a"], authority=trust), "demo")
     async with guarded(certificates, security=security) as (server, refused):
-        with pytest.raises(Unreachable):
+        with pytest.raises(Denied, match=r"the certificate has 0 names of the form graft://CLUSTER/ROLE/NAME"):
             await ask(server.addresses[0], stranger)
         await until(lambda: refused)
         assert lines(refused) == ["no_identity"]
@@ -168,10 +170,32 @@ async def test_a_certificate_of_another_cluster(certificates: DevCertificates, t
         shutil.copy(directory / name, tmp_path)
     other = make_dev(tmp_path, "other", ["a"]).clients["operator"]
     async with guarded(certificates) as (server, refused):
-        with pytest.raises(Unreachable):
+        wanted = (
+            rf"refuse your certificate {other.certificate}: the certificate of operator is for cluster other, not demo"
+        )
+        with pytest.raises(Denied, match=wanted) as raised:
             await ask(server.addresses[0], other)
+        assert raised.value.reason == "foreign_cluster"
         await until(lambda: refused)
         assert lines(refused) == ["foreign_cluster"]
+
+
+@pytest.mark.parametrize("cluster", ["demo", "other"])
+async def test_a_certificate_that_is_refused_is_not_tried_again(
+    certificates: DevCertificates, tmp_path: Path, caplog: pytest.LogCaptureFixture, cluster: str
+) -> None:
+    """Each command left eighteen lines here, which spoke of tampering, and six in the log of every member."""
+    foreign = make_dev(tmp_path, cluster, ["a"]).clients["operator"]
+    mixed = attrs.evolve(foreign, authority=certificates.clients["operator"].authority)
+    async with guarded(certificates) as (server, refused):
+        with trio.fail_after(60), pytest.raises(Unreachable, match="do not trust your certificate"):
+            async with graft.Client(
+                server.addresses[0], security=ClientSecurity(mixed), patience_seconds=600
+            ) as client:
+                await client.get("r")
+        await until(lambda: refused)
+        assert lines(refused) == ["foreign_authority"]
+        assert [each.message for each in caplog.records if each.levelname != "DEBUG"] == []
 
 
 async def test_plaintext_is_refused_where_tls_is_asked_for(certificates: DevCertificates) -> None:

@@ -52,22 +52,24 @@ def command(
 
 def _retry(run: str, from_node: str | None, place: Place, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
     from graft.cli.holding import with_engine
-    from graft.cli.session import attend, run_in_loop
+    from graft.cli.session import attend, last_event, run_in_loop
 
     if not place.is_remote:
         must_exist(place.data)
     opened: list[str] = []  # the run, once its retry was taken
 
     async def body(engine: Engine) -> int:
+        since: int | None = None
         if not opened:
             run_id = await find_id(engine, run)
             for line in await _intention(engine, run_id, from_node):
                 note(line)
+            since = await last_event(engine, run_id)
             await _reopen(engine, run_id, from_node)
             opened.append(run_id)
         elif (await engine.run_view(opened[0])).paused:  # its process went away
             await engine.resume(opened[0])
-        return await attend(engine, opened[0], interrupts, as_json=as_json, wait=wait, flags=place.flags)
+        return await attend(engine, opened[0], interrupts, as_json=as_json, wait=wait, since=since, flags=place.flags)
 
     return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
 

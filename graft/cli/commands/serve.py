@@ -61,7 +61,7 @@ def command(
     SIGTERM and Ctrl-C drain it: it hands its work over, waits for its steps (`engine.drain_timeout`) and ends; a second
     one ends it now. SIGHUP reads the settings again.
     """
-    from graft.config import load
+    from graft.config import Flag, load
 
     flags = _flags(name, data, listen, peers, founders, plaintext, assignments)
     named = os.environ.get("GRAFT_CONFIG")
@@ -69,7 +69,8 @@ def command(
     if certs is not None:
         names = {"ca_file": "ca", "cert_file": loaded.settings.node_id, "key_file": loaded.settings.node_id}
         endings = {"ca_file": "crt", "cert_file": "crt", "key_file": "key"}
-        flags |= {f"security.{key}": f"{certs}/{stem}.{endings[key]}" for key, stem in names.items()}
+        made = {key: f"{certs}/{stem}.{endings[key]}" for key, stem in names.items()}
+        flags |= {f"security.{key}": Flag(path, "--certs") for key, path in made.items()}
         loaded = load(files or ((named,) if named else ()), environ=os.environ, flags=flags)
     _check_fit(loaded)
     from graft.cli.serving import serve
@@ -87,27 +88,30 @@ def _flags(
     assignments: tuple[str, ...],
 ) -> dict[str, Any]:
     """The settings that were given on the command line, by key."""
+    from graft.config import Flag
+
     flags: dict[str, Any] = {}
     if name is not None:
-        flags["node_id"] = name
+        flags["node_id"] = Flag(name, "--name")
     if data is not None:
-        flags["storage.directory"] = data
+        flags["storage.directory"] = Flag(data, "--data")
     if listen is not None:
         host, colon, port = listen.rpartition(":")
         if not colon or not host or not port.isdigit():
             raise UsageError(f"--listen {listen!r} is no address", hint="write HOST:PORT, such as 127.0.0.1:7400")
-        flags |= {"transport.listen_host": host.strip("[]"), "transport.listen_port": int(port)}
+        flags["transport.listen_host"] = Flag(host.strip("[]"), "--listen")
+        flags["transport.listen_port"] = Flag(int(port), "--listen")
     if peers:
-        flags["discovery.peers"] = list(peers)
+        flags["discovery.peers"] = Flag(list(peers), "--peer")
     if founders:
-        flags["discovery.founders"] = list(founders)
+        flags["discovery.founders"] = Flag(list(founders), "--founder")
     if plaintext:
-        flags["security.plaintext"] = True
+        flags["security.plaintext"] = Flag(True, "--plaintext")
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {assignment!r} sets nothing", hint="write --set KEY=VALUE")
-        flags[key] = value
+        flags[key] = Flag(value, f"--set {key}")
     return flags
 
 
