@@ -157,15 +157,21 @@ class Proxy:
                 pass
 
     async def _copy(self, source: trio.SocketStream, target: trio.SocketStream, is_client: bool) -> None:
-        async for chunk in source:
-            data = bytes(chunk)
-            if is_client:
-                self.seen.append(data)
-                data = self.change(data)
-            while self.held:
-                await self._released.wait()
-            await target.send_all(data)
+        try:
+            async for chunk in source:
+                data = bytes(chunk)
+                if is_client:
+                    self.seen.append(data)
+                    data = self.change(data)
+                await self._pass()
+                await target.send_all(data)
+        finally:
+            await self._pass()  # how it ends is not told either
         await target.send_eof()
+
+    async def _pass(self) -> None:
+        while self.held:
+            await self._released.wait()
 
 
 @asynccontextmanager
