@@ -34,6 +34,7 @@ FILE = "dev.json"
 LOCK = "dev.lock"
 LEADER = "leader.pid"
 LOOK_SECONDS = 0.5
+HURRIED_SECONDS = 0.1  # while nobody is known to lead: `leader.pid` is missed
 ANSWER_SECONDS = 1.0
 HAND_OVER_SECONDS = 2.0  # in order; when all members end at once there is nobody to hand over to
 STOP_SECONDS = 20.0
@@ -145,6 +146,7 @@ async def _main(directory: Path, plan: Plan, files: TlsFiles, restart_seconds: f
                 nursery.start_soon(_keep, process, directory, plan, restart_seconds)
             await anext(signals)
             nursery.cancel_scope.cancel()
+    (directory / LEADER).unlink(missing_ok=True)  # who uses that number later is none of ours
     note("stopped; start it again with the same command")
     return 0
 
@@ -155,12 +157,16 @@ async def _keep(process: Process, directory: Path, plan: Plan, restart_seconds: 
         async with _running(process, directory, plan) as child:
             code = await child.wait()
         process.pid, process.deaths = None, process.deaths + 1
-        note(f"{process.name} ended ({_ending(code)}); it is back in {restart_seconds:g} s")
+        note(f"{process.name} ended ({_ending(code, log_of(process, directory))}); it is back in {restart_seconds:g} s")
         await trio.sleep(restart_seconds)
 
 
-def _ending(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+def log_of(process: Process, directory: Path) -> Path:
+    return directory / f"{process.name}.log"
+
+
+def _ending(code: int, log: Path) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}; {log} says why"
 
 
 @asynccontextmanager
@@ -171,9 +177,9 @@ async def _running(process: Process, directory: Path, plan: Plan) -> AsyncIterat
     arguments += [text for name in plan.names for text in ("--founder", name)]
     arguments += [text for address in plan.addresses for text in ("--peer", address)]
     arguments += ["--certs", str(certs), "--set", f"service_name={NAME}", "--stop-at-eof"]
-    with open(directory / f"{process.name}.log", "ab") as log:  # noqa: ASYNC230 - it only opens
+    with open(log_of(process, directory), "ab") as log:  # noqa: ASYNC230 - it only opens
         child = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "graft", *arguments],
+            [sys.executable, "-P", "-m", "graft", *arguments],  # -P: no modules of the directory that we are in
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=log,
@@ -201,7 +207,7 @@ async def _ask(process: Process, files: TlsFiles) -> None:
                 while True:
                     with trio.fail_after(ANSWER_SECONDS):
                         process.status = await client.status()
-                    await trio.sleep(LOOK_SECONDS)
+                    await trio.sleep(LOOK_SECONDS if process.status.leader else HURRIED_SECONDS)
         except (GraftError, trio.TooSlowError):
             process.status = None
         await trio.sleep(LOOK_SECONDS)
@@ -226,7 +232,7 @@ async def _show(processes: list[Process], directory: Path) -> None:
                     told[process.name] = line
                     out(line)
             flush()  # who reads it from a pipe is following
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep(LOOK_SECONDS if leader_of(processes) else HURRIED_SECONDS)
 
 
 def leader_of(processes: Sequence[Process]) -> Process | None:

@@ -74,9 +74,17 @@ async def _serve(loaded: Loaded, stop_at_eof: bool) -> int:
             await _run(box, stopping)
             nursery.cancel_scope.cancel()
     if everything.cancelled_caught:
-        log.warning("stopped at once: its steps are lost, and begin elsewhere when its lease has ended")
+        tell_stopped(box.running)
         code = exits.INTERRUPTED
     return code
+
+
+def tell_stopped(running: int) -> None:
+    """`running`: the steps that it had when the second signal came."""
+    if running:
+        log.warning("stopped at once: %d steps are lost, and begin elsewhere when its lease has ended", running)
+    else:
+        log.info("stopped at once")
 
 
 class _Box:
@@ -86,6 +94,7 @@ class _Box:
         self.loaded = loaded
         self.serving: Serving | None = None
         self.discovery: Discovery | None = None
+        self.running = 0  # steps, when it was told to stop at once
         self.address = ""  # where others reach the member, once it listens
 
 
@@ -130,6 +139,8 @@ async def _listen(signals: Any, box: _Box, stopping: trio.Event, everything: tri
         if number == signal.SIGHUP:
             await _reload(box)
         elif stopping.is_set():
+            member = None if box.serving is None else box.serving.member
+            box.running = 0 if member is None else member.host.running
             everything.cancel()
         else:
             stopping.set()

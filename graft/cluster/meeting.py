@@ -6,9 +6,10 @@ found (`graft member add`) thereby hears of the cluster that wants it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import trio
 from attrs import evolve
@@ -18,7 +19,7 @@ from graft.cluster import bootstrap
 from graft.cluster.bootstrap import Found, Join, Seen, Wait
 from graft.cluster.identity import Identity, belong
 from graft.config import settings
-from graft.errors import GraftError, Rejected, Unreachable, UsageError
+from graft.errors import Denied, GraftError, Rejected, Unreachable, UsageError
 from graft.security.audit import Audit, AuditRecord
 from graft.security.tls import ClientSecurity
 from graft.transport.calls import Caller
@@ -34,7 +35,11 @@ ADDRESS: Final = re.compile(settings.ADDRESS)
 MAX_ADDRESS: Final = 300  # characters
 TELL_SECONDS: Final = 5.0  # between two lines that say the same
 
+RECORD_SECONDS: Final = 60.0  # between two records of the same refusal: who is refused asks again at once
+
 DUPLICATE: Final = "duplicate"
+NO_PLACE: Final = "no_place"
+EMPTY_HINT: Final = "with an empty data directory it can join again"
 COPY_HINT: Final = (
     "stop the process of the copy; it can join with an empty data directory and a node_id of its own. If the one that "
     "runs is the copy, stop that one instead"
@@ -45,8 +50,16 @@ Twin = Callable[[str, int, int], Awaitable[str]]
 """Of (member, incarnation, process): why another process has that data directory; "" if none does."""
 
 
+Place = Callable[[str, int], Awaitable[str]]
+"""Of (member, incarnation): why that data directory has no place in this cluster any more; "" if it may have one."""
+
+
 async def nobody(member: str, incarnation: int, process: int) -> str:
     await trio.lowlevel.checkpoint()
+    return ""
+
+
+async def anywhere(member: str, incarnation: int) -> str:
     return ""
 
 
@@ -75,7 +88,10 @@ class Meeting:
 
     `heard` is told of a member of this cluster that says that it is there. `keep` writes the identity to the disk, and
     blocks. `process` is the number of this process (see `Hello`); `twin` says whether another one has the data
-    directory of somebody who asks. `roles` are those of the settings: what this member may be.
+    directory of somebody who asks, `place` whether the cluster has a place for it. `roles` are those of the settings:
+    what this member may be. `strangers` are members of other clusters that answered when they were asked, in words.
+
+    Whatever is said counts only as of the member whose certificate came with it.
     """
 
     def __init__(
@@ -95,6 +111,7 @@ class Meeting:
         twin: Twin = nobody,
         audit: Audit = lambda record: None,
         roles: Collection[str] = ("voter", "executor"),
+        place: Place = anywhere,
     ) -> None:
         self.identity = identity
         self._name, self._address, self._version = name, address, version
@@ -104,6 +121,9 @@ class Meeting:
         self._keep, self._keeping = keep, trio.Lock()
         self._process, self._twin, self._audit = process, twin, audit
         self._roles, self._invited_as = roles, ""
+        self._place = place
+        self._recorded: dict[str, float] = {}  # refusals: when
+        self.strangers: dict[str, str] = {}  # by address
 
     async def save(self) -> None:
         """Write the identity as it is now. Raises StorageError."""
@@ -113,10 +133,11 @@ class Meeting:
     # What others ask
 
     async def probe(self, request: Any, caller: Caller) -> Any:
-        """Who this is. Raises UsageError for members of a cluster of another name, Rejected for a member that another
-        process is, too."""
+        """Who this is. Raises UsageError for members of a cluster of another name, Denied for one that is not who it
+        says, Rejected for a member that another process is, too, or whose place another directory has."""
         self._check(request, caller)
         await self._check_alone(request, caller)
+        await self._check_place(request)
         self._take_invitation(request.role)
         if not self.identity.cluster and request.member != self.identity.member:
             self._saw(request)
@@ -147,6 +168,12 @@ class Meeting:
             self._audit(AuditRecord(DUPLICATE, why, caller.address, caller.identity, method="Cluster/Probe"))
             raise Rejected(why, reason=DUPLICATE, hint=COPY_HINT)
 
+    async def _check_place(self, request: Any) -> None:
+        if self.identity.cluster and request.cluster == self.identity.cluster:
+            why = await self._place(request.member, request.incarnation)
+            if why:
+                raise Rejected(why, reason=NO_PLACE, hint=EMPTY_HINT)
+
     def _take_invitation(self, role: str) -> None:
         """`graft member add --role`: only as what the settings allow. Raises UsageError."""
         if not role or self.identity.cluster:
@@ -168,7 +195,15 @@ class Meeting:
         if MEMBER.fullmatch(request.member) is None or not 0 < request.incarnation <= MAX_INCARNATION:
             raise UsageError(f"{request.member[:80]!r}, {request.incarnation} cannot be a member and its incarnation")
         if caller.identity and caller.identity != request.member:
-            raise UsageError(f"{caller.identity} says that it is {request.member}")
+            self._impostor(f"{caller.identity} says that it is {request.member}", caller.address, caller.identity)
+
+    def _impostor(self, text: str, address: str, identity: str) -> NoReturn:
+        now = trio.current_time()
+        if now - self._recorded.get(text, -math.inf) >= RECORD_SECONDS:
+            self._recorded = {text: at for text, at in self._recorded.items() if now - at < RECORD_SECONDS}
+            self._recorded[text] = now
+            self._audit(AuditRecord("identity", text, address, identity, method="Cluster/Probe"))
+        raise Denied(text, reason="identity", hint="each member needs a certificate of its own name")
 
     def _saw(self, said: Any) -> None:
         self._seen[said.member] = Seen(
@@ -194,7 +229,7 @@ class Meeting:
 
     async def ask(self, address: str, role: str = "") -> Any:
         """The answer of whoever is there; with `role` it is invited to join as one. Raises Unreachable, UsageError,
-        Denied, Rejected."""
+        Denied (also when its certificate is not that of the member that it says it is), Rejected."""
         request = pb.ProbeRequest(
             cluster_name=self._name,
             member=self.identity.member,
@@ -206,12 +241,16 @@ class Meeting:
             role=role,
         )
         async with open_channel(address, security=self._security) as channel:
-            return await channel.call("Cluster", "Probe", request, timeout=ASK_SECONDS)
+            reply = await channel.call("Cluster", "Probe", request, timeout=ASK_SECONDS)
+        if channel.peer not in ("", reply.member):
+            text = f"it says that it is {reply.member[:80]}, and its certificate is that of {channel.peer}"
+            self._impostor(text, address, channel.peer)
+        return reply
 
     async def announce(self, addresses: Iterable[str]) -> None:
         """Tell members that this one is back: they may be waiting to dial it, the longer the longer it was away.
 
-        Raises UsageError when another process has this data directory, too.
+        Raises UsageError when another process has this data directory, too, and when the cluster goes on without it.
         """
         await self._ask_all([each for each in set(addresses) if each != self._address])
 
@@ -244,6 +283,7 @@ class Meeting:
         """Ask everybody at once; what went wrong, in words. Raises UsageError: see `duplicated`."""
         problems: list[str] = []
         twins: list[str] = []
+        lost: list[str] = []
 
         async def ask(address: str) -> None:
             try:
@@ -255,9 +295,12 @@ class Meeting:
                         twins.append(f"the process at {address} says so")
                     return
                 self._saw(reply)
+                self._note_stranger(reply, address)
             except GraftError as error:
                 if isinstance(error, Rejected) and error.reason == DUPLICATE:
                     twins.append(error.message)
+                if isinstance(error, Rejected) and error.reason == NO_PLACE:
+                    lost.append(error.message)
                 self._seen = {name: seen for name, seen in self._seen.items() if seen.address != address}
                 problems.append(_named(address, error.message))
 
@@ -266,7 +309,14 @@ class Meeting:
                 nursery.start_soon(ask, address)
         if twins:
             raise duplicated(self.identity.member, min(twins))
+        if lost:
+            raise UsageError(min(lost), hint=EMPTY_HINT)
         return sorted(problems)
+
+    def _note_stranger(self, reply: Any, address: str) -> None:
+        self.strangers.pop(address, None)
+        if self.identity.cluster and reply.cluster not in ("", self.identity.cluster):
+            self.strangers[address] = f"{reply.member} at {address} is of {reply.cluster}"
 
     async def _join(self, decision: Join, role: str) -> dict[str, str] | str:
         """Where the members are, or why it did not work yet."""
@@ -285,6 +335,9 @@ class Meeting:
                     reply = await channel.call("Cluster", "Join", request, timeout=JOIN_SECONDS)
             except (Unreachable, Rejected) as error:
                 why = _named(address, error.message)
+                continue
+            if reply.cluster != decision.cluster:  # it has another directory by now
+                why = f"{address}: it is of the cluster {reply.cluster}, and was of {decision.cluster}"
                 continue
             self.identity = belong(self.identity, reply.cluster)
             return {each.id: each.address for each in reply.members if each.address}
@@ -314,4 +367,4 @@ def joiner(
     return handle
 
 
-__all__ = ["DUPLICATE", "Meeting", "duplicated", "founder_texts", "joiner", "read_founders"]
+__all__ = ["DUPLICATE", "EMPTY_HINT", "NO_PLACE", "Meeting", "duplicated", "founder_texts", "joiner", "read_founders"]

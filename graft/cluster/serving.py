@@ -33,7 +33,7 @@ from graft.cluster.identity import (
     save_identity,
 )
 from graft.cluster.leases import LeaseTimes
-from graft.cluster.meeting import Meeting, duplicated, joiner
+from graft.cluster.meeting import EMPTY_HINT, Meeting, duplicated, joiner
 from graft.cluster.member import ClusterMember
 from graft.cluster.operators import ClusterOperators
 from graft.cluster.services import ClusterService, Workflows
@@ -46,6 +46,7 @@ from graft.interfaces import Store
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, is_of_many, sole_member
 from graft.security.audit import Audit, AuditRecord
+from graft.security.own import check_own
 from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
 from graft.storage import SnapshotDirectory, open_store
 from graft.transport.calls import Caller, Services
@@ -63,12 +64,11 @@ SOCKET: Final = "socket"
 SNAPSHOTS: Final = "snapshots"
 LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
 WAIT_SECONDS: Final = 10.0
+PLACE_SECONDS: Final = 1.0  # to ask the leader before it is said of a directory that it has no place
 ANNOUNCE_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
 MAX_LEASE_GRACE: Final = 0.5  # what steps have to end by themselves before the guardian kills them
-
-EMPTY_HINT: Final = "with an empty data directory it can join again"
 
 Tell = Callable[[str], None]
 Peers = Callable[[], Iterable[str]]
@@ -86,6 +86,7 @@ class Serving:
         self.handlers: dict[str, Mapping[str, Any]] = {}
         self.address = settings.transport.advertise_address
         self.process = SystemEntropy().u64() | 1  # never 0, which means that a member does not say
+        self.takes_part = False  # it is registered, and runs steps
         self._twin, self._has_twin = "", trio.Event()
         self._forgot, self._has_forgotten = "", trio.Event()
         self.waits_for = ""  # before it takes part in a cluster
@@ -115,6 +116,25 @@ class Serving:
         self.identity = evolve(self.identity, forgot=self._forgot)
         await trio.to_thread.run_sync(save_identity, directory, self.identity)
         raise forgotten(self._forgot)
+
+    async def place_of(self, member: str, incarnation: int) -> str:
+        """Why a data directory of this cluster has no place in it any more; "" if it may have one.
+
+        Only what the leader confirmed counts: to a member that lags, one that just came is the stranger.
+        """
+        me = self.member
+        if me is None or _has_place(me, member, incarnation):
+            return ""
+        try:
+            await me.runs.fresh(PLACE_SECONDS)
+        except Rejected:
+            return ""
+        found = me.host.door.status()
+        if _has_place(me, member, incarnation) or found.configuration_index > found.applied:
+            return ""
+        if any(each.id == member for each in me.configuration.members):
+            return f"another data directory has taken the place of {member}: wipe this one"
+        return f"{member} was removed from the cluster"
 
     def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
@@ -202,6 +222,8 @@ async def open_serving(
         limits = limits_of(settings)
         files = tls_files(settings)
         name = settings.service_name
+        if files is not None:
+            check_own(files, name, identity.member)
         client = None if files is None else ClientSecurity(files, name)
         server_side = None if files is None else ServerSecurity(files, name)
         hub = PeerHub(
@@ -263,6 +285,7 @@ async def _open_member(
         twin=hub.twin_of,
         audit=audit,
         roles=settings.resources.roles,
+        place=serving.place_of,
     )
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
@@ -298,12 +321,13 @@ async def _open_member(
         nursery.start_soon(serving.end_when_duplicated)
         nursery.start_soon(serving.end_when_forgotten, directory)
         nursery.start_soon(_locate, member, hub)
-        nursery.start_soon(_announce, member, meeting, peers)
+        nursery.start_soon(_announce, serving, member, meeting, peers)
         _offer_services(serving, member, meeting, store, directory, nursery)
         async with trio.open_nursery() as starting:
-            starting.start_soon(_tell_waiting, member, tell)
+            starting.start_soon(_tell_waiting, member, meeting.strangers, tell)
             await nursery.start(member.run, worker)
             starting.cancel_scope.cancel()
+        serving.takes_part = True
         serving.health.set(True)
         tell(f"{member.id} takes part in the cluster {serving.identity.cluster}")
         try:
@@ -338,13 +362,16 @@ def known_addresses(member: ClusterMember) -> dict[str, str]:
     return {each.id: each.address for each in member.host.engine.state.members.values() if each.address}
 
 
-async def _announce(member: ClusterMember, meeting: Meeting, peers: Peers) -> None:
-    """Say that this one is there: at the start, and while it finds no leader. Raises UsageError: see `duplicated`."""
-    is_new = True
+def _has_place(me: ClusterMember, member: str, incarnation: int) -> bool:
+    return any((each.id, each.incarnation) == (member, incarnation) for each in me.configuration.members)
+
+
+async def _announce(serving: Serving, member: ClusterMember, meeting: Meeting, peers: Peers) -> None:
+    """Say that this one is there: until it takes part, and while it finds no leader. Raises UsageError: see
+    `Meeting.announce`."""
     while True:
-        if is_new or member.host.door.leader is None:
+        if not serving.takes_part or member.host.door.leader is None:
             await meeting.announce({*peers(), *known_addresses(member).values()})
-        is_new = False
         await trio.sleep(ANNOUNCE_SECONDS)
 
 
@@ -364,11 +391,17 @@ async def _locate(member: ClusterMember, hub: PeerHub) -> None:
         await trio.sleep(LOOK_SECONDS)
 
 
-async def _tell_waiting(member: ClusterMember, tell: Tell) -> None:
+async def _tell_waiting(member: ClusterMember, strangers: Mapping[str, str], tell: Tell) -> None:
     """Why it takes long to take part."""
     while True:
         await trio.sleep(WAIT_SECONDS)
-        tell(_waits_for(member))
+        tell("; ".join([_waits_for(member), *_foreign(strangers)]))
+
+
+def _foreign(strangers: Mapping[str, str]) -> list[str]:
+    """This member never ends by it: whoever shows it another cluster could stop it."""
+    found = sorted(strangers.values())
+    return [*found, f"two clusters never merge; if this directory is of the old one, {EMPTY_HINT}"] if found else []
 
 
 def _waits_for(member: ClusterMember) -> str:

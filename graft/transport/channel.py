@@ -71,7 +71,10 @@ async def open_channel(
 
 
 class Channel:
-    """Calls may be made by any number of tasks at a time."""
+    """Calls may be made by any number of tasks at a time.
+
+    `peer`: the member that answers, as its certificate says; "" before a call, over plaintext and over a Unix socket.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Channel:
         entropy: Entropy | None,
     ) -> None:
         self.address = address
+        self.peer = ""
         self._loop, self._nursery, self._security, self._limits = loop, nursery, security, limits
         self._entropy = entropy
         self._bridge = Bridge(loop, nursery, copy_context())
@@ -187,11 +191,12 @@ class Channel:
         address = parse_address(self.address)
         sock = await dial(address)
         tls: Tls | None = None
+        peer = ""
         try:
             if self._security is not None and not address.path:
                 tls = Tls(self._security.current(), address.host, server_side=False)
                 await tls.handshake(sock)
-                check_member(tls, self._security.cluster)
+                peer = check_member(tls, self._security.cluster).name
         except BaseException:
             sock.close()
             raise
@@ -214,7 +219,7 @@ class Channel:
             await first_of(protocol.ready, protocol.lost)
         if not protocol.ready.is_set():
             raise self._sent_away(protocol, problems)
-        self._protocol = protocol
+        self._protocol, self.peer = protocol, peer
         self._grpc = _GrpcChannel(protocol, tls is not None, address.host or "localhost", address.port)
 
     def _sent_away(self, protocol: GraftProtocol, problems: list[str]) -> Exception:

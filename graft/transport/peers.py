@@ -35,7 +35,7 @@ from graft.errors import Denied, GraftError
 from graft.interfaces import Entropy
 from graft.raft.messages import InstallSnapshot, Message, SnapshotReply
 from graft.security.audit import Audit, AuditRecord
-from graft.security.identity import identify
+from graft.security.identity import Identity, identify
 from graft.security.tls import ClientSecurity
 from graft.transport import wire
 from graft.transport.breaker import Breaker
@@ -531,13 +531,14 @@ class PeerHub:
         self._audit(AuditRecord(reason, text, address, identity, method="Raft/Exchange"))
 
 
-def check_member(tls: Tls, cluster: str, name: str = "") -> None:
-    """That the other end is a member, and the one called `name` unless that is empty. Raises Denied."""
+def check_member(tls: Tls, cluster: str, name: str = "") -> Identity:
+    """That the other end is a member, and the one called `name` unless that is empty: who it is. Raises Denied."""
     identity = identify(tls.object.getpeercert(), cluster)
     if "member" not in identity.roles:
         raise Denied(f"{identity.name} is no member, its certificate may not serve", reason="role")
     if name and identity.name != name:
         raise Denied(f"its certificate is that of {identity.name}, not of {name}", reason="identity")
+    return identity
 
 
 def _hello(payload: bytes) -> Any:

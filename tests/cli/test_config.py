@@ -75,3 +75,41 @@ def test_text_of_a_file_cannot_drive_the_terminal(graft: Graft, write: Write) ->
     ended = graft("config", "check", "g.toml")
     assert ended.code == 2
     assert "\x1b" not in ended.out + ended.err
+
+
+MEMBER = """node_id = "{name}"
+service_name = "{cluster}"
+[security]
+ca_file = "certs/ca.crt"
+cert_file = "certs/graft-1.crt"
+key_file = "certs/graft-1.key"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "cluster", "code", "message"),
+    [
+        ("graft-1", "orders", 0, ""),
+        ("graft-2", "orders", 2, "certs/graft-1.crt names graft://orders/member/graft-1, the settings say graft-2"),
+        ("graft-1", "order", 2, "certs/graft-1.crt names graft://orders/member/graft-1, the settings say order"),
+    ],
+)
+def test_check_looks_at_the_certificates(
+    graft: Graft, write: Write, name: str, cluster: str, code: int, message: str
+) -> None:
+    write("g.toml", MEMBER.format(name=name, cluster=cluster))
+    ended = graft("config", "check", "g.toml")
+    assert ended.code == 2
+    assert "certs/ca.crt: No such file or directory" in ended.err or "certs/graft-1.crt: No such file" in ended.err
+    assert graft("config", "check", "g.toml", "--no-certs").code == 0
+    assert graft("certs", "dev", "certs", "--cluster", "orders", "--member", "graft-1").code == 0
+    ended = graft("config", "check", "g.toml")
+    assert (ended.code, message in ended.err) == (code, True)
+    assert ended.out == ("" if code else "g.toml: ok\n")
+
+
+def test_check_compares_no_name_that_the_file_does_not_say(graft: Graft, write: Write) -> None:
+    """`node_id` may come from the environment, in a file that several members share."""
+    write("g.toml", "\n".join(MEMBER.splitlines()[2:]))
+    assert graft("certs", "dev", "certs", "--cluster", "orders", "--member", "graft-1").code == 0
+    assert graft("config", "check", "g.toml").code == 0

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from attrs import evolve
 
 from graft.cli.dev import Plan, Process, leader_of, note_leader, plan_of, take_lock, write_environment
+from graft.cli.serving import tell_stopped
 from graft.cluster.membership import ClusterStatus
 from graft.errors import UsageError
 from graft.security.tls import TlsFiles
@@ -127,3 +130,61 @@ def test_what_it_says_is_not_held_back(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.communicate()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_dev(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "graft", "dev", "--members", "1", *arguments],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield child
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def line_with(text: str, child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return next(line for line in child.stdout if text in line)
+
+
+def test_a_module_of_the_current_directory_does_not_take_the_place_of_pythons(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit(3)\n")
+    with running_dev(tmp_path) as child:
+        assert line_with(", leader", child).startswith("a: pid ")
+        leader = tmp_path / ".graft-dev" / "leader.pid"
+        wait_for(leader.exists)
+    assert not leader.exists()
+    log = (tmp_path / ".graft-dev" / "a.log").read_text()
+    assert "stopped" in log
+    assert "lost" not in log
+
+
+def test_a_member_that_ends_names_its_log(tmp_path: Path) -> None:
+    (tmp_path / ".graft-dev" / "a").mkdir(parents=True)
+    (tmp_path / ".graft-dev" / "a" / "format").mkdir()
+    with running_dev(tmp_path) as child:
+        line = line_with("ended", child)
+        assert line.startswith("a ended (exit code 1; .graft-dev/a.log says why); it is back in ")
+
+
+def test_who_is_stopped_at_once_tells_of_steps_only_if_it_had_some(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    tell_stopped(0)
+    tell_stopped(2)
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "2 steps are lost" in caplog.text

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,10 @@ class Field:
         self.address = {name: f"127.0.0.1:{s.getsockname()[1]}" for name, s in zip(names, sockets, strict=True)}
         for each in sockets:
             each.close()
+
+    def certificate_of(self, name: str) -> dict[str, str]:
+        certs = self.base / "certs"
+        return {"security.cert_file": str(certs / f"{name}.crt"), "security.key_file": str(certs / f"{name}.key")}
 
     def settings(self, name: str, founders: Sequence[str], **more: Any) -> Settings:
         flags = {
@@ -263,6 +268,13 @@ async def test_a_backup_is_the_beginning_of_another_cluster(field: Field, tmp_pa
             assert await double(client, tmp_path, 2) == 4
 
 
+async def test_a_member_looks_at_its_own_certificate_first(field: Field) -> None:
+    with pytest.raises(UsageError, match=r"b.crt names graft://test/member/b, the settings say a"):
+        async with field.open("a", "a", **field.certificate_of("b")):
+            raise AssertionError("it took part")
+    assert field.lines == []
+
+
 async def test_what_cannot_be_served_says_why(field: Field, tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with field.open("a", "a"):
@@ -288,6 +300,33 @@ async def _why_it_ended(field: Field, settings: Settings, *peers: str) -> str:
     except* UsageError as group:
         ended = str(the_cause(group))
     return ended
+
+
+async def test_a_member_with_the_certificate_of_another_founds_nothing(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it when it does not look at its own certificate, as an attacker would not."""
+    monkeypatch.setattr(serving_module, "check_own", lambda *arguments: None)
+    certificate = field.certificate_of("d")
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+
+            async def found(name: str, **more: Any) -> None:
+                async with field.open(name, "abc", **more):
+                    raise AssertionError(f"{name} is in a cluster with an impostor")
+
+            nursery.start_soon(found, "a")
+            nursery.start_soon(found, "b")
+            nursery.start_soon(partial(found, "c", **certificate))
+            why = "it says that it is c, and its certificate is that of d"
+            await until(lambda: sum(why in line and "waiting for c" in line for line in field.lines) > 1)
+            await until(lambda: sum("d says that it is c" in line for line in field.lines) > 0)
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        assert {load_identity(field.base / name).cluster for name in "abc"} == {""}  # type: ignore[union-attr]
+        texts = {(each.reason, each.identity, each.text) for each in field.audited}
+        assert ("identity", "d", why) in texts
+        assert ("identity", "d", "d says that it is c") in texts
 
 
 @pytest.mark.parametrize("victim", ["a", "c"])

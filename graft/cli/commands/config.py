@@ -47,21 +47,39 @@ def show(files: tuple[str, ...], origin: bool, as_json: bool) -> None:
 
 @command.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-def check(files: tuple[str, ...]) -> None:
+@click.option("--no-certs", is_flag=True, help="Do not look at the certificates: they are on another machine.")
+def check(files: tuple[str, ...], no_certs: bool) -> None:
     """Check a configuration and report every error. GRAFT_ variables are left out.
 
-    Several files are read together, later ones win. Exit code 0 when they are valid, 2 otherwise. What `graft serve`
-    would miss is said too; it is no error, because flags and the environment may bring it.
+    Several files are read together, later ones win. Exit code 0 when they are valid, 2 otherwise. The certificates that
+    they name are read: they have to be there, belong together, be valid now, and be those of this member. What
+    `graft serve` would miss is said too; it is no error, because flags and the environment may bring it.
     """
     from graft.config import load, unfit_for_serving
     from graft.config.loading import TOP
     from graft.config.sources import without_settings
 
     loaded = load(files, environ=without_settings(os.environ, TOP))
+    if not no_certs:
+        _check_certificates(loaded)
     for missing in unfit_for_serving(loaded.settings):
         tail = f" ({missing.suggestion})" if missing.suggestion else ""
         note(plain_text(f"`graft serve` needs more: `{'.'.join(missing.path)}`: {missing.message}{tail}"))
     out(f"{', '.join(files)}: ok")
+
+
+def _check_certificates(loaded: Loaded) -> None:
+    """A name that no file says may come from elsewhere, so it is compared with nothing. Raises UsageError."""
+    from graft.cluster.serving import tls_files
+    from graft.security.own import check_own
+
+    security, said = loaded.settings.security, loaded.origins
+    if not security.cert_file:
+        return
+    files = tls_files(loaded.settings)
+    assert files is not None, "who has certificates has not said `plaintext`"
+    cluster = "" if said["service_name"].kind == "default" else loaded.settings.service_name
+    check_own(files, cluster, "" if said["node_id"].kind == "default" else loaded.settings.node_id)
 
 
 def _load(files: tuple[str, ...]) -> Loaded:
