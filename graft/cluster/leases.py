@@ -86,6 +86,11 @@ class Lease:
         self._commit = 0
         self._holds = False
         self._extended = trio.Event()
+        self._leaves = False
+
+    def leave(self) -> None:
+        """This process ends: once the cluster knows that, it does not register again."""
+        self._leaves = True
 
     def may_start(self) -> bool:
         """Whether attempts may be started: what the state says now was so while the lease was renewed, or later."""
@@ -102,6 +107,8 @@ class Lease:
                 while await self._renew():  # noqa: ASYNC110 - a period, not a condition
                     await trio.sleep(self._times.period)
                 self._holds, self._until = False, -math.inf
+                if self._leaves:
+                    await trio.sleep_forever()
                 self._host.new_incarnation()
                 await self._register()
 

@@ -14,6 +14,7 @@ import trio
 
 from graft import raft
 from graft.cluster.changes import Changes
+from graft.cluster.followers import Followers
 from graft.cluster.forgetting import Forgetting
 from graft.cluster.host import MAX_RESULT_BYTES, Attempts, Host, Offer
 from graft.cluster.leading import Leading
@@ -21,7 +22,7 @@ from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
 from graft.cluster.runs import Runs
 from graft.cluster.submitting import ClusterSubmitter
-from graft.engine.commands import DrainMember, ForgetMember, SetClusterConfig
+from graft.engine.commands import DrainMember, ForgetMember, MemberDown, SetClusterConfig
 from graft.engine.records import ClusterConfig
 from graft.errors import NoQuorum, Rejected
 from graft.interfaces import Clock, Entropy, Snapshots, Store
@@ -108,6 +109,7 @@ class ClusterMember:
         host.may_start = self.lease.may_start
         self._renewals = Renewals(host, self.post, clock, times)
         self.changes = Changes(host, self.post, located)
+        self.followers = Followers(host, self.post)
         Forgetting(host.door, self.post, noticed, told)
         self._limits = ClusterConfig() if limits is None else limits
         self._leading = Leading(host, (self._configure, host.run_decisions, host.run_timers, self._renewals.lead))
@@ -152,6 +154,12 @@ class ClusterMember:
         """Register what this member has to offer from now on. Raises Rejected."""
         self.host.offer = offer
         await self.submitter.request(self.host.registration())
+
+    async def say_goodbye(self, seconds: float) -> None:
+        """Tell the others that this incarnation is no more, so that nobody waits for its lease. It has no attempts any
+        more, and gets none. Raises Rejected, NoQuorum."""
+        self.lease.leave()
+        await self.submitter.request(MemberDown(self.id, self.host.incarnation), seconds)
 
     def receive(self, *messages: Message | Letter) -> None:
         """Never waits, though it may write; on the Trio thread."""

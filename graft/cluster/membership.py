@@ -36,7 +36,11 @@ class ClusterStatus:
 
 @frozen
 class MemberView:
-    """One member. `role`: voter | learner | executor. `match`: the last log index known to be on it, 0 if unknown."""
+    """One member. `role`: voter | learner | executor. `match`: the last log index known to be on it, 0 if unknown.
+
+    `live` is what the log says; `unknown`: without a quorum nobody can say so now. `heard_seconds`: since the leader
+    heard from it, None where no leader says so. `draining` also while it stops.
+    """
 
     id: str
     incarnation: int
@@ -51,6 +55,8 @@ class MemberView:
     used: Mapping[str, int] = Factory(dict)
     match: int = 0
     version: int = 0
+    unknown: bool = False
+    heard_seconds: float | None = None
 
 
 @frozen

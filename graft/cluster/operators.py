@@ -40,14 +40,16 @@ class ClusterOperators:
     async def members(self, *, stale: bool = False) -> tuple[MemberView, ...]:
         if not stale:
             await self._member.runs.fresh()
+        known = self._member.followers.known_here() if stale else await self._member.followers.ask()
         host = self._member.host
-        raft = host.door.status()
-        match = {follower.id: follower.match for follower in raft.followers} | {raft.id: raft.last}
+        has_quorum = host.door.leader is not None
         views = []
-        for server in raft.configuration.members:
+        for server in self._member.configuration.members:
             record = host.engine.state.members.get(server.id)
+            unknown = not has_quorum and server.id != host.member
+            match, heard = known.get(server.id, (0, None))
             if record is None:
-                views.append(MemberView(server.id, server.incarnation, server.role, "", live=False))
+                views.append(MemberView(server.id, server.incarnation, server.role, "", live=False, unknown=unknown))
                 continue
             views.append(
                 MemberView(
@@ -56,14 +58,16 @@ class ClusterOperators:
                     role=server.role,
                     address=record.address,
                     live=record.live,
-                    draining=bool(record.draining),
+                    draining=record.draining or record.stopping,
                     labels=dict(record.labels),
                     node_types=record.node_types,
                     zone=record.zone,
                     slots=dict(record.slots),
                     used={kind: host.engine.state.ledger.used(server.id, kind) for kind, _ in record.slots},
-                    match=match.get(server.id, 0) if raft.role == "leader" else 0,
+                    match=match,
                     version=record.version,
+                    unknown=unknown,
+                    heard_seconds=heard,
                 )
             )
         return tuple(views)

@@ -68,6 +68,7 @@ PLACE_SECONDS: Final = 1.0  # to ask the leader before it is said of a directory
 ANNOUNCE_SECONDS: Final = 10.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
+GOODBYE_SECONDS: Final = 3.0
 MAX_LEASE_GRACE: Final = 0.5  # what steps have to end by themselves before the guardian kills them
 
 Tell = Callable[[str], None]
@@ -180,10 +181,12 @@ class Serving:
             return
         self.health.set(False)
         timeout = float(self.settings.engine.drain_timeout)
+        is_told = False
         with trio.move_on_after(HAND_OVER_SECONDS):
             try:
                 command = DrainMember(member.id, True, member.host.incarnation)
                 await member.submitter.request(command)
+                is_told = True
                 if member.host.door.leads and len(member.configuration.members) > 1:
                     await member.changes.transfer(None)
             except GraftError as error:
@@ -196,6 +199,11 @@ class Serving:
             member.host.lose_attempts()
             await member.host.wait_idle()
             await member.submitter.flushed()
+        if is_told and not member.host.running and len(member.configuration.members) > 1:
+            try:
+                await member.say_goodbye(GOODBYE_SECONDS)
+            except GraftError as error:
+                self._tell(f"the others learn of the end when the lease is over: {error.message}")
 
 
 @asynccontextmanager

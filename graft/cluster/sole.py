@@ -25,7 +25,19 @@ class SoleMember:
         host = self._host
         slots = dict(host.offer.slots)
         found = host.door.status()
-        return (MemberView(host.member, host.incarnation, "voter", "", True, slots=slots, match=found.last, version=1),)
+        return (
+            MemberView(
+                host.member,
+                host.incarnation,
+                "voter",
+                "",
+                True,
+                slots=slots,
+                match=found.last,
+                version=1,
+                heard_seconds=0.0,
+            ),
+        )
 
     def backup(self) -> AsyncGenerator[bytes, None]:
         return backup_pieces(self._host, self._store, self._directory)

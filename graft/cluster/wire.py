@@ -255,6 +255,8 @@ def member_message(member: MemberView) -> pb.Member:
         used=member.used,
         match=member.match,
         version=member.version,
+        unknown=member.unknown,
+        heard_seconds=member.heard_seconds,
     )
 
 
@@ -273,4 +275,6 @@ def read_member(message: pb.Member) -> MemberView:
         used=dict(message.used),
         match=message.match,
         version=message.version,
+        unknown=message.unknown,
+        heard_seconds=message.heard_seconds if message.HasField("heard_seconds") else None,
     )

@@ -57,7 +57,7 @@ from .state import State, Tracer
 
 @record
 class Follower:
-    """What a leader tells people about one follower."""
+    """What a leader tells people about one follower. `heard_seconds`: since it answered; inf if it never did."""
 
     id: str
     state: str
@@ -65,6 +65,7 @@ class Follower:
     next: int
     inflight: int
     caught_up: bool
+    heard_seconds: float
 
 
 @record
@@ -159,7 +160,8 @@ class Raft:
     def status(self) -> Status:
         s = self.state
         followers = tuple(
-            Follower(p.id, p.state, p.match, p.next, len(p.inflight), p.caught_up) for p in s.progress.values()
+            Follower(p.id, p.state, p.match, p.next, len(p.inflight), p.caught_up, s.now - p.heard_at)
+            for p in s.progress.values()
         )
         return Status(
             s.id,

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from graft.cli.commands.member import lacking
 from graft.cli.sources import There
 from graft.cluster.identity import Identity, save_identity
 from graft.cluster.membership import Change, ClusterStatus, MemberView
@@ -434,6 +436,34 @@ def test_two_backups_never_write_one_file(graft: Graft, tmp_path: Path) -> None:
         assert graft("backup", str(tmp_path / "b"), "--server", address).code == 0
     assert not unfinished.exists()
     assert (tmp_path / "b").read_bytes().startswith(b"GRAFT-BACKUP 1 ")
+
+
+MEMBER = MemberView("n1", 1, "voter", "h:1", live=True, match=20, heard_seconds=0.1)
+MEMBERS_AWAY = (
+    (MEMBER, ""),
+    (evolve(MEMBER, live=False), "it is down"),
+    (evolve(MEMBER, draining=True), "it is draining"),
+    (evolve(MEMBER, heard_seconds=3.0), "it is silent"),
+    (evolve(MEMBER, unknown=True), "it is unknown"),
+    (evolve(MEMBER, role="learner"), "it is a learner, and becomes a voter when it has the log"),
+    (evolve(MEMBER, heard_seconds=None), "no leader tells how far it is"),
+    (evolve(MEMBER, match=19), "it has the log to 19, not to 20"),
+)
+
+
+def test_wait_for_a_member(graft: Graft, tmp_path: Path) -> None:
+    """A cluster of one has nobody to wait for; of one that does not take part it says what is missing."""
+    with background_server(tmp_path / "server") as address:
+        assert graft("member", "wait", "local", "--server", address).out.startswith(
+            "local takes part, with the log to "
+        )
+        assert json.loads(graft("member", "wait", "local", "--json", "--server", address).out)["live"] is True
+        assert graft("member", "wait", "nobody", "--server", address).code == 2
+
+
+@pytest.mark.parametrize(("member", "why"), MEMBERS_AWAY)
+def test_what_a_member_lacks_that_is_waited_for(member: MemberView, why: str) -> None:
+    assert lacking(member, 20) == why
 
 
 def test_a_restore_does_not_replace_the_current_directory(

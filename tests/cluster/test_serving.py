@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ import trio
 from attrs import evolve
 
 from graft import raft
+from graft.cli.commands.member import member_record, state_of, wait_for
 from graft.cli.serving import the_cause
 from graft.client import Client
 from graft.cluster import serving as serving_module
@@ -63,6 +64,7 @@ class Field:
         self.audited: list[AuditRecord] = []
         self.lines: list[str] = []
         self.ended: dict[str, str] = {}  # members that ended by themselves, and why
+        self.scopes: dict[str, trio.CancelScope] = {}  # of those that are together; to cancel one is to kill it
         certificates = make_dev(base / "certs", NAME, names)
         self.files: TlsFiles = certificates.clients["operator"]
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
@@ -108,9 +110,10 @@ class Field:
 
             async def keep(name: str, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
                 try:
-                    async with self.open(name, names, **more) as serving[name]:
-                        task_status.started()
-                        await trio.sleep_forever()
+                    with trio.CancelScope() as self.scopes[name]:
+                        async with self.open(name, names, **more) as serving[name]:
+                            task_status.started()
+                            await trio.sleep_forever()
                 except* UsageError as group:
                     self.ended[name] = str(the_cause(group))
 
@@ -410,6 +413,59 @@ async def test_a_directory_that_was_put_back_to_an_older_copy_is_never_used_agai
             async with field.open("c"):
                 assert await double(client, tmp_path, 3) == 6
                 assert {each.id for each in await client.members()} == set("abc")
+
+
+async def test_who_stops_in_order_is_down_at_once_and_live_when_it_is_back(field: Field, tmp_path: Path) -> None:
+    """It was shown live until its lease was over, and a script took down the next one."""
+    with trio.fail_after(90):
+        async with field.together("abc") as serving:
+            leader = serving["a"].member.host.door.leader
+            follower, other = (name for name in "abc" if name != leader)
+            async with field.client(other) as client, AsyncExitStack() as again:
+                assert await double(client, tmp_path, 1) == 2
+                for name in (follower, leader):
+                    await serving[name].stop()
+                    field.scopes[name].cancel()
+                    members = {each.id: each for each in await client.members()}
+                    assert {id: each.live for id, each in members.items()} == {id: id != name for id in "abc"}
+                    with pytest.raises(GraftError, match=f"{name} does not take part after 0.5 s: it is down"):
+                        await wait_for(client, name, 0.5)
+                    last = members[other].match
+                    await again.enter_async_context(field.open(name))
+                    found = await wait_for(client, name, 60)
+                    assert found.live
+                    assert found.match >= last > 0
+
+
+async def test_without_a_quorum_nobody_is_said_to_be_live(field: Field) -> None:
+    with trio.fail_after(90):
+        async with field.together("abc") as serving, field.client("a") as client:
+            for name in "bc":
+                field.scopes[name].cancel()
+            await until(lambda: serving["a"].member.host.door.leader is None)
+            members = {each.id: each for each in await client.members(stale=True)}
+            assert {id: state_of(each) for id, each in members.items()} == {"a": "live", "b": "unknown", "c": "unknown"}
+            assert member_record(members["b"])["live"] is None
+            assert not (await client.status()).has_quorum
+
+
+async def test_how_far_the_others_are_is_known_to_whoever_is_asked(field: Field) -> None:
+    with trio.fail_after(90):
+        async with field.together("abc", **{"engine.lease": "20s"}) as serving:
+            leader = serving["a"].member.host.door.leader
+            other = next(name for name in "abc" if name != leader)
+            async with field.client(other) as client:
+                for name in "abc":
+                    assert (await wait_for(client, name, 30)).match > 0
+                with pytest.raises(UsageError, match="there is no member x"):
+                    await wait_for(client, "x", 30)
+                dead = next(name for name in "abc" if name not in (leader, other))
+                field.scopes[dead].cancel()
+                seen: list[str] = []
+                while "silent" not in seen:
+                    seen += [state_of(each) for each in await client.members() if each.id == dead]
+                    await trio.sleep(0.05)
+                assert "down" not in seen
 
 
 async def test_nobody_answers(field: Field) -> None:

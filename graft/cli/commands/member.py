@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 HEAD = ("MEMBER", "ROLE", "STATE", "ADDRESS", "RUNNING", "LOG")
 
+SILENT_SECONDS = 2.0
+WAIT_SECONDS = 120.0
+LOOK_SECONDS = 0.2
+STYLES = {"live": "green", "draining": "yellow", "silent": "yellow", "unknown": "yellow", "down": "red"}
+"""What STATE can be, in colours."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
@@ -55,6 +61,63 @@ def ls(stale: bool, as_json: bool, place: Place) -> None:
     paint = Paint.of(sys.stdout)
     for line in table(HEAD, [row(each, leader) for each in members], width(sys.stdout), give_way=3):
         out(paint_line(line, paint).rstrip())
+
+
+@command.command("wait")
+@click.argument("member", metavar="NAME")
+@click.option(
+    "--timeout", "seconds", type=click.FloatRange(min=0), default=WAIT_SECONDS, show_default=True, help="In seconds."
+)
+@json_option
+@place_options
+def wait(member: str, seconds: float, as_json: bool, place: Place) -> None:
+    """Wait until NAME takes part: it is live, heard by the leader, takes work, and has all of the log.
+
+    For upgrades, one member after the other. All of the log: what there was when the wait began. Exit code 1 when it
+    takes longer than --timeout.
+    """
+    found = ask(place, lambda client: wait_for(client, member, seconds))
+    if as_json:
+        out_json(member_record(found))
+    else:
+        out(plain_text(f"{member} takes part, with the log to {found.match}"))
+
+
+async def wait_for(client: Client, name: str, seconds: float) -> MemberView:
+    """The member, when it takes part. Raises GraftError when that takes longer; UsageError."""
+    import trio
+
+    from graft.errors import GraftError, NoQuorum, Unreachable, UsageError
+
+    wanted, lacks = 0, "the cluster did not answer"
+    with trio.move_on_after(seconds):
+        while True:
+            try:
+                members = await client.members()
+            except (NoQuorum, Unreachable) as error:
+                lacks = error.message
+            else:
+                wanted = wanted or max((each.match for each in members), default=0)
+                found = next((each for each in members if each.id == name), None)
+                if found is None:
+                    raise UsageError(f"there is no member {name}", hint="see `graft member ls`")
+                lacks = lacking(found, wanted)
+                if not lacks:
+                    return found
+            await trio.sleep(LOOK_SECONDS)
+    raise GraftError(f"{name} does not take part after {seconds:g} s: {lacks}", hint="look at its log")
+
+
+def lacking(member: MemberView, wanted: int) -> str:
+    """What keeps it from taking part in all: nothing, if it does. `wanted`: a log index, 0 while no leader tells."""
+    state = state_of(member)
+    if state != "live":
+        return f"it is {state}"
+    if member.role == "learner":
+        return "it is a learner, and becomes a voter when it has the log"
+    if not wanted or member.heard_seconds is None:
+        return "no leader tells how far it is"
+    return "" if member.match >= wanted else f"it has the log to {member.match}, not to {wanted}"
 
 
 @command.command("add")
@@ -170,7 +233,7 @@ def member_record(member: MemberView, *, stale: bool) -> dict[str, Any]:
         "incarnation": f"{member.incarnation:016x}",
         "role": member.role,
         "address": member.address or None,
-        "live": member.live,
+        "live": None if member.unknown else member.live,
         "draining": member.draining,
         "labels": dict(member.labels),
         "node_types": list(member.node_types),
@@ -178,15 +241,31 @@ def member_record(member: MemberView, *, stale: bool) -> dict[str, Any]:
         "slots": dict(member.slots),
         "used": dict(member.used),
         "match": member.match or None,
+        "heard_seconds": None if member.heard_seconds is None else round(member.heard_seconds, 3),
         "version": member.version,
         "stale": stale,
     }
 
 
-def row(member: MemberView, leader: str) -> list[Piece]:
-    state, style = ("draining", "yellow") if member.draining else ("live", "green")
+def state_of(member: MemberView) -> str:
+    """One of STYLES. What the log says of it is told only with a quorum."""
+    if member.unknown:
+        return "unknown"
     if not member.live:
-        state, style = "down", "red"
+        return "down"
+    if is_silent(member):
+        return "silent"
+    return "draining" if member.draining else "live"
+
+
+def is_silent(member: MemberView) -> bool:
+    """Its lease has not ended, and the leader hears nothing."""
+    return member.heard_seconds is not None and member.heard_seconds > SILENT_SECONDS
+
+
+def row(member: MemberView, leader: str) -> list[Piece]:
+    state = state_of(member)
+    style = STYLES[state]
     used, most = member.used.get("*", sum(member.used.values())), member.slots.get("*")
     return [
         (plain_text(member.id), "bold" if member.id == leader else ""),

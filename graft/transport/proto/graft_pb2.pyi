@@ -99,7 +99,7 @@ class JoinReply(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("id", "incarnation", "role", "address", "live", "draining", "labels", "node_types", "zone", "slots", "used", "match", "version")
+    __slots__ = ("id", "incarnation", "role", "address", "live", "draining", "labels", "node_types", "zone", "slots", "used", "match", "version", "unknown", "heard_seconds")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,8 @@ class Member(_message.Message):
     USED_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    HEARD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     id: str
     incarnation: int
     role: str
@@ -147,7 +149,9 @@ class Member(_message.Message):
     used: _containers.ScalarMap[str, int]
     match: int
     version: int
-    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[int] = ..., role: _Optional[str] = ..., address: _Optional[str] = ..., live: _Optional[bool] = ..., draining: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., node_types: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., slots: _Optional[_Mapping[str, int]] = ..., used: _Optional[_Mapping[str, int]] = ..., match: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    unknown: bool
+    heard_seconds: float
+    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[int] = ..., role: _Optional[str] = ..., address: _Optional[str] = ..., live: _Optional[bool] = ..., draining: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., node_types: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., slots: _Optional[_Mapping[str, int]] = ..., used: _Optional[_Mapping[str, int]] = ..., match: _Optional[int] = ..., version: _Optional[int] = ..., unknown: _Optional[bool] = ..., heard_seconds: _Optional[float] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
