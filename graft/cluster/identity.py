@@ -43,10 +43,14 @@ class Identity:
     forgot: str = ""
 
 
-def cluster_id(name: str, founders: Iterable[raft.Member]) -> str:
-    """Two clusters never have the same: it stands for the data directories that founded it."""
+def cluster_id(name: str, founders: Iterable[raft.Member], again: int = 0) -> str:
+    """Two clusters never have the same: it stands for the data directories that founded it.
+
+    `again`: a number that was drawn for a cluster that goes on under another id with a directory of an older one.
+    """
     who = sorted((each.id, each.incarnation) for each in founders)
-    return f"{name}-{blake2b(repr((name, who)).encode(), digest_size=8).hexdigest()}"
+    what = (name, who, again) if again else (name, who)
+    return f"{name}-{blake2b(repr(what).encode(), digest_size=8).hexdigest()}"
 
 
 def load_identity(directory: Path) -> Identity | None:

@@ -16,12 +16,28 @@ from graft.cluster.host import Host, Offer
 from graft.cluster.identity import Identity, cluster_id, load_identity, save_identity
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.errors import Rejected, UsageError
+from graft.interfaces import Store
 from graft.raft_driver import RaftDoor
 from graft.storage import SnapshotDirectory, open_store
 from graft.storage.directory import Layout
 
 RECOVER_SECONDS = 60.0
-LOOK_SECONDS = 0.05
+
+
+@frozen
+class Outlook:
+    """What a recovery would keep. Whoever has the later `last_term`, and with the same one the later `last`, knows more.
+
+    `lost` are the members that would be none any more; `live_runs` of the `runs` have not ended.
+    """
+
+    cluster: str
+    member: str
+    lost: tuple[str, ...]
+    last_term: int
+    last: int
+    runs: int
+    live_runs: int
 
 
 @frozen
@@ -34,8 +50,24 @@ class Recovered:
     applied: int
 
 
-def plan_recovery(directory: Path) -> Identity:
+def look(directory: Path) -> Outlook:
+    """What `recover` would do. Raises like it, StoreHeld while the member runs."""
+    identity = _identity(directory)
+    store = open_store(directory, command="graft recover")
+    try:
+        host = _host(directory, identity, store)
+        lost = _lost(directory, identity, host)
+        status, view = host.door.status(), host.view
+        runs, live = len(view.run_numbers()), len(view.live_runs())
+        return Outlook(identity.cluster, identity.member, lost, status.last_term, status.last, runs, live)
+    finally:
+        store.close()
+
+
+def _identity(directory: Path) -> Identity:
     """Whose directory it is. Raises UsageError for one that belongs to no cluster."""
+    if not directory.is_dir():
+        raise UsageError(f"there is no directory {directory}", hint="name the data directory of a member")
     identity = load_identity(directory)
     if identity is None or not identity.cluster or not Layout(directory).store.exists():
         raise UsageError(
@@ -45,41 +77,52 @@ def plan_recovery(directory: Path) -> Identity:
     return identity
 
 
+def _host(directory: Path, identity: Identity, store: Store) -> Host:
+    return Host(
+        store,
+        SystemClock(),
+        SystemEntropy(),
+        member=identity.member,
+        offer=Offer(()),
+        config=raft.Config(id=identity.member),
+        founders=(),
+        snapshots=SnapshotDirectory(directory / "snapshots"),
+    )
+
+
+def _lost(directory: Path, identity: Identity, host: Host) -> tuple[str, ...]:
+    """The other members. Raises UsageError where the directory cannot or need not become a cluster of its own."""
+    found = host.door.configuration
+    mine = next((each for each in found.members if each.id == identity.member), None)
+    if mine is None or mine.role != "voter":
+        raise UsageError(
+            f"{identity.member} is no voter, so its state may lack what was acknowledged",
+            hint="recover the directory of a voter",
+        )
+    others = tuple(each.id for each in found.members if each.id != mine.id)
+    if not others and not found.joint:
+        raise UsageError(
+            f"{directory} is a cluster of one already, {identity.cluster}: nothing is lost",
+            hint="start it: `graft serve`",
+        )
+    return others
+
+
 async def recover(directory: Path) -> Recovered:
     """Make the member of `directory` the only one. Raises UsageError, StorageError, Rejected."""
-    identity = plan_recovery(directory)
+    identity = _identity(directory)
     store = open_store(directory, command="graft recover")
     try:
-        host = Host(
-            store,
-            SystemClock(),
-            SystemEntropy(),
-            member=identity.member,
-            offer=Offer(()),
-            config=raft.Config(id=identity.member),
-            founders=(),
-            snapshots=SnapshotDirectory(directory / "snapshots"),
-        )
-        before = host.door.configuration.members
+        host = _host(directory, identity, store)
+        lost = _lost(directory, identity, host)
         mine = raft.Member(identity.member, host.door.identity.incarnation, "voter")
         name = identity.cluster.rpartition("-")[0]
-        found = Identity(mine.id, mine.incarnation, cluster_id(f"{name}-{host.incarnation:x}", [mine]), (mine,))
-        lost = tuple(each.id for each in before if each.id != mine.id)
-        if not any(each.id == mine.id and each.role == "voter" for each in before):
-            raise UsageError(
-                f"{mine.id} is no voter, so its state may lack what was acknowledged",
-                hint="recover the directory of a voter",
-            )
+        found = Identity(mine.id, mine.incarnation, cluster_id(name, [mine], host.incarnation), (mine,))
         with trio.fail_after(RECOVER_SECONDS):
             async with trio.open_nursery() as nursery:
                 await nursery.start(host.door.run)
-                if before == (mine,):  # such as after a recovery that was killed: it elects itself
-                    while not host.door.leads:  # noqa: ASYNC110 - the door has no event for it
-                        await trio.sleep(LOOK_SECONDS)
-                else:
-                    await _make_alone(directory, identity, found, host.door)
+                await _make_alone(directory, identity, found, host.door)
                 await host.door.read_index()
-                save_identity(directory, found)
                 nursery.cancel_scope.cancel()
         return Recovered(found.cluster, mine.id, lost, host.door.applied)
     except* Rejected as group:

@@ -70,7 +70,7 @@ class Follower:
 
 @record
 class Status:
-    """A member as people and metrics see it."""
+    """A member as people and metrics see it. `last_term` is that of the last entry: it decides who knows more."""
 
     id: str
     role: str
@@ -79,6 +79,7 @@ class Status:
     vote: str | None
     first: int
     last: int
+    last_term: int
     durable: int
     commit: int
     applied: int
@@ -171,6 +172,7 @@ class Raft:
             s.vote,
             s.log.first,
             s.log.last,
+            s.log.last_term,
             s.log.durable,
             s.commit,
             s.applied,

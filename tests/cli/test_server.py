@@ -18,6 +18,7 @@ from graft.cli.commands.member import lacking
 from graft.cli.sources import There
 from graft.cluster.identity import Identity, save_identity
 from graft.cluster.membership import Change, ClusterStatus, MemberView
+from graft.cluster.recovering import Outlook
 from graft.errors import NoQuorum, RunConflict
 from graft.security.certs import make_dev
 from graft.security.tls import ServerSecurity
@@ -436,6 +437,21 @@ def test_two_backups_never_write_one_file(graft: Graft, tmp_path: Path) -> None:
         assert graft("backup", str(tmp_path / "b"), "--server", address).code == 0
     assert not unfinished.exists()
     assert (tmp_path / "b").read_bytes().startswith(b"GRAFT-BACKUP 1 ")
+
+
+def test_a_recovery_says_first_what_it_would_keep(
+    graft: Graft, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended = graft("recover", "nosuch", "--yes")
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "error: there is no directory nosuch")
+    outlook = Outlook("orders-1", "n1", ("n2", "n3"), 7, 812, 12, 3)
+    monkeypatch.setattr("graft.cluster.recovering.look", lambda directory: outlook)
+    ended = graft("recover", str(tmp_path))
+    assert ended.code == 0
+    for text in ("n1 of orders-1 would be", "to 812, the last entry of term 7", "12, of which 3 have not", "n2, n3"):
+        assert text in ended.out
+    assert "say --yes" in ended.err
+    assert json.loads(graft("recover", str(tmp_path), "--json").out)["log_index"] == 812
 
 
 MEMBER = MemberView("n1", 1, "voter", "h:1", live=True, match=20, heard_seconds=0.1)

@@ -23,9 +23,9 @@ from graft.cli.serving import the_cause
 from graft.client import Client
 from graft.cluster import serving as serving_module
 from graft.cluster.embedded import open_embedded
-from graft.cluster.identity import Identity, load_identity, save_identity
+from graft.cluster.identity import Identity, load_identity
 from graft.cluster.meeting import Meeting, joiner
-from graft.cluster.recovering import recover
+from graft.cluster.recovering import look, recover
 from graft.cluster.restoring import restore
 from graft.cluster.serving import Serving, _locate, _waits_for, host_settings, identify, open_serving
 from graft.config import Settings, load
@@ -195,11 +195,24 @@ async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path) -> 
             assert await double(client, tmp_path, 1) == 2
             before = serving["a"].identity.cluster
             runs = [each.run_id for each in await client.list()]
-        with pytest.raises(UsageError, match="no cluster"):
+            with pytest.raises(StorageError, match="is held by process"):
+                look(tmp_path / "a")
+        with pytest.raises(UsageError, match="there is no directory"):
             await recover(tmp_path / "nothing")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(UsageError, match="belongs to no cluster"):
+            await recover(tmp_path / "empty")
+        outlook = look(tmp_path / "a")
+        assert (outlook.cluster, outlook.member, outlook.lost) == (before, "a", ("b", "c"))
+        assert (outlook.runs, outlook.live_runs) == (1, 0)
+        assert min(outlook.last, outlook.last_term) > 0
         found = await recover(tmp_path / "a")
         assert found.lost == ("b", "c")
         assert found.cluster != before
+        assert len(found.cluster) == len(before)
+        for again in (look, lambda path: trio.from_thread.run(recover, path)):
+            with pytest.raises(UsageError, match=f"is a cluster of one already, {found.cluster}: nothing is lost"):
+                await trio.to_thread.run_sync(again, tmp_path / "a")
         async with field.open("a"), field.client("a") as client:
             assert [each.run_id for each in await client.list()] == runs
             assert await double(client, tmp_path, 2) == 4
@@ -209,26 +222,27 @@ async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path) -> 
                     raise AssertionError("b has no cluster that it could take part in")
 
 
-@pytest.mark.parametrize("saves", [0, 1])
+@pytest.mark.parametrize("step", ["save", "make alone"])
 async def test_a_recovery_that_was_killed_is_no_second_leader_of_the_old_cluster(
-    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """It has done all, or nothing, or waits to be recovered again."""
     with trio.fail_after(90):
         async with field.together("abc") as serving, field.client() as client:
             assert await double(client, tmp_path, 1) == 2
             before = serving["a"].identity.cluster
-        left = saves
 
-        def save(directory: Path, identity: Identity) -> None:
-            nonlocal left
-            if not left:
-                raise KeyError("killed")
-            left -= 1
-            save_identity(directory, identity)
+        async def killed(*arguments: Any) -> None:
+            raise KeyError("killed")
+
+        def killed_here(*arguments: Any) -> None:
+            raise KeyError("killed")
 
         with monkeypatch.context() as patch:
-            patch.setattr("graft.cluster.recovering.save_identity", save)
+            if step == "save":
+                patch.setattr("graft.cluster.recovering.save_identity", killed_here)
+            else:
+                patch.setattr("graft.raft_driver.RaftDoor.recover_quorum", killed)
             with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
                 await recover(tmp_path / "a")
         with trio.move_on_after(2):
