@@ -26,7 +26,7 @@ RECOVER_SECONDS = 60.0
 
 @frozen
 class Outlook:
-    """What a recovery would keep. Whoever has the later `last_term`, and with the same one the later `last`, knows more.
+    """What a recovery would keep. Who has the later `last_term`, and with the same one the later `last`, knows more.
 
     `lost` are the members that would be none any more; `live_runs` of the `runs` have not ended.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -38,6 +37,7 @@ from graft.storage import open_store
 from graft.transport.calls import anybody
 from graft.transport.proto import graft_pb2 as pb
 from graft_dsl import compile_text
+from tests.chaos.fleet import free_port
 from tests.cluster.members import until
 
 NAME = "test"
@@ -67,10 +67,7 @@ class Field:
         self.scopes: dict[str, trio.CancelScope] = {}  # of those that are together; to cancel one is to kill it
         certificates = make_dev(base / "certs", NAME, names)
         self.files: TlsFiles = certificates.clients["operator"]
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-        self.address = {name: f"127.0.0.1:{s.getsockname()[1]}" for name, s in zip(names, sockets, strict=True)}
-        for each in sockets:
-            each.close()
+        self.address = {name: f"127.0.0.1:{free_port()}" for name in names}
 
     def certificate_of(self, name: str) -> dict[str, str]:
         certs = self.base / "certs"
