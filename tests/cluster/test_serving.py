@@ -18,6 +18,7 @@ from attrs import evolve
 
 from graft import raft
 from graft.cli.commands.member import member_record, state_of, wait_for
+from graft.cli.data import is_held
 from graft.cli.serving import the_cause
 from graft.client import Client
 from graft.cluster import serving as serving_module
@@ -185,7 +186,7 @@ async def test_a_directory_of_graft_run_becomes_the_first_member(field: Field, t
             pass
 
 
-async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path) -> None:
+async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The majority is lost: what one voter knew goes on, and the lost ones are refused when they come back."""
     with trio.fail_after(90):
         async with field.together("abc") as serving, field.client() as client:
@@ -214,9 +215,46 @@ async def test_one_member_survives_its_cluster(field: Field, tmp_path: Path) -> 
             assert [each.run_id for each in await client.list()] == runs
             assert await double(client, tmp_path, 2) == 4
             assert [each.id for each in await client.members()] == ["a"]
-            with trio.move_on_after(2):
-                async with field.open("b"):
-                    raise AssertionError("b has no cluster that it could take part in")
+            monkeypatch.setattr(serving_module, "WAIT_SECONDS", 0.2)
+            why = f"a at {field.address['a']} is of {found.cluster}; two clusters never merge"
+            async with trio.open_nursery() as nursery:
+
+                async def come_back() -> None:
+                    async with field.open("b"):
+                        raise AssertionError("b has no cluster that it could take part in")
+
+                nursery.start_soon(come_back)
+                await until(lambda: any(why in line for line in field.lines))
+                nursery.cancel_scope.cancel()
+
+
+async def test_an_old_directory_is_told_that_the_cluster_goes_on_without_it(field: Field, tmp_path: Path) -> None:
+    """It only waited for the leader, which does not answer it."""
+
+    async def start_again() -> str:
+        try:
+            async with field.open("c"):
+                raise AssertionError("it took part")
+        except* UsageError as group:
+            error = the_cause(group)
+        assert isinstance(error, UsageError)
+        assert "with an empty data directory it can join again" in str(error)
+        return error.message
+
+    with trio.fail_after(120):
+        async with field.together("abc") as serving, field.client("a", "b") as client:
+            await serving["c"].stop()
+            field.scopes["c"].cancel()
+            old = tmp_path / "old"
+            await until(lambda: not is_held(str(tmp_path / "c")))
+            shutil.move(tmp_path / "c", old)
+            async with field.open("c"):
+                assert await double(client, tmp_path, 1) == 2
+            shutil.rmtree(tmp_path / "c")
+            shutil.copytree(old, tmp_path / "c", ignore=shutil.ignore_patterns("socket"))
+            assert await start_again() == "another data directory has taken the place of c: wipe this one"
+            await client.remove_member("c")
+            assert await start_again() == "c was removed from the cluster"
 
 
 @pytest.mark.parametrize("step", ["save", "make alone"])
