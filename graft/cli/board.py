@@ -272,5 +272,5 @@ def _facts(line: Line, now: int) -> Iterable[Piece]:
         yield (looks.duration((line.ended_at or max(now, line.started_at)) - line.started_at), "dim")
     if line.attempt > 1:
         yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
-    if line.reason and line.status not in ("pending", "ready", "queued"):
-        yield (line.reason, "yellow" if line.contained else looks.style(line.status))
+    if line.reason and line.status not in ("pending", "ready"):
+        yield (line.reason, "yellow" if line.contained or line.status == "queued" else looks.style(line.status))

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -15,7 +16,7 @@ from graft.cli.board import Board, Line
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import Piece
 from graft.cli.plain import PlainLines
-from graft.cli.records import event_record
+from graft.cli.records import event_record, every_step
 from graft.cli.terminal import Paint, is_terminal, let_go_of_broken_pipes, note, out_json, speaks_unicode
 from graft.errors import RunConflict
 
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from graft.cluster.views import EventView, RunView
 
 FRAME_SECONDS = 0.1
+QUEUED_SECONDS = 1.0  # between two looks why what is queued does not start
 IDLE_SECONDS = 0.1  # how long nothing may be active before the run counts as one that only waits
 
 
 class Screen(Protocol):
-    """What shows a run while it goes on."""
+    """What shows a run while it goes on. To `say` nothing takes back what was said, where that is possible."""
 
     def event(self, event: EventView, line: Line) -> None: ...
 
@@ -54,7 +56,8 @@ class JsonScreen:
     def draw(self) -> None: ...
 
     def say(self, pieces: list[Piece]) -> None:
-        note("".join(text for text, _ in pieces))
+        if pieces:
+            note("".join(text for text, _ in pieces))
 
 
 class PlainScreen:
@@ -68,7 +71,8 @@ class PlainScreen:
     def draw(self) -> None: ...
 
     def say(self, pieces: list[Piece]) -> None:
-        note(looks.paint_line(pieces, self._paint))
+        if pieces:
+            note(looks.paint_line(pieces, self._paint))
 
 
 class LiveScreen:
@@ -137,6 +141,10 @@ def parting_words(engine: Engine, run_id: str, flags: str = "", *, kept: bool = 
     return f"stopped; `graft resume {run_id}{flags}` goes on" if kept else "stopped"
 
 
+def _say(pieces: list[Piece], screen: Screen) -> None:
+    screen.say(pieces)
+
+
 class _Follower:
     def __init__(self, engine: Engine, run_id: str, board: Board, screen: Screen, wait: bool) -> None:
         self._engine = engine
@@ -161,6 +169,7 @@ class _Follower:
                 nursery.start_soon(self._watch, after)
                 nursery.start_soon(self._cancel_when_wanted)
                 nursery.start_soon(self._refresh)
+                nursery.start_soon(self._tell_queued)
         return self._stop.cancelled_caught
 
     async def _watch(self, after: int) -> None:
@@ -201,6 +210,24 @@ class _Follower:
                 idle_since = trio.current_time()
             elif trio.current_time() - idle_since >= IDLE_SECONDS and await self._really_waits():
                 self._over.cancel()
+
+    async def _tell_queued(self) -> None:
+        """While nothing runs, and something is queued, say what that waits for."""
+        told = ""
+        while not self._cancel_wanted.is_set():
+            await trio.sleep(QUEUED_SECONDS)
+            counts = self._board.counts
+            why = await self._why_queued() if counts["queued"] and not counts["running"] else ""
+            if why != told and not self._cancel_wanted.is_set():
+                told, pieces = why, [(why, "yellow")] if why else []
+                self._show(partial(_say, pieces))
+
+    async def _why_queued(self) -> str:
+        """Of the first such step; the events may be behind, and nothing is queued any more."""
+        view = await self._engine.run_view(self._run_id)
+        found = [step for step in every_step(view.steps) if step.status == "queued" and step.reason]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return f"{found[0].path}{more} is queued: {found[0].reason}" if found else ""
 
     def _only_waits(self) -> bool:
         board = self._board

@@ -21,9 +21,10 @@ from graft.cluster.views import (
     event_views,
     run_view,
     summary,
+    unknown,
 )
 from graft.engine.graph import plan_graph
-from graft.engine.records import NONE, Run
+from graft.engine.records import NONE, Run, Step
 from graft.engine.state import State
 from graft.errors import UnknownRun
 from graft.storage import open_reader
@@ -48,7 +49,10 @@ class Readable:
     def run_view(self, run_id: str) -> RunView:
         run = self._run(run_id)
         self._prepare(run)
-        return run_view(self._view, self._values, self._paths, run)
+        return run_view(self._view, self._values, self._paths, run, self._why_queued)
+
+    def _why_queued(self, step: Step) -> str:
+        return unknown(step)
 
     def status(self, run_id: str) -> str:
         return self._run(run_id).status

@@ -18,7 +18,8 @@ from graft.engine.commands import CancelRun, RegisterPlan, RetryRun, StartRun, U
 from graft.engine.engine import request_digest
 from graft.engine.graph import plan_graph
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Run
+from graft.engine.placement import why_queued
+from graft.engine.records import NONE, Run, Step
 from graft.errors import RunConflict, UnknownRun
 from graft.plan import Plan, encode, plan_hash
 
@@ -44,6 +45,14 @@ class Runs(Readable):
     def labels(self) -> Mapping[str, str]:
         """What this member offers for `runs_on`."""
         return self._host.offer.labels
+
+    def _why_queued(self, step: Step) -> str:
+        state = self._host.engine.state
+        if step.run not in state.runs:
+            return ""  # it has ended meanwhile
+        line = state.line_of(step)
+        choice = state.placement.choice(line, state.members, state.meta.config)
+        return why_queued(line, choice, state.members, state.meta.config, state.ledger)
 
     async def start_run(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -118,11 +118,19 @@ def summary(run: Run) -> RunSummary:
     )
 
 
-def run_view(view: StateView, values: Values, paths: Paths, run: Run) -> RunView:
-    """Read a run whole. Costs O(its steps)."""
+WhyQueued = Callable[[Step], str]
+
+
+def unknown(step: Step) -> str:
+    """Who only reads the store does not know the members."""
+    return ""
+
+
+def run_view(view: StateView, values: Values, paths: Paths, run: Run, why_queued: WhyQueued = unknown) -> RunView:
+    """Read a run whole. Costs O(its steps). `why_queued` says what a queued step waits for."""
     plan = view.plan(run.plan)
     assert plan is not None, f"the plan of run {run.id} is missing"
-    reader = _Reader(view, values, paths, run)
+    reader = _Reader(view, values, paths, run, why_queued)
     steps = reader.scope_steps(reader.scopes[0]) if reader.scopes else ()
     params = view.params(run.no, 0)
     outputs = view.outputs(run.no) if run.out else None
@@ -150,8 +158,9 @@ def run_view(view: StateView, values: Values, paths: Paths, run: Run) -> RunView
 class _Reader:
     """Builds the tree from all records of a run, read once."""
 
-    def __init__(self, view: StateView, values: Values, paths: Paths, run: Run) -> None:
+    def __init__(self, view: StateView, values: Values, paths: Paths, run: Run, why_queued: WhyQueued) -> None:
         self._values, self._paths, self._run = values, paths, run
+        self._why_queued = why_queued
         self.scopes = {scope.no: scope for scope in view.scopes_of(run.no)}
         self._steps: dict[int, dict[int, Step]] = {no: {} for no in self.scopes}
         self.counts: dict[str, int] = {}
@@ -192,12 +201,17 @@ class _Reader:
             started_at=step.started_wall or None,
             ended_at=step.ended_wall or None,
             error=step.error,
-            reason=told_once(step.reason),
+            reason=self._reason(step),
             has_out=step.status == "succeeded",
             children=() if child is None else self.scope_steps(child),
             map_total=child.total if child is not None and is_map else None,
             map_done=child.total - child.remaining if child is not None and is_map else None,
         )
+
+    def _reason(self, step: Step) -> str:
+        if step.status == "queued" and not self._run.paused:
+            return self._why_queued(step)
+        return told_once(step.reason)
 
     def _count(self, status: str) -> None:
         self.counts[status] = self.counts.get(status, 0) + 1

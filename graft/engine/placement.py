@@ -14,7 +14,7 @@ draining member is one that could.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -104,6 +104,29 @@ def _why(lacks: dict[str, tuple[str, ...]]) -> str:
     return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
 
 
+def why_queued(
+    line: Line, choice: Choice, members: Mapping[str, Member], config: ClusterConfig | None, ledger: Ledger
+) -> str:
+    """What a queued step of `line`, whose choice that is, waits for, for people; "" when it could start now."""
+    kind, _ = line
+    if not choice.able:
+        return choice.why
+    if not choice.members:
+        least = 0 if config is None else config.min_version
+        able = sorted(member.id for member in members.values() if member.live and not missing(member, line, least))
+        return f"every member that could run it is draining: {_some(able)}" if able else "no member is live"
+    if not ledger.has_quota(kind):
+        return f"all {kind} steps that the cluster may run at a time are running"
+    if not any(ledger.has_slot(member, kind) for member in choice.members):
+        return f"no slot for {kind} steps is free on {_some(choice.members)}"
+    return ""
+
+
+def _some(members: Sequence[str]) -> str:
+    more = len(members) - MAX_NAMED
+    return ", ".join(members[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def pick(kind: str, choice: Choice, ledger: Ledger, near: str, zones: dict[str, str]) -> str | None:
     """The member of `choice` that starts the next attempt of `kind`; None when no slot is free.
 
@@ -127,4 +150,4 @@ def pick(kind: str, choice: Choice, ledger: Ledger, near: str, zones: dict[str, 
     return best
 
 
-__all__ = ["UNPLACEABLE", "Choice", "Placement", "choose", "missing", "pick"]
+__all__ = ["UNPLACEABLE", "Choice", "Placement", "choose", "missing", "pick", "why_queued"]

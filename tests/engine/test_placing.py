@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.engine.placement import SLACK, Choice, choose, pick
-from graft.engine.records import Member
+from graft.engine.placement import SLACK, Choice, choose, pick, why_queued
+from graft.engine.records import ClusterConfig, Member
 from graft.queues import ReadyQueue
 from graft.resources import Ledger
 from graft.resources.ledger import TOTAL
@@ -121,6 +122,30 @@ def test_a_member_is_chosen_by_what_it_has_whatever_the_order(
     assert choice.members == tuple(sorted(m.id for m in found if can(m) and not m.draining and not m.stopping))
     assert choice.able == (any(map(can, found)) or not any(m.live for m in found))
     assert choice.able == (not choice.why)
+
+
+def test_a_queued_step_says_what_it_waits_for() -> None:
+    members = {name: Member(name, slots=(("*", 1),), live=True) for name in ("a", "b", "c", "d", "e")}
+    line = ("run", ())
+    ledger = Ledger()
+    for member in members.values():
+        ledger.open(member.id, dict(member.slots))
+
+    def why(found: dict[str, Member], config: ClusterConfig | None = None) -> str:
+        choice = choose(line, found.values(), 0 if config is None else config.min_version)
+        return why_queued(line, choice, found, config, ledger)
+
+    assert why(members) == ""
+    some = {name: evolve(members[name], draining=name == "a", stopping=name == "b") for name in "ab"}
+    assert why(some) == "every member that could run it is draining: a, b"
+    assert why(some | {"c": evolve(members["c"], version=-1)}, ClusterConfig(min_version=0)).endswith(": a, b")
+    assert why({"a": evolve(members["a"], live=False)}) == "no member is live"
+    assert why({"a": evolve(members["a"], node_types=("http",))}).startswith("unplaceable: ")
+    for name in members:
+        ledger.take(name, "run")
+    assert why(members) == "no slot for run steps is free on a, b, c and 2 more"
+    ledger.set_quotas(5, {}, 0)
+    assert why(members) == "all run steps that the cluster may run at a time are running"
 
 
 @given(
