@@ -143,6 +143,7 @@ class Host:
         self._leads = False
         self._running: dict[tuple[StepKey, int], bool] = {}  # attempts that the worker has; True: it is to be lost
         self._settling: set[tuple[StepKey, int]] = set()  # attempts that ended, of which the state does not know yet
+        self.snapshots_installed = 0
         self._idle = trio.Event()
         self._held: list[StartAttempt] = []  # until the member may start
         self._undecided: deque[Decide] = deque()
@@ -309,6 +310,7 @@ class Host:
 
     def reset(self) -> None:
         """Load the state that a snapshot left in the store: this member had missed what led to it."""
+        self.snapshots_installed += 1
         self.engine = Engine(strict=self.engine.strict)
         self.values.rebase(self.engine.state)
         self._load(self._store)

@@ -92,6 +92,10 @@ class Lease:
         """This process ends: once the cluster knows that, it does not register again."""
         self._leaves = True
 
+    @property
+    def holds(self) -> bool:
+        return self._holds
+
     def may_start(self) -> bool:
         """Whether attempts may be started: what the state says now was so while the lease was renewed, or later."""
         return self._clock.monotonic() < self._until and self._host.door.applied >= self._commit

@@ -60,7 +60,8 @@ class ClusterMember:
     """`run` is the member's life. What the transport brings goes to `receive`.
 
     `limits` are those of a new cluster, if this member is the first to lead it. `located` is told where a member that
-    joins is reached; `leased` until when (of `clock`) attempts may run. For `noticed` and `told` see `Forgetting`.
+    joins is reached; `leased` until when (of `clock`) attempts may run, `stopped` how many were stopped then.
+    For `noticed` and `told` see `Forgetting`.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class ClusterMember:
         leased: Callable[[float], None] = lambda until: None,
         noticed: Callable[[str, str], None] = lambda member, text: None,
         told: Callable[[str], None] = lambda text: None,
+        stopped: Callable[[int], None] = lambda attempts: None,
     ) -> None:
         self.id = member
+        self._stopped = stopped
         self.host = host = Host(
             store,
             clock,
@@ -105,7 +108,7 @@ class ClusterMember:
         self.post = Post(member, host.incarnation, transport)
         self.submitter = ClusterSubmitter(host, self.post)
         host.submitter = self.submitter
-        self.lease = Lease(host, self.post, clock, times, renewed=leased, ended=host.lose_attempts)
+        self.lease = Lease(host, self.post, clock, times, renewed=leased, ended=self._lease_ended)
         host.may_start = self.lease.may_start
         self._renewals = Renewals(host, self.post, clock, times)
         self.changes = Changes(host, self.post, located)
@@ -114,6 +117,10 @@ class ClusterMember:
         self._limits = ClusterConfig() if limits is None else limits
         self._leading = Leading(host, (self._configure, host.run_decisions, host.run_timers, self._renewals.lead))
         self.runs = ClusterRuns(host, log_directory)
+
+    def _lease_ended(self) -> None:
+        self._stopped(self.host.running)
+        self.host.lose_attempts()
 
     async def _configure(self) -> None:
         """What the log lacks while this member leads.

@@ -18,6 +18,7 @@ import trio
 from attrs import evolve
 
 from graft import raft
+from graft.cluster.chronicle import Chronicle, standing
 from graft.cluster.history import LOGS
 from graft.cluster.host import Offer
 from graft.cluster.identity import (
@@ -136,6 +137,9 @@ class Serving:
         if any(each.id == member for each in me.configuration.members):
             return f"another data directory has taken the place of {member}: wipe this one"
         return f"{member} was removed from the cluster"
+
+    def tell_stopped(self, attempts: int) -> None:
+        self._tell(f"the lease is over: {attempts or 'no'} steps were stopped, and none begin until it holds one again")
 
     def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
@@ -320,6 +324,7 @@ async def _open_member(
         leased=lambda until: worker.lease(boottime() + until - clock.monotonic()),
         noticed=lambda member, text: audit(AuditRecord("forgotten", text, identity=member)),
         told=serving.told_to_have_forgotten,
+        stopped=serving.tell_stopped,
     )
     for id, address in addresses.items():
         hub.set_address(id, address)
@@ -339,6 +344,7 @@ async def _open_member(
         serving.health.set(True)
         tell(f"{member.id} takes part in the cluster {serving.identity.cluster}")
         try:
+            nursery.start_soon(_chronicle, member, tell)
             yield
         finally:
             serving.health.set(False)
@@ -368,6 +374,14 @@ def _offer_services(
 def known_addresses(member: ClusterMember) -> dict[str, str]:
     """Where members said that they are reached."""
     return {each.id: each.address for each in member.host.engine.state.members.values() if each.address}
+
+
+async def _chronicle(member: ClusterMember, tell: Tell) -> None:
+    chronicle = Chronicle(standing(member))
+    while True:
+        for line in chronicle.look(trio.current_time(), standing(member)):
+            tell(line)
+        await trio.sleep(LOOK_SECONDS)
 
 
 def _has_place(me: ClusterMember, member: str, incarnation: int) -> bool:

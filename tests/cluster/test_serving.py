@@ -479,11 +479,16 @@ async def test_who_stops_in_order_is_down_at_once_and_live_when_it_is_back(field
                     assert {id: each.live for id, each in members.items()} == {id: id != name for id in "abc"}
                     with pytest.raises(GraftError, match=f"{name} does not take part after 0.5 s: it is down"):
                         await wait_for(client, name, 0.5)
+                    await until(lambda name=name: f"{name} has stopped" in field.lines)
                     last = members[other].match
                     await again.enter_async_context(field.open(name))
                     found = await wait_for(client, name, 60)
                     assert found.live
                     assert found.match >= last > 0
+                    await until(lambda name=name: f"{name} has registered" in field.lines)
+                await until(lambda: sum(" leads now, in term " in line for line in field.lines) > 1)
+                assert any(line.startswith(f"follows {leader}, in term ") for line in field.lines)
+                assert not any("declared dead" in line for line in field.lines)
 
 
 async def test_without_a_quorum_nobody_is_said_to_be_live(field: Field) -> None:
@@ -496,6 +501,8 @@ async def test_without_a_quorum_nobody_is_said_to_be_live(field: Field) -> None:
             assert {id: state_of(each) for id, each in members.items()} == {"a": "live", "b": "unknown", "c": "unknown"}
             assert member_record(members["b"])["live"] is None
             assert not (await client.status()).has_quorum
+            for text in ("no leader is known, ", "the lease is over: no steps were stopped"):
+                await until(lambda text=text: any(line.startswith(text) for line in field.lines))
 
 
 async def test_how_far_the_others_are_is_known_to_whoever_is_asked(field: Field) -> None:
