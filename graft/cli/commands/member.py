@@ -78,7 +78,7 @@ def wait(member: str, seconds: float, as_json: bool, place: Place) -> None:
     """
     found = ask(place, lambda client: wait_for(client, member, seconds))
     if as_json:
-        out_json(member_record(found))
+        out_json(member_record(found, stale=False))
     else:
         out(plain_text(f"{member} takes part, with the log to {found.match}"))
 
