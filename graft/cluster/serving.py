@@ -42,7 +42,7 @@ from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
 from graft.engine.commands import DrainMember
 from graft.engine.records import ClusterConfig
-from graft.errors import GraftError, NotReady, StoreCorrupt, UsageError
+from graft.errors import GraftError, NotReady, Rejected, StoreCorrupt, UsageError
 from graft.interfaces import Store
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, is_of_many, sole_member
