@@ -86,7 +86,7 @@ def read_founders(texts: Iterable[str]) -> tuple[raft.Member, ...]:
 class Meeting:
     """Of one member. `address` is where it is reached, `name` that of the cluster in the settings.
 
-    `heard` is told of a member of this cluster that says that it is there. `keep` writes the identity to the disk, and
+    `heard` is told of a member of this cluster that says that it is there, and at which address. `keep` writes the identity to the disk, and
     blocks. `process` is the number of this process (see `Hello`); `twin` says whether another one has the data
     directory of somebody who asks, `place` whether the cluster has a place for it. `roles` are those of the settings:
     what this member may be. `strangers` are members of other clusters that answered when they were asked, in words.
@@ -105,7 +105,7 @@ class Meeting:
         version: int,
         security: ClientSecurity | None,
         leader: Callable[[], str | None] = lambda: None,
-        heard: Callable[[str], None] = lambda member: None,
+        heard: Callable[[str, str], None] = lambda member, address: None,
         keep: Callable[[Identity], None] = lambda identity: None,
         process: int = 0,
         twin: Twin = nobody,
@@ -142,7 +142,7 @@ class Meeting:
         if not self.identity.cluster and request.member != self.identity.member:
             self._saw(request)
         if self.identity.cluster and request.cluster == self.identity.cluster:
-            self._heard(request.member)
+            self._heard(request.member, request.address)
         founders = await self._agreed()
         return pb.ProbeReply(
             member=self.identity.member,

@@ -157,6 +157,10 @@ class ClusterMember:
         """Who is in the cluster, as far as this member knows."""
         return self.host.door.configuration
 
+    def has(self, member: str) -> bool:
+        """Whether it is in the cluster, as far as this member knows."""
+        return any(each.id == member for each in self.configuration.members)
+
     async def offer(self, offer: Offer) -> None:
         """Register what this member has to offer from now on. Raises Rejected."""
         self.host.offer = offer

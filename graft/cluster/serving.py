@@ -34,7 +34,7 @@ from graft.cluster.identity import (
     save_identity,
 )
 from graft.cluster.leases import LeaseTimes
-from graft.cluster.meeting import EMPTY_HINT, Meeting, duplicated, joiner
+from graft.cluster.meeting import ADDRESS, EMPTY_HINT, MAX_ADDRESS, Meeting, duplicated, joiner
 from graft.cluster.member import ClusterMember
 from graft.cluster.operators import ClusterOperators
 from graft.cluster.services import ClusterService, Workflows
@@ -66,7 +66,7 @@ SNAPSHOTS: Final = "snapshots"
 LOOK_SECONDS: Final = 0.5  # how often the members' addresses are looked at
 WAIT_SECONDS: Final = 10.0
 PLACE_SECONDS: Final = 1.0  # to ask the leader before it is said of a directory that it has no place
-ANNOUNCE_SECONDS: Final = 10.0
+ANNOUNCE_SECONDS: Final = 2.0
 HAND_OVER_SECONDS: Final = 5.0
 LOSE_SECONDS: Final = 10.0
 GOODBYE_SECONDS: Final = 3.0
@@ -134,7 +134,7 @@ class Serving:
         found = me.host.door.status()
         if _has_place(me, member, incarnation) or found.configuration_index > found.applied:
             return ""
-        if any(each.id == member for each in me.configuration.members):
+        if me.has(member):
             return f"another data directory has taken the place of {member}: wipe this one"
         return f"{member} was removed from the cluster"
 
@@ -144,6 +144,15 @@ class Serving:
     def receive(self, *messages: Message | Letter) -> None:
         if self.member is not None:
             self.member.receive(*messages)
+
+    def heard(self, hub: PeerHub, member: str, address: str) -> None:
+        """A member says that it is there. One that has not registered yet is reached where it says: the leader that
+        took it in may have fallen, and the next one was never told."""
+        me = self.member
+        is_new = me is not None and member not in known_addresses(me) and me.has(member)
+        if is_new and len(address) <= MAX_ADDRESS and ADDRESS.fullmatch(address):
+            hub.set_address(member, address)
+        hub.hurry(member)
 
     def services(self) -> Services:
         """Every method of the contract, answered by whoever is there when it is called."""
@@ -291,7 +300,7 @@ async def _open_member(
         version=VERSION,
         security=client,
         leader=lambda: None if serving.member is None else serving.member.host.door.leader,
-        heard=hub.hurry,
+        heard=partial(serving.heard, hub),
         keep=partial(save_identity, directory),
         process=serving.process,
         twin=hub.twin_of,

@@ -165,6 +165,17 @@ async def test_three_founders_and_one_that_joins(field: Field, tmp_path: Path) -
                 await until(lambda: "a was removed from the cluster" in field.ended.get("a", ""))
 
 
+async def test_one_that_joins_is_reached_by_a_leader_that_was_never_told_where_it_is(field: Field) -> None:
+    """As when the leader that took it in falls before the new one has registered."""
+    with trio.fail_after(90):
+        async with field.together("abc") as serving:
+            for each in serving.values():
+                assert each.member is not None
+                each.member.changes._located = lambda member, address: None
+            async with field.open("d") as joined:
+                await until(lambda: any(m.id == "d" and m.role == "voter" for m in joined.member.configuration.members))
+
+
 async def test_a_directory_of_graft_run_becomes_the_first_member(field: Field, tmp_path: Path) -> None:
     """Its runs are there; members with empty directories join it."""
     plan = compile_text(FLOW, filename="flow.toml", base=tmp_path).plan
