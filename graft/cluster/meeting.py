@@ -86,10 +86,11 @@ def read_founders(texts: Iterable[str]) -> tuple[raft.Member, ...]:
 class Meeting:
     """Of one member. `address` is where it is reached, `name` that of the cluster in the settings.
 
-    `heard` is told of a member of this cluster that says that it is there, and at which address. `keep` writes the identity to the disk, and
-    blocks. `process` is the number of this process (see `Hello`); `twin` says whether another one has the data
-    directory of somebody who asks, `place` whether the cluster has a place for it. `roles` are those of the settings:
-    what this member may be. `strangers` are members of other clusters that answered when they were asked, in words.
+    `heard` is told of a member of this cluster that says that it is there, and at which address. `keep` writes the
+    identity to the disk, and blocks. `process` is the number of this process (see `Hello`); `twin` says whether another
+    one has the data directory of somebody who asks, `place` whether the cluster has a place for it. `roles` are those
+    of the settings: what this member may be. `strangers` are members of other clusters that answered when they were
+    asked, in words.
 
     Whatever is said counts only as of the member whose certificate came with it.
     """
