@@ -15,8 +15,8 @@ import trio
 from attrs import define
 
 from graft.client.link import Link, may_pass
-from graft.client.streams import BUFFER, Pump, pumped
-from graft.cluster.flow import items, put
+from graft.client.streams import Pump, filled, pumped
+from graft.cluster.flow import put
 from graft.cluster.wire import read_log
 from graft.errors import GraftError, NoQuorum
 from graft.transport.channel import Channel
@@ -103,33 +103,13 @@ class Logs:
             else:
                 place.is_lost = False
 
-    async def follow(self) -> AsyncGenerator[LogLine, None]:
+    def follow(self) -> AsyncGenerator[LogLine, None]:
         """Lines as they come, until the run has ended; also of members that come later, or come back."""
-        await self.look()
-        send, receive = trio.open_memory_channel[LogLine](BUFFER)
-        scope = trio.CancelScope()
-        failures: list[Exception] = []
-
-        async def run() -> None:
-            with scope:
-                async with send:
-                    try:
-                        await self._follow(send)
-                    except* Exception as group:  # the reader's, not the nursery's
-                        failures.append(_first(group))
-
-        self._nursery.start_soon(run)
-        try:
-            async with aclosing(items(receive)) as lines:
-                async for line in lines:
-                    yield line  # noqa: ASYNC119 - closed by its caller
-            if failures:
-                raise failures[0]
-        finally:
-            scope.cancel()
+        return filled(self._nursery, self._follow)
 
     async def _follow(self, send: trio.MemorySendChannel[LogLine]) -> None:
         """Until a member has said that the run is over, and all others that are up have been heard after that."""
+        await self.look()
         done: set[str] = set()
         running: set[str] = set()
         changed = trio.Event()
@@ -164,14 +144,6 @@ class Logs:
             if is_hearing and may_pass(error):
                 return  # those that are heard go on
             raise
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error
 
 
 async def _by_time(streams: Sequence[AsyncGenerator[LogLine, None]]) -> AsyncGenerator[LogLine, None]:

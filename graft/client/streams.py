@@ -23,13 +23,18 @@ T = TypeVar("T")
 Pump = Callable[[Channel, "trio.MemorySendChannel[T]"], Awaitable[None]]
 
 
-async def pumped(
-    link: Link, nursery: trio.Nursery, pump: Pump[T], progress: Callable[[], int]
-) -> AsyncGenerator[T, None]:
+def pumped(link: Link, nursery: trio.Nursery, pump: Pump[T], progress: Callable[[], int]) -> AsyncGenerator[T, None]:
     """What `pump(channel, send)` sends, called again with another channel whenever one breaks, until it returns.
 
     Raises what it raises for good. Patience begins anew whenever `progress()` has changed.
     """
+    return filled(nursery, lambda send: _persistently(link, lambda channel, _: pump(channel, send), progress))
+
+
+async def filled(
+    nursery: trio.Nursery, fill: Callable[[trio.MemorySendChannel[T]], Awaitable[None]]
+) -> AsyncGenerator[T, None]:
+    """What `fill` sends, from a task of `nursery`, until it returns. Raises what it raises, the first of a group."""
     send, receive = trio.open_memory_channel[T](BUFFER)
     scope = trio.CancelScope()
     failures: list[Exception] = []
@@ -38,9 +43,9 @@ async def pumped(
         with scope:
             async with send:
                 try:
-                    await _persistently(link, lambda channel, _: pump(channel, send), progress)
-                except Exception as error:  # the reader's, not the nursery's
-                    failures.append(error)
+                    await fill(send)
+                except* Exception as group:  # the reader's, not the nursery's
+                    failures.append(_first(group))
 
     nursery.start_soon(run)
     try:
@@ -51,6 +56,14 @@ async def pumped(
             raise failures[0]
     finally:
         scope.cancel()
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error
 
 
 async def _persistently(

@@ -43,7 +43,7 @@ SUMMARY = RunSummary("x-1", "x", "failed", 2, 1_000, 2_000, "interrupted", "beca
 EVENT = EventView((1 << 40) + 7, "x-1", 1_000, "pick[0]", "failed", "because", 2)
 LINE = LogLine("2026-01-01T00:00:00.000Z", "pick[0]", 2, "err", "text", True, "n1")
 MEMBER = MemberView(
-    "n1", (1 << 63) - 1, "voter", "h:1", True, True, {"a": "b"}, ("python:x",), "z", {"*": 4}, {"*": 1}, 9, 2
+    "n1", (1 << 63) - 1, "voter", "h:1", True, True, {"a": "b"}, ("python:x",), "z", {"*": 4}, {"*": 1}, 9, 2, True, 1.5
 )
 STATUS = ClusterStatus("c", "n1", "leader", "n1", 3, 1, 9, 8, 7, (1 << 64) - 1, 2, 10, 20, True, "0.1", 4)
 
