@@ -67,6 +67,7 @@ class ClusterSubmitter:
         self._wake = trio.Event()
         self._nursery: trio.Nursery | None = None  # of `run`
         self._asked = self._asked_bytes = 0
+        self._is_calm = True  # commands come one by one: the last batch was of one
         self._unsettled = 0
         self._flushed = trio.Event()
         post.on(KIND, self._take)
@@ -117,7 +118,7 @@ class ClusterSubmitter:
         else:
             item.data = encode_command(item.command)
             self._items.append(item)
-            if not self._asked:  # a lone one need not wait for others that go with it
+            if self._is_calm and not self._asked:  # a lone one need not wait for others to go with it
                 self._ask_leader()
             self._wake_up()
 
@@ -184,6 +185,7 @@ class ClusterSubmitter:
         if batch:
             self._asked += 1
             self._asked_bytes += size_of(batch)
+            self._is_calm = len(batch) == 1
             number = self._post.begin(leader, KIND, _encode([item.data for item in batch]))
             self._nursery.start_soon(self._take_answer, number, leader, batch)
         return True
