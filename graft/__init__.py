@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graft.client.client import Client as Client
+    from graft.cluster.cluster import Cluster as Cluster
+    from graft.cluster.cluster import Factory as Factory
     from graft.registry.context import Context as Context
 
 __version__ = "0.1.0"
 
-_HOMES = {"Client": "graft.client.client", "Context": "graft.registry.context"}
+_HOMES = {
+    "Client": "graft.client.client",
+    "Cluster": "graft.cluster.cluster",
+    "Context": "graft.registry.context",
+    "Factory": "graft.cluster.cluster",
+}
 
 
 def __getattr__(name: str) -> Any:

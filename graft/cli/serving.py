@@ -18,12 +18,8 @@ import attrs
 import trio
 
 from graft.cli import exits
-from graft.cluster.serving import Serving, offer_of, open_serving
+from graft.cluster.cluster import Factory
 from graft.config import Loaded, reload
-from graft.discovery import open_discovery
-from graft.discovery.discovery import Discovery
-from graft.discovery.kinds import make_source
-from graft.discovery.records import Here
 from graft.errors import GraftError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -92,46 +88,27 @@ class _Box:
 
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
-        self.serving: Serving | None = None
-        self.discovery: Discovery | None = None
+        self.factory = Factory(loaded.settings, tell=log.info, audit=open_audit(loaded))
         self.running = 0  # steps, when it was told to stop at once
-        self.address = ""  # where others reach the member, once it listens
 
 
 async def _run(box: _Box, stopping: trio.Event) -> None:
-    settings = box.loaded.settings
-    audit = open_audit(box.loaded)
+    factory = box.factory
     with trio.CancelScope() as starting:  # until there is a cluster a signal just ends it
         async with trio.open_nursery() as nursery:
 
             async def cancel_start() -> None:
                 await stopping.wait()
-                if box.serving is None:
+                if factory.cluster is None:
                     starting.cancel()
 
-            def reached(address: str) -> None:
-                """Not before it listens: the system may have chosen the port that is announced."""
-                box.address = address
-                nursery.start_soon(_discover, box)
-
             nursery.start_soon(cancel_start)
-            async with open_serving(
-                settings,
-                peers=lambda: [peer.address for peer in box.discovery.peers] if box.discovery else [],
-                tell=log.info,
-                audit=audit,
-                reached=reached,
-            ) as box.serving:
+            async with factory.open() as cluster:
                 await stopping.wait()
                 log.info("stopping")
-                await box.serving.stop()
+                await cluster.stop()
             nursery.cancel_scope.cancel()
     log.info("stopped")
-
-
-async def _discover(box: _Box) -> None:
-    async with open_discovery(box.loaded.settings, address=box.address) as box.discovery:
-        await trio.sleep_forever()
 
 
 async def _listen(signals: Any, box: _Box, stopping: trio.Event, everything: trio.CancelScope) -> None:
@@ -139,8 +116,8 @@ async def _listen(signals: Any, box: _Box, stopping: trio.Event, everything: tri
         if number == signal.SIGHUP:
             await _reload(box)
         elif stopping.is_set():
-            member = None if box.serving is None else box.serving.member
-            box.running = 0 if member is None else member.host.running
+            cluster = box.factory.cluster
+            box.running = 0 if cluster is None else cluster.running
             everything.cancel()
         else:
             stopping.set()
@@ -164,11 +141,7 @@ async def _reload(box: _Box) -> None:
     if refused:
         log.warning("these take effect at the next start: %s", ", ".join(refused))
     set_up_logging(loaded)
-    if box.discovery is not None and any(key.startswith("discovery.") for key in changed):
-        box.discovery.use(make_source(Here(loaded.settings, box.address)))
-    member = None if box.serving is None else box.serving.member
-    if box.serving is not None and member is not None and any(key.startswith("resources.") for key in changed):
-        await member.offer(offer_of(loaded.settings, box.serving.address))
+    await box.factory.use(loaded.settings, changed)
 
 
 # The log

@@ -84,6 +84,7 @@ class Serving:
         self._tell = tell
         self.member: ClusterMember | None = None
         self.server: Server | None = None
+        self.operators: ClusterOperators | None = None
         self.health = Health(serving=False)
         self.handlers: dict[str, Mapping[str, Any]] = {}
         self.address = settings.transport.advertise_address
@@ -373,7 +374,7 @@ def _offer_services(
         reply = await meeting.ask(address, role)
         return str(reply.member)
 
-    operators = ClusterOperators(member, serving.identity.cluster, store, directory, invite)
+    operators = serving.operators = ClusterOperators(member, serving.identity.cluster, store, directory, invite)
     join = joiner(meeting, member.changes.join, lambda: known_addresses(member) | {member.id: serving.address})
     serving.handlers["Cluster"] = {**ClusterService(operators).handlers(), "Probe": meeting.probe, "Join": join}
     workflows = Workflows(member.runs, nursery, member=member.id, fresh=member.runs.fresh)

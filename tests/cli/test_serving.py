@@ -13,6 +13,7 @@ import trio
 from attrs import evolve
 
 from graft.cli import serving
+from graft.cluster import cluster
 from graft.config import load
 from graft.discovery.mdns import make as make_mdns
 from graft.discovery.records import Here
@@ -41,20 +42,21 @@ async def test_discovery_is_told_the_port_that_the_system_chose(
         opened.append(address)
         yield SimpleNamespace(peers=frozenset(), use=used.append)
 
-    monkeypatch.setattr(serving, "open_discovery", open_discovery)
-    monkeypatch.setattr(serving, "make_source", lambda here: here)
+    monkeypatch.setattr(cluster, "open_discovery", open_discovery)
+    monkeypatch.setattr(cluster, "make_source", lambda here: here)
     box, stopping = serving._Box(load(flags=flags)), trio.Event()
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serving._run, box, stopping)
-            while box.serving is None:  # noqa: ASYNC110
+            while box.factory.cluster is None:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             box.loaded = evolve(box.loaded, sources=evolve(box.loaded.sources, flags=flags | {"discovery.interval": 5}))
             await serving._reload(box)
-            assert box.serving.member is not None
-            (registered,) = box.serving.member.host.engine.state.members.values()
-            address = box.serving.address
-            hello = box.serving.hello()
+            inside = box.factory.cluster._serving
+            assert inside.member is not None
+            (registered,) = inside.member.host.engine.state.members.values()
+            address = box.factory.cluster.address
+            hello = inside.hello()
             stopping.set()
     port = int(address.rpartition(":")[2])
     assert port > 0
