@@ -505,9 +505,11 @@ async def test_who_stops_in_order_is_down_at_once_and_live_when_it_is_back(field
 async def test_without_a_quorum_nobody_is_said_to_be_live(field: Field) -> None:
     with trio.fail_after(90):
         async with field.together("abc") as serving, field.client("a") as client:
+            me = serving["a"].member
+            await until(lambda: me.lease.holds and sum(", in term " in line for line in field.lines) >= len(serving))
             for name in "bc":
                 field.scopes[name].cancel()
-            await until(lambda: serving["a"].member.host.door.leader is None)
+            await until(lambda: me.host.door.leader is None)
             members = {each.id: each for each in await client.members(stale=True)}
             assert {id: state_of(each) for id, each in members.items()} == {"a": "live", "b": "unknown", "c": "unknown"}
             assert member_record(members["b"], stale=True)["live"] is None
