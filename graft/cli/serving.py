@@ -21,6 +21,7 @@ from graft.cli import exits
 from graft.cluster.cluster import Factory
 from graft.config import Loaded, reload
 from graft.errors import GraftError, StorageError, UsageError
+from graft.security.audit import log_refusal
 
 if TYPE_CHECKING:
     from graft.security.audit import AuditRecord
@@ -180,7 +181,7 @@ def open_audit(loaded: Loaded) -> Callable[[AuditRecord], None]:
     path = Path(settings.observability.audit_file or Path(settings.storage.directory) / AUDIT)
 
     def write(record: AuditRecord) -> None:
-        log.warning("refused (%s): %s", record.reason, record.text)
+        log_refusal(record)
         line = json.dumps({"at": round(time.time(), 3)} | attrs.asdict(record))
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -155,7 +155,7 @@ class Changes:
             self._post.answer(ask)
 
     async def _join(self, member: str, incarnation: int, role: str, address: str) -> None:
-        known = self._server(member)
+        known = self._host.door.configuration.find(member)
         if known is not None and known.incarnation == incarnation:
             self._located(member, address)
             return  # it asks again: the answer was lost
@@ -222,13 +222,10 @@ class Changes:
 
     def _known(self, member: str) -> Member:
         """Raises Rejected."""
-        found = self._server(member)
+        found = self._host.door.configuration.find(member)
         if found is None:
             raise Rejected(_NO_MEMBER.format(member), reason="unknown_member", hint=_LOOK)
         return found
-
-    def _server(self, member: str) -> Member | None:
-        return next((each for each in self._host.door.configuration.members if each.id == member), None)
 
 
 _OPERATIONS: Final[dict[str, Callable[..., Awaitable[None]]]] = {

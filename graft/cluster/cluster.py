@@ -26,7 +26,7 @@ from graft.discovery import open_discovery
 from graft.discovery.discovery import Discovery
 from graft.discovery.kinds import make_source
 from graft.discovery.records import Here
-from graft.security.audit import Audit, AuditRecord
+from graft.security.audit import Audit, log_refusal
 
 log = logging.getLogger("graft.cluster")
 
@@ -85,7 +85,7 @@ class Factory:
         settings: Settings,
         *,
         tell: Callable[[str], None] = log.info,
-        audit: Audit = lambda record: _warn(record),
+        audit: Audit = log_refusal,
     ) -> None:
         self._settings, self._tell, self._audit = settings, tell, audit
         self._address = ""  # where others reach the member, once it listens
@@ -129,7 +129,3 @@ class Factory:
             self._discovery.use(make_source(Here(settings, self._address)))
         if self.cluster is not None and any(key.startswith("resources.") for key in changed):
             await self.cluster.offer(settings)
-
-
-def _warn(record: AuditRecord) -> None:
-    log.warning("refused (%s): %s", record.reason, record.text)

@@ -159,7 +159,7 @@ class ClusterMember:
 
     def has(self, member: str) -> bool:
         """Whether it is in the cluster, as far as this member knows."""
-        return any(each.id == member for each in self.configuration.members)
+        return self.configuration.find(member) is not None
 
     async def offer(self, offer: Offer) -> None:
         """Register what this member has to offer from now on. Raises Rejected."""

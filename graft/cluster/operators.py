@@ -93,7 +93,7 @@ class ClusterOperators:
 
     def _role_of(self, member: str) -> str | None:
         """What it is or, as a learner, is to become; None while it is no member."""
-        found = next((each for each in self._member.configuration.members if each.id == member), None)
+        found = self._member.configuration.find(member)
         return None if found is None else "executor" if found.role == "executor" else "voter"
 
     async def remove(self, member: str) -> Change:

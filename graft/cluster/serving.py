@@ -292,23 +292,7 @@ async def _open_member(
     snapshots = SnapshotDirectory(directory / SNAPSHOTS)
     clock = SystemClock()
     role = "voter" if "voter" in settings.resources.roles else "executor"
-    meeting = Meeting(
-        serving.identity,
-        settings.service_name,
-        serving.address,
-        founders=settings.discovery.initial_set(),
-        expect=settings.discovery.expect,
-        version=VERSION,
-        security=client,
-        leader=lambda: None if serving.member is None else serving.member.host.door.leader,
-        heard=partial(serving.heard, hub),
-        keep=partial(save_identity, directory),
-        process=serving.process,
-        twin=hub.twin_of,
-        audit=audit,
-        roles=settings.resources.roles,
-        place=serving.place_of,
-    )
+    meeting = _meeting(serving, directory, hub, client, audit)
     serving.handlers["Cluster"] = {"Probe": meeting.probe}
     addresses: dict[str, str] = {}
     if not serving.identity.cluster:
@@ -362,6 +346,27 @@ async def _open_member(
         nursery.cancel_scope.cancel()
 
 
+def _meeting(serving: Serving, directory: Path, hub: PeerHub, client: ClientSecurity | None, audit: Audit) -> Meeting:
+    settings = serving.settings
+    return Meeting(
+        serving.identity,
+        settings.service_name,
+        serving.address,
+        founders=settings.discovery.initial_set(),
+        expect=settings.discovery.expect,
+        version=VERSION,
+        security=client,
+        leader=lambda: None if serving.member is None else serving.member.host.door.leader,
+        heard=partial(serving.heard, hub),
+        keep=partial(save_identity, directory),
+        process=serving.process,
+        twin=hub.twin_of,
+        audit=audit,
+        roles=settings.resources.roles,
+        place=serving.place_of,
+    )
+
+
 def _offer_services(
     serving: Serving,
     member: ClusterMember,
@@ -395,7 +400,8 @@ async def _chronicle(member: ClusterMember, tell: Tell) -> None:
 
 
 def _has_place(me: ClusterMember, member: str, incarnation: int) -> bool:
-    return any((each.id, each.incarnation) == (member, incarnation) for each in me.configuration.members)
+    found = me.configuration.find(member)
+    return found is not None and found.incarnation == incarnation
 
 
 async def _announce(serving: Serving, member: ClusterMember, meeting: Meeting, peers: Peers) -> None:

@@ -259,7 +259,7 @@ class ClusterSubmitter:
 
     def _is_member(self, member: str) -> bool:
         """One that was removed and does not know it yet must get no work."""
-        return any(each.id == member for each in self._door.configuration.members)
+        return self._door.configuration.find(member) is not None
 
 
 def size_of(batch: list[_Item]) -> int:

@@ -66,7 +66,7 @@ def _voters(members: Sequence[Member]) -> tuple[Member, ...]:
 
 
 def _add(old: Configuration, members: dict[str, Member], change: Change, caught_up: Collection[str]) -> None:
-    known = next((m for m in old.members if m.id == change.id), None)
+    known = old.find(change.id)
     if known is not None:
         raise Impossible("no_change" if known.incarnation == change.incarnation else "incarnation_in_use")
     if change.id in members or not change.id or change.role not in ("voter", "learner", "executor"):

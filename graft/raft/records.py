@@ -82,6 +82,10 @@ class Configuration:
     def joint(self) -> bool:
         return bool(self.outgoing)
 
+    def find(self, id: str) -> Member | None:
+        """The member of that name in the configuration to be."""
+        return next((member for member in self.members if member.id == id), None)
+
 
 @record
 class HardState:

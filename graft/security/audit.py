@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from attrs import frozen
+
+log = logging.getLogger("graft.audit")
 
 
 @frozen
@@ -23,3 +26,8 @@ class AuditRecord:
 
 
 Audit = Callable[[AuditRecord], None]
+
+
+def log_refusal(record: AuditRecord) -> None:
+    """For an operator who reads the log."""
+    log.warning("refused (%s): %s", record.reason, record.text)

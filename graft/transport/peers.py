@@ -34,7 +34,7 @@ from h2.exceptions import H2Error
 from graft.errors import Denied, GraftError
 from graft.interfaces import Entropy
 from graft.raft.messages import InstallSnapshot, Message, SnapshotReply
-from graft.security.audit import Audit, AuditRecord
+from graft.security.audit import Audit, AuditRecord, log_refusal
 from graft.security.identity import Identity, identify
 from graft.security.tls import ClientSecurity
 from graft.transport import wire
@@ -169,7 +169,7 @@ class PeerHub:
         self._duplicated = duplicated
         self._me, self._receive, self._hello, self._admit = me, receive, hello, admit
         self._entropy, self._security, self._limits = entropy, security, limits or Limits()
-        self._audit: Audit = audit or _log_refusal
+        self._audit: Audit = audit or log_refusal
         self._peers: dict[str, _Peer] = {}
         self._nursery: trio.Nursery | None = None
         self._context = copy_context()  # of `run`, which knows the loop
@@ -562,7 +562,3 @@ async def first_of(*events: trio.Event) -> None:
 
         for event in events:
             nursery.start_soon(wait, event)
-
-
-def _log_refusal(record: AuditRecord) -> None:
-    log.warning("refused (%s): %s", record.reason, record.text)

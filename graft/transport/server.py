@@ -31,7 +31,7 @@ from grpclib.reflection.service import ServerReflection
 from h2.errors import ErrorCodes
 
 from graft.errors import Denied, UsageError
-from graft.security.audit import Audit, AuditRecord
+from graft.security.audit import Audit, AuditRecord, log_refusal
 from graft.security.identity import identify
 from graft.security.tls import ServerSecurity
 from graft.transport import framing
@@ -52,10 +52,6 @@ SWEEP_SECONDS = 1.0
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 MAX_SOCKET_PATH = 107  # bytes, of Linux
 PEER_PATHS = {f"/{PACKAGE}.Raft/{lane}": lane for lane in LANES}
-
-
-def log_refusal(record: AuditRecord) -> None:
-    log.warning("refused (%s): %s", record.reason, record.text)
 
 
 @asynccontextmanager

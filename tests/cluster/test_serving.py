@@ -121,6 +121,10 @@ class Field:
             yield serving
             nursery.cancel_scope.cancel()
 
+    async def wait_to_be_added(self, name: str, roles: list[str]) -> None:
+        async with self.open(name, **{"discovery.peers": [], "resources.roles": roles}):
+            await trio.sleep_forever()
+
     def client(self, *names: str, **options: Any) -> Client:
         security = ClientSecurity(self.files, NAME)
         return Client(*(self.address[name] for name in names or self.names), security=security, **options)
@@ -606,14 +610,9 @@ async def test_a_member_that_waits_to_be_added_joins_as_it_is_asked_to(
 ) -> None:
     """`graft member add --role executor` only checked the role, when a member that it did not fit had joined."""
     async with trio.open_nursery() as nursery:
-
-        async def wait_to_be_added() -> None:
-            async with field.open("b", **{"discovery.peers": [], "resources.roles": roles}):
-                await trio.sleep_forever()
-
         with trio.fail_after(60):
             async with field.open("a", "a"), field.client("a") as client:
-                nursery.start_soon(wait_to_be_added)
+                nursery.start_soon(field.wait_to_be_added, "b", roles)
                 await until(lambda: any("b listens on" in line for line in field.lines))
                 assert (await client.add_member("b", field.address["b"], role)).text == f"b joins as {role}"
                 members = {each.id: each.role for each in await client.members()}
@@ -626,14 +625,9 @@ async def test_a_member_that_waits_to_be_added_joins_as_it_is_asked_to(
 @pytest.mark.parametrize(("role", "roles"), [("voter", ["executor"]), ("executor", ["voter"])])
 async def test_a_role_that_the_settings_do_not_allow_changes_nothing(field: Field, role: str, roles: list[str]) -> None:
     async with trio.open_nursery() as nursery:
-
-        async def wait_to_be_added() -> None:
-            async with field.open("b", **{"discovery.peers": [], "resources.roles": roles}):
-                await trio.sleep_forever()
-
         with trio.fail_after(60):
             async with field.open("a", "a"), field.client("a") as client:
-                nursery.start_soon(wait_to_be_added)
+                nursery.start_soon(field.wait_to_be_added, "b", roles)
                 await until(lambda: any("b listens on" in line for line in field.lines))
                 with pytest.raises(UsageError, match=f"b cannot join as {role}: its settings make it {roles[0]}"):
                     await client.add_member("b", field.address["b"], role)

@@ -43,23 +43,25 @@ class Disk:
         self._clock.now += self.seconds
 
 
+def make() -> tuple[Disk, Syncer]:
+    clock = Clock()
+    disk = Disk(clock)
+    return disk, Syncer(disk, clock)  # type: ignore[arg-type]
+
+
 async def commits(syncer: Syncer, count: int) -> None:
     for _ in range(count):
         await syncer.commit(Turn())
 
 
 async def test_a_disk_that_was_fast_for_a_while_is_written_to_in_place() -> None:
-    clock = Clock()
-    disk = Disk(clock)
-    syncer = Syncer(disk, clock)  # type: ignore[arg-type]
+    disk, syncer = make()
     await commits(syncer, REMEMBERED + 3)
     assert disk.places == [False] * REMEMBERED + [True] * 3
 
 
 async def test_after_one_slow_sync_the_thread_waits_for_the_disk() -> None:
-    clock = Clock()
-    disk = Disk(clock)
-    syncer = Syncer(disk, clock)  # type: ignore[arg-type]
+    disk, syncer = make()
     await commits(syncer, REMEMBERED)
     disk.seconds = SLOW_SECONDS * 2
     await commits(syncer, 1)
@@ -70,9 +72,7 @@ async def test_after_one_slow_sync_the_thread_waits_for_the_disk() -> None:
 
 
 async def test_a_busy_processor_now_and_then_makes_no_slow_disk_and_a_slow_disk_no_fast_one() -> None:
-    clock = Clock()
-    disk = Disk(clock)
-    syncer = Syncer(disk, clock)  # type: ignore[arg-type]
+    disk, syncer = make()
     await commits(syncer, REMEMBERED)
     disk.places.clear()
     for disk.seconds in [FAST_SECONDS / 2, FAST_SECONDS / 2, FAST_SECONDS * 3] * 10:
@@ -87,9 +87,7 @@ async def test_a_busy_processor_now_and_then_makes_no_slow_disk_and_a_slow_disk_
 
 @pytest.mark.parametrize("before", [0, REMEMBERED], ids=["thread", "in place"])
 async def test_what_the_store_raises_comes_out(before: int) -> None:
-    clock = Clock()
-    disk = Disk(clock)
-    syncer = Syncer(disk, clock)  # type: ignore[arg-type]
+    disk, syncer = make()
     await commits(syncer, before)
     disk.is_broken = True
     with pytest.raises(SyncFailed, match="the disk is gone"):
@@ -97,8 +95,7 @@ async def test_what_the_store_raises_comes_out(before: int) -> None:
 
 
 async def test_a_slow_disk_holds_nobody_up() -> None:
-    clock = Clock()
-    disk = Disk(clock)
+    disk, syncer = make()
     entered, may_end = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -108,7 +105,6 @@ async def test_a_slow_disk_holds_nobody_up() -> None:
         may_end.wait(60)
 
     disk.commit = slow  # type: ignore[assignment, method-assign]
-    syncer = Syncer(disk, clock)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(syncer.commit, Turn())
         with trio.fail_after(60):
