@@ -274,8 +274,12 @@ class Clock(Protocol):
         """Seconds, never going back, no meaning in themselves."""
         ...
 
+    def boottime(self) -> float:
+        """Like `monotonic`, but it also counts the time for which the machine was suspended."""
+        ...
+
     def wall(self) -> int:
-        """Milliseconds since the Unix epoch."""
+        """Milliseconds since the Unix epoch. Whoever looks after the machine may set it back or ahead."""
         ...
 
 

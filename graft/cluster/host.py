@@ -24,6 +24,7 @@ from graft.cluster.deciding import Decider
 from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
+from graft.cluster.wall_time import WallTime
 from graft.engine import (
     Applied,
     CancelAttempt,
@@ -43,6 +44,7 @@ from graft.engine.commands import (
     ForgetMember,
     PauseRun,
     RegisterMember,
+    SetClockOffset,
     TimersDue,
     decode_command,
     encode_command,
@@ -61,6 +63,7 @@ MAX_RESULT_BYTES: Final = 1 << 20
 MAX_DECIDED_BYTES: Final = 256 << 10  # of several decisions in one command
 MAX_DECIDING_SECONDS: Final = 0.005  # at a stretch, and as long again to propose it: Raft waits for that
 AGAIN_SECONDS: Final = 0.05
+CLOCKS_SECONDS: Final = 10.0  # between two looks at the clocks
 
 
 @frozen
@@ -155,6 +158,7 @@ class Host:
         self._timers_changed = trio.Event()
         self._timers_due: tuple[int | None, int | None] = (None, None)  # what `run_timers` sleeps for
         self._origin, self._engine_origin = clock.monotonic(), 0
+        self._wall_time = WallTime(clock)
         self._load(store)
         self.door.replay()
 
@@ -167,7 +171,11 @@ class Host:
         return self._engine_origin + int((self._clock.monotonic() - self._origin) * 1000)
 
     def stamp(self) -> dict[str, int]:
-        return {"now": self.now(), "wall": self._clock.wall()}
+        return {"now": self.now(), "wall": self._wall_time.now()}
+
+    def clock(self) -> int:
+        """What people are shown as the time: ms since the Unix epoch."""
+        return self._clock.wall()
 
     # Leading
 
@@ -179,7 +187,9 @@ class Host:
     def begin_term(self) -> None:
         """From now on this member decides, and tells the time, which goes on from where the last leader left it."""
         self._leads = True
-        self._origin, self._engine_origin = self._clock.monotonic(), self.engine.state.meta.now
+        meta = self.engine.state.meta
+        self._origin, self._engine_origin = self._clock.monotonic(), meta.now
+        self._wall_time.begin(meta.wall, meta.clock_offset)
         self._backlog = self.engine.undecided()
         self._more_to_decide.set()
 
@@ -224,6 +234,7 @@ class Host:
         """
         self.begin_term()
         self._worker = worker
+        self._submit_clock_offset()
         for run in self.engine.state.live_runs():
             if not run.paused:
                 self.submitter.submit(PauseRun(run.no, "interrupted", **self.stamp()))
@@ -246,8 +257,7 @@ class Host:
             offer.node_types,
             offer.zone,
             offer.version,
-            now=self.now(),
-            wall=self._clock.wall(),
+            **self.stamp(),
         )
 
     def new_incarnation(self) -> None:
@@ -417,8 +427,7 @@ class Host:
                 value=outcome.value,
                 error=outcome.error,
                 retry_after_ms=outcome.retry_after_ms,
-                now=self.now(),
-                wall=self._clock.wall(),
+                **self.stamp(),
             )
         )
 
@@ -513,11 +522,12 @@ class Host:
         while True:
             self._timers_changed = trio.Event()
             self._timers_due = self.engine.next_timer()
+            self._submit_clock_offset()
             delay = self._timer_delay()
-            if delay is not None and delay <= 0:
+            if delay <= 0:
                 await self.propose(TimersDue(**self.stamp()))
                 continue
-            with trio.move_on_after(float("inf") if delay is None else delay):
+            with trio.move_on_after(delay):
                 await self._timers_changed.wait()
 
     async def propose(self, command: Command) -> Applied:
@@ -536,15 +546,22 @@ class Host:
             raise result
         return result
 
-    def _timer_delay(self) -> float | None:
-        """Seconds until the next timer. Wall time may jump, so a sleep looks again every minute."""
+    def _timer_delay(self) -> float:
+        """Seconds until the next timer, or the next look at the clocks: while the machine is suspended, wall time
+        passes and Trio's does not; and the system clock may have been set."""
         engine_due, wall_due = self._timers_due
-        delays = []
+        delays = [CLOCKS_SECONDS]
         if engine_due is not None:
             delays.append((engine_due - self.now()) / 1000)
         if wall_due is not None:
-            delays.append(min((wall_due - self._clock.wall()) / 1000, 60.0))
-        return min(delays, default=None)
+            delays.append((wall_due - self._wall_time.now()) / 1000)
+        return min(delays)
+
+    def _submit_clock_offset(self) -> None:
+        """Let the times that people see follow a system clock that was set."""
+        offset = self._wall_time.new_offset()
+        if offset is not None:
+            self.submitter.submit(SetClockOffset(offset, **self.stamp()))
 
 
 def _is_earlier(due: int | None, than: int | None) -> bool:

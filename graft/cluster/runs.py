@@ -77,7 +77,7 @@ class Runs(Readable):
             await host.submitter.request(RegisterPlan(encode(plan), **host.stamp()))
         ordinals = plan_graph(plan, hash).blocks[0].ordinals if given or excluded else {}
         command = StartRun(
-            run_id or new_run_id(plan.name, host.stamp()["wall"], secrets.randbits(20)),
+            run_id or new_run_id(plan.name, host.clock(), secrets.randbits(20)),
             hash,
             msgspec.json.encode(dict(params)),
             _absolute(base),

@@ -10,6 +10,9 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def boottime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def wall(self) -> int:
         return time.time_ns() // 1_000_000
 

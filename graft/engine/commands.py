@@ -216,6 +216,17 @@ class SetClusterConfig(Command):
     config: ClusterConfig
 
 
+@frozen
+class SetClockOffset(Command):
+    """The system clock was set: from now on `wall` + `offset` (ms) is the time that people are shown.
+
+    `wall` itself, which sleeps wait for, does not jump.
+    """
+
+    tag = 15
+    offset: int
+
+
 COMMANDS: Final[tuple[type[Command], ...]] = (
     RegisterPlan,
     StartRun,
@@ -231,6 +242,7 @@ COMMANDS: Final[tuple[type[Command], ...]] = (
     DrainMember,
     ForgetMember,
     SetClusterConfig,
+    SetClockOffset,
 )
 BY_TAG: Final = {command.tag: command for command in COMMANDS}
 _names: Final = {command: tuple(a.name for a in attrs.fields(command)) for command in (*COMMANDS, Decision)}

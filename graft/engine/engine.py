@@ -28,6 +28,7 @@ from graft.engine.commands import (
     RegisterMember,
     RegisterPlan,
     RetryRun,
+    SetClockOffset,
     SetClusterConfig,
     StartRun,
     TimersDue,
@@ -154,7 +155,7 @@ class Engine:
             return TOO_MANY_RUNS
         run = Run(no=s.meta.next_run, id=command.run_id, name=graph.plan.name, plan=command.plan, base=command.base)
         s.meta.next_run += 1
-        run.request, run.started_wall = request_digest(command), s.meta.wall
+        run.request, run.started_wall = request_digest(command), s.meta.clock
         s.add(run)
         s.write("keys", key, run_key(run.no))
         s.write("live", run_key(run.no), b"")
@@ -260,6 +261,10 @@ class Engine:
         if refused is not None and run is not None and run.status in FINAL:
             s.edit(run)  # it may have been loaded for this command only: the next drain lets it go
         return refused
+
+    def _set_clock_offset(self, command: SetClockOffset) -> str | None:
+        self.state.meta.clock_offset = command.offset
+        return None
 
     def _is_full(self) -> bool:
         """Whether there are as many live runs as the configuration allows."""
@@ -409,6 +414,7 @@ _SECTIONS: Final[dict[type[Command], Callable[[Engine, Any], list[Section]]]] = 
     MemberDown: _down,
     DrainMember: _one(lambda engine, command: members.drain(engine.state, command)),
     ForgetMember: _forget,
+    SetClockOffset: _one(Engine._set_clock_offset),
     SetClusterConfig: _one(lambda engine, command: members.configure(engine.state, command)),
 }
 

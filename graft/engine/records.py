@@ -247,12 +247,18 @@ class Meta(Record):
     next_run: int = 1
     next_position: int = 1
     now: int = 0  # engine time in ms
-    wall: int = 0  # highest wall time seen
+    wall: int = 0  # highest wall time told
     term_offset: int = 0
     config: ClusterConfig | None = None  # None: never set
+    clock_offset: int = 0  # ms by which the clock that people read is ahead of `wall`
 
     def key(self) -> bytes:
         return b"engine"
+
+    @property
+    def clock(self) -> int:
+        """What people are shown as the time: ms since the Unix epoch. It may go back, `wall` never does."""
+        return self.wall + self.clock_offset
 
 
 RECORDS: Final[tuple[type[Record], ...]] = (Run, Scope, Step, Member, Meta)

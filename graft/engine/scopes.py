@@ -381,7 +381,7 @@ def _group_error(scope: Scope) -> ErrorRecord | None:
 
 def _end_run(s: State, run: Run, scope: Scope, error: ErrorRecord | None) -> None:
     s.move_run(run, ENDING[scope.outcome], scope.reason)
-    run.ended_wall = s.meta.wall
+    run.ended_wall = s.meta.clock
     run.error = error
     run.paused = ""
     s.write("live", run_key(run.no), None)

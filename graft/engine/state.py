@@ -268,11 +268,11 @@ class State:
 
     def _append_history(self, run_no: int, events: tuple[Event, ...]) -> Happened:
         run = self.runs[run_no]
-        data = _pack((self.meta.wall, events))
+        data = _pack((self.meta.clock, events))
         self.write("events", events_key(run_no, self.index), data)
         run.events = digest(run.events.to_bytes(8, "big") + data)
         self._dirty[run] = None
-        return Happened(run_no, run.id, self.index, self.meta.wall, events)
+        return Happened(run_no, run.id, self.index, self.meta.clock, events)
 
     def rollback(self) -> None:
         """Undo this section, and build the indexes anew: exceptions are rare, so it may cost O(live)."""

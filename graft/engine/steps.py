@@ -49,7 +49,7 @@ def create(s: State, scope: Scope, ordinal: int) -> Step:
 def become_ready(s: State, step: Step, *, item: bool) -> None:
     """Its join rule is met (or it is an item of a map). Once a node, `total_timeout` begins here."""
     s.move(step, "join")
-    step.started_wall = s.meta.wall
+    step.started_wall = s.meta.clock
     node = s.node_of(step)
     if node.total_timeout_ms is not None and not item:
         step.deadline = s.meta.now + node.total_timeout_ms
@@ -262,7 +262,7 @@ def finish(
     elif s.is_stranded(step):
         s.placement.discard(s.line_of(step), key_of(step))
     s.move(step, ENDING[status], reason)
-    step.ended_wall = s.meta.wall
+    step.ended_wall = s.meta.clock
     step.due = step.deadline = step.wake = 0
     step.error = TIMEOUT if error is None and status == "timed_out" else error
     if value is not None:
@@ -274,7 +274,7 @@ def finish(
 def give(s: State, step: Step, value: bytes) -> None:
     """A pending step gets the result of an earlier run instead of running."""
     s.move(step, "give", "taken from an earlier run")
-    step.started_wall = step.ended_wall = s.meta.wall
+    step.started_wall = step.ended_wall = s.meta.clock
     step.out = s.write_value(step.run, step.scope, step.ordinal, OUT, value)
     s.children[step.run, step.scope].pop(step.ordinal, None)
     s.agenda.append((ENDED, step))

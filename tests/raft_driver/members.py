@@ -50,6 +50,9 @@ class Clock:
     def monotonic(self) -> float:
         return time.monotonic() + self._ahead if self._stopped_at is None else self._stopped_at
 
+    def boottime(self) -> float:
+        return self.monotonic()
+
     def wall(self) -> int:
         return time.time_ns() // 1_000_000
 
