@@ -268,7 +268,7 @@ def message_received(s: State, event: MessageReceived) -> None:
     handler = FROM_LEADER.get(kind)
     if handler is not None:
         if m.term < s.term:
-            replication.stale_leader(s, m.source)
+            replication.tell_stale(s, m.source)
             return
         if m.term > s.term:
             become_follower(s, "higher_term", m.term, m.source)

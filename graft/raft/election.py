@@ -185,11 +185,18 @@ def promised(s: State) -> bool:
 
 
 def vote_requested(s: State, m: RequestVote) -> None:
-    """`m.term` is not above mine unless it is a pre-vote (see `core`)."""
+    """`m.term` is not above mine unless it is a pre-vote (see `core`).
+
+    A refusal is always of the present term. What was asked in an older one is answered by the news of mine instead:
+    a refusal does not say what it answers, and would count against what the candidate asks by then.
+    """
+    if m.term < s.term + m.pre_vote:
+        replication.tell_stale(s, m.source)
+        return
     if m.pre_vote:
-        granted = m.term > s.term and is_up_to_date(s, m.last_term, m.last_index)
+        granted = is_up_to_date(s, m.last_term, m.last_index)
     else:
-        granted = m.term == s.term and may_vote_for(s, m.source) and is_up_to_date(s, m.last_term, m.last_index)
+        granted = may_vote_for(s, m.source) and is_up_to_date(s, m.last_term, m.last_index)
         if granted:
             grant(s, m.source)
     term = m.term if granted else s.term
@@ -230,8 +237,9 @@ def belongs(s: State, m: VoteReply) -> bool:
 
 
 def count(s: State, m: VoteReply) -> None:
-    """One voice a member: what comes again changes nothing."""
-    s.votes.setdefault(m.source, m.granted)
+    """One voice a member: what comes again changes nothing. A grant stands, whatever refusal came before it or comes
+    late: nobody takes a grant back, and a refusal may be of an earlier pre-vote of this term."""
+    s.votes[m.source] = s.votes.get(m.source, False) or m.granted
 
 
 def decide(s: State) -> None:

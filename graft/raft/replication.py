@@ -388,6 +388,6 @@ def heartbeat(s: State, m: Heartbeat) -> None:
         s.send(reads.heartbeat_reply(s, m))
 
 
-def stale_leader(s: State, source: str) -> None:
-    """Somebody leads an older term: let it know."""
+def tell_stale(s: State, source: str) -> None:
+    """Somebody leads an older term, or stands for one: let it know."""
     s.send(StaleTerm(s.id, source, s.config.incarnation, s.term))

@@ -122,7 +122,7 @@ BUGS: tuple[Bug, ...] = (
         (
             _edit(
                 "raft.election:count",
-                "s.votes.setdefault(m.source, m.granted)",
+                "s.votes[m.source] = s.votes.get(m.source, False) or m.granted",
                 "again = m.source in s.votes and m.granted\n"
                 "    free = [id for id in s.view.peers if id not in s.votes]\n"
                 "    s.votes.setdefault(free[0] if again and free else m.source, m.granted)",

@@ -87,10 +87,43 @@ def test_request_of_a_stale_term_is_rejected() -> None:
     assert c["a"].raft.state.log.last == 0
     assert [m.term for m in sent(c, ms.StaleTerm)] == [5]
     c.quiet()
-    reply = vote(c, "a", 4)
-    assert reply is not None
-    assert not reply.granted
-    assert reply.term == 5
+    assert vote(c, "a", 4) is None
+    assert [m.term for m in sent(c, ms.StaleTerm)] == [5]
+
+
+@pytest.mark.parametrize("pre_vote", [False, True])
+def test_a_late_request_of_an_older_term_is_no_refusal_of_the_present_one(pre_vote: bool) -> None:
+    """5.1: a request with a stale term number is rejected, and nothing else follows from it: the candidate of a later
+    term still gets the vote that it asks for in that term (5.2)."""
+    c = Cluster("a", "b", config=Config("", pre_vote=pre_vote))
+    c.expire("a")
+    late = c.drop(lambda m: isinstance(m, ms.RequestVote))
+    append(c, "b", 3, (0, 0))
+    c.quiet()
+    c.expire("a")
+    c.deliver(lambda m: not isinstance(m, ms.VoteReply))  # a learns of term 3
+    c.drop()
+    c.quiet()
+    c.expire("a")
+    asked = c.drop(lambda m: isinstance(m, ms.RequestVote))
+    assert {m.term for m in asked} == {4}
+    for message in (*late, *late):
+        c.pass_on(message)
+    c.deliver()
+    for message in asked:
+        c.pass_on(message)
+    c.deliver()
+    assert c.leader("a")
+
+
+def test_a_grant_stands_whatever_refusal_came_before_it() -> None:
+    """5.2: a candidate wins with votes of a majority for the same term. A program before this one refuses what it is
+    asked late in an older term, and its refusal looks like one of the present term."""
+    c = Cluster("a", "b", "c", "d", config=NO_PRE_VOTE)
+    c.expire("a")
+    for voter, granted in (("b", False), ("b", True), ("c", True), ("c", False)):
+        c.tell("a", ev.MessageReceived(ms.VoteReply(voter, "a", 1, term(c, "a"), granted)))
+    assert c.leader("a")
 
 
 # ---- 5.2 elections -------------------------------------------------------------------------------------------------
