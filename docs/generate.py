@@ -32,6 +32,7 @@ from graft.engine.joins import READY, RULES, Rule
 from graft.engine.scopes import FINALLY_MS
 from graft.expressions.budget import DEFAULT_BUDGET, MAX_VALUE_DEPTH
 from graft.expressions.functions import FUNCTIONS
+from graft.plan.error_types import FAMILIES, GROUP, PLAIN
 from graft.security.roles import METHOD_ROLES, WHO
 from graft.worker import WorkerSettings
 from graft_dsl import CODES, explain, keys
@@ -230,11 +231,18 @@ def method_roles() -> str:
     return table(("method", *(f"`{role}`" for role in WHO)), rows)
 
 
+def error_types() -> str:
+    rows = [*((each.shown, each.doc) for each in FAMILIES.values()), *PLAIN.items()]
+    rows.append((GROUP, "several errors of a scope; they are in `cause`. It is caught by the types of all of them"))
+    return table(("type", "means"), [(f"`{name}`", text) for name, text in rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "command-line": command_line,
     "commands": commands,
     "diagnostics": diagnostics,
+    "error-types": error_types,
     "exit-codes": exit_codes,
     "fields-of-catch": lambda: fields_of(keys.MODIFIERS["catch"].shape),
     "fields-of-fail": lambda: fields_of(keys.KINDS["fail"].shape),

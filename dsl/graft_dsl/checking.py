@@ -9,15 +9,19 @@ there.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
 
 from graft.expressions.trees import ROOTS
+from graft.plan.error_types import FAMILIES, PLAIN, WrongErrorType, canonical_pattern, matches, own_type_problem
 from graft.plan.signature import Signature, SignatureResolver
 from graft.plan.types import assignable, element_type, head, optional, render_type
 from graft_dsl.declarations import MISSING, BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.expression_types import Typing
+from graft_dsl.keys import TASKS
 from graft_dsl.linking import item_names, reader
 from graft_dsl.reach import mark
 from graft_dsl.suggest import a, listed, quoted
@@ -72,6 +76,7 @@ class _Checker:
             out = self.returns(node, out)
         if "retry" in keys:
             self.retry(node, keys["retry"])
+        self.patterns(node)
         node.out = out if items is None else self.mapped(node, items, out)
 
     def retry(self, node: NodeDecl, retry: dict[str, Any]) -> None:
@@ -82,6 +87,29 @@ class _Checker:
                 f"the longest delay, {render_duration(longest)}, is shorter than the first, {render_duration(first)}",
                 (*node.at, "retry", "max"),
             )
+
+    def patterns(self, node: NodeDecl) -> None:
+        """Warn of error types that the node names itself, and can never fail with."""
+        for at, pattern in _written_patterns(node.written):
+            why = self.never_given(node, pattern)
+            if why is not None:
+                guess = self.flow.report.closest(pattern, PLAIN)
+                self.flow.report.warning(
+                    "GR210",
+                    f"{quoted(pattern)} never matches: {why}",
+                    (*node.at, *at),
+                    suggestion=guess and f'did you mean "{guess}"?',
+                )
+
+    def never_given(self, node: NodeDecl, pattern: str) -> str | None:
+        """Why no error of the node is meant by a pattern; None when one may be."""
+        family = pattern.partition(".")[0]
+        if family in FAMILIES:
+            kinds = FAMILIES[family].kinds
+            return None if node.kind not in TASKS or node.kind in kinds else f"a `{node.kind}` node has no such errors"
+        if pattern == "*" or pattern in PLAIN or any(matches(pattern, each) for each in self.flow.own_types()):
+            return None
+        return "it is not a built-in type, and no `fail` node gives it"
 
     def mapped(self, node: NodeDecl, items: Any, out: Any) -> Any:
         """The type of a map's result: an item that `tolerate` let fail is null."""
@@ -315,6 +343,14 @@ class _Checker:
         keys = node.keys.get("fail", {})
         if "message" in keys:
             self.typing.texts(block, node, [keys["message"]], "a message")
+        problem = own_type_problem(keys["type"]) if "type" in keys else None
+        if problem is not None:
+            self.flow.report.error(
+                "GR027",
+                f"an error cannot have the type {quoted(keys['type'])}: {problem}",
+                (*node.at, "fail", "type"),
+                wanted="a name such as `out_of_stock`, by which `catch` can find it",
+            )
         return "none"
 
     def group(self, block: BlockDecl, node: NodeDecl) -> Any:
@@ -354,6 +390,20 @@ class _Checker:
     def outputs(self) -> Any:
         outputs = self.flow.outputs
         return ("record", ()) if outputs is None else self.typing.type_of(self.flow.root, None, outputs)
+
+
+def _written_patterns(written: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The error types that stand on a node itself, with their places in it. A default is for many kinds."""
+    retry, catches = written.get("retry"), written.get("catch")
+    lists: list[tuple[tuple[str | int, ...], Any]] = []
+    if isinstance(retry, dict):
+        lists += [(("retry", key), retry.get(key)) for key in ("on", "never")]
+    if isinstance(catches, list):
+        lists += [(("catch", n, "on"), each.get("on")) for n, each in enumerate(catches) if isinstance(each, dict)]
+    for at, patterns in lists:
+        for number, each in enumerate(patterns if isinstance(patterns, list) else ()):
+            with suppress(WrongErrorType):
+                yield (*at, number), canonical_pattern(each) if isinstance(each, str) else "*"
 
 
 def _target_help(target: str) -> str | None:

@@ -437,7 +437,8 @@ _OWN = (
         """
         Error types are `timeout`, `exit.1`, `signal.SIGKILL`, `http.404`, `http.5xx`, `http.connect`,
         `python.ValueError`, `expression`, `output_schema`, `too_large`, `lost_member`, `rejected`, the
-        types of `fail`, and `*` for all.
+        types of `fail`, and `*` for all. `exit` and `exit.*` both mean every `exit.N`; so it is with the
+        other families. A spelling that no error could ever have is refused.
         """,
         """
         [nodes.a]
@@ -698,6 +699,25 @@ _OWN = (
         value = 1
         [finally.tidy]
         run = 'true'
+        """,
+    ),
+    _code(
+        "GR210",
+        "an error type that never comes",
+        """
+        `retry` and `catch` choose by the type of an error, and no error of this node has this one. Types are
+        built in, belong to a kind (`exit` and `signal` to commands, `http` to requests, `python` to
+        functions), or come from a `fail` node.
+        """,
+        """
+        [nodes.a]
+        run = 'true'
+        retry = { on = ['http.503'] }
+        """,
+        """
+        [nodes.a]
+        http = 'https://example.com'
+        retry = { on = ['http.503'] }
         """,
     ),
     _code(

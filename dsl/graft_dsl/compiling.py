@@ -170,8 +170,9 @@ class _Compiler:
         if document is None:
             return None
         flow = read_flow(document, source, report, base, stem)
-        for node in _flow_nodes(flow):
-            node.flow = self.included(flow, node)
+        for node in flow.nodes():
+            if node.kind == "flow" and "flow" in node.keys:
+                node.flow = self.included(flow, node)
         analyse(flow, self.python)
         self.done.append(flow)
         return flow
@@ -223,10 +224,3 @@ class _Compiler:
             suggestion="a flow cannot contain itself; use `for_each` for repeated work",
             notes=notes,
         )
-
-
-def _flow_nodes(flow: FlowDecl) -> Iterator[NodeDecl]:
-    for block in flow.blocks():
-        for node in (*block.nodes.values(), *block.finals.values()):
-            if node.kind == "flow" and "flow" in node.keys:
-                yield node

@@ -118,6 +118,7 @@ class FlowDecl:
     output_leaves: list[Expr] = field(factory=list)
     default_leaves: list[Expr] = field(factory=list)
     result: Any = field(default=None, init=False)  # type of the flow's outputs
+    _own_types: frozenset[str] | None = field(default=None, init=False)
 
     def blocks(self) -> list[BlockDecl]:
         """The flow's block and those of its groups, each before the ones inside it."""
@@ -125,3 +126,15 @@ class FlowDecl:
         for block in found:
             found += [node.block for node in (*block.nodes.values(), *block.finals.values()) if node.block is not None]
         return found
+
+    def nodes(self) -> list[NodeDecl]:
+        """Every node of the flow, also those in groups."""
+        return [node for block in self.blocks() for node in (*block.nodes.values(), *block.finals.values())]
+
+    def own_types(self) -> frozenset[str]:
+        """The error types that the `fail` nodes of this flow, and of the flows in it, give."""
+        if self._own_types is None:
+            nodes = self.nodes()
+            mine = {node.keys["fail"].get("type", "failed") for node in nodes if "fail" in node.keys}
+            self._own_types = frozenset(mine).union(*(node.flow.own_types() for node in nodes if node.flow is not None))
+        return self._own_types

@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import define, field
 
+from graft.plan.error_types import FAMILIES, PLAIN, WrongErrorType, canonical_pattern
 from graft.plan.types import parse_type
 from graft_dsl.declarations import Expr
 from graft_dsl.diagnostics import At, Report
@@ -53,14 +54,6 @@ MAX_NESTING = 32  # tables and lists within one value
 MAX_INTEGER = 2**63 - 1
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_ERROR_TYPES = ("timeout", "heartbeat", "expression", "output_schema", "too_large", "lost_member", "rejected", "failed")
-_ERROR_FORMS: dict[str, tuple[re.Pattern[str], str]] = {
-    "exit": (re.compile(r"exit\.(\d{1,3}|\*)"), "exit.1"),
-    "signal": (re.compile(r"signal\.(SIG[A-Z0-9+]+|[A-Z0-9+]+|\*)"), "signal.SIGKILL"),
-    "http": (re.compile(r"http\.(\d{3}|[1-5]xx|connect|\*)"), "http.503, http.5xx or http.connect"),
-    "python": (re.compile(r"python\.([A-Za-z_][\w.]*|\*)"), "python.ValueError"),
-}
-_ERROR_TYPE = re.compile(r"[A-Za-z_][\w.\-]*(\.\*)?|\*")
 _KIND_NAMES: dict[type, str] = {
     bool: "a boolean",
     int: "a whole number",
@@ -264,17 +257,19 @@ class ValueReader:
             return self.wrong(shape, value, at, f"exit.{value}" if isinstance(value, int) else None)
         if self.computed(value, at):
             return BAD
-        first = value.partition(".")[0]
-        form, example = _ERROR_FORMS.get(first, (_ERROR_TYPE, None))
-        if form.fullmatch(value):
-            return value
-        guess = self.report.closest(value, (*_ERROR_TYPES, "http.connect", "http.4xx", "http.5xx"))
+        try:
+            return canonical_pattern(value)
+        except WrongErrorType as error:
+            return self.not_an_error_type(shape, value, at, error)
+
+    def not_an_error_type(self, shape: ErrorType, value: str, at: At, error: WrongErrorType) -> Any:
+        guess = error.suggestion or self.report.closest(value, (*PLAIN, *(each.example for each in FAMILIES.values())))
         self.report.error(
             "GR027",
-            f"{quoted(value)} is not an error type",
+            f"{quoted(value)} is not an error type: {error}",
             at,
             wanted=wanted(shape),
-            suggestion=f"such as {example}" if example else guess and f'did you mean "{guess}"?',
+            suggestion=guess and f'did you mean "{guess}"?',
         )
         return BAD
 

@@ -9,20 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graft.plan import Catch, ErrorRecord, Retry
-
-
-def matches(pattern: str, error_type: str) -> bool:
-    """Whether an error type is meant by a pattern of `on`, `never` or `catch`.
-
-    `*` means all, `http.4xx` and `http.5xx` a class, and a type means itself and what is below it: `exit` means
-    `exit.2`.
-    """
-    if pattern in ("*", error_type):
-        return True
-    if pattern in ("http.4xx", "http.5xx"):
-        code = error_type.removeprefix("http.")
-        return len(code) == 3 and code.isdigit() and code[0] == pattern[5]
-    return error_type.startswith(pattern + ".")
+from graft.plan.error_types import matches
 
 
 def leaves(error: ErrorRecord) -> Iterator[ErrorRecord]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import trio
 from attrs import frozen
 
 from graft.plan import ExecAction, RunAction
+from graft.plan.error_types import signal_name
 from graft.worker.attempt import Attempt
 from graft.worker.capture import Capture, Tail
 from graft.worker.failures import StepFailure
@@ -229,10 +229,7 @@ def _not_started(command: Command, error: SpawnFailed) -> StepFailure:
 def _bad_end(status: int, detail: str) -> StepFailure:
     if status > 0:
         return StepFailure(f"exit.{status}", f"the command exited with {status}", detail)
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"SIG{-status}"
+    name = signal_name(-status)
     return StepFailure(f"signal.{name}", f"the command was killed by {name}", detail)
 
 
