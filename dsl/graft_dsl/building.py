@@ -128,6 +128,8 @@ def _retry(given: dict[str, Any]) -> Retry:
     }
     if "max_ms" not in fields:
         fields["max_ms"] = max(_DEFAULT_RETRY.max_ms, fields.get("initial_ms", 0))
+    if fields.get("then") == "pause":
+        fields["then"] = "pause_on"
     return Retry(**fields)
 
 

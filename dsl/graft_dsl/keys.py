@@ -128,7 +128,10 @@ _RETRY = Fields(
         "jitter": Field(Bool(), "draw each delay between nothing and its full length (true)"),
         "on": Field(ListOf(ErrorType()), 'error types that are tried again (["*"])'),
         "never": Field(ListOf(ErrorType()), "error types that are not"),
-        "then": Field(Choice(("fail", "pause"), "fail"), "what to do when all attempts failed"),
+        "then": Field(
+            Choice(("fail", "pause"), "fail"),
+            "what to do when a step gives up; `pause` parks it, after errors that `on` names",
+        ),
         "max_lost": Field(Integer(1), "how many times a member may be lost under the step (10)"),
     },
     example='{ attempts = 3, initial = "1s" }',

@@ -43,6 +43,13 @@ def is_retryable(retry: Retry, error: ErrorRecord) -> bool:
     return any(matches(pattern, error.type) for pattern in retry.on)
 
 
+def may_park(retry: Retry | None, error: ErrorRecord) -> bool:
+    """Whether a step that gave up with `error` is parked, and not failed."""
+    if retry is None or retry.then == "fail":
+        return False
+    return retry.then == "pause" or is_retryable(retry, error)
+
+
 def delay_ms(retry: Retry, attempt: int, dice: int, retry_after_ms: int | None = None) -> int:
     """Milliseconds until the attempt after `attempt`. `dice` is a u32; `Retry-After` is honoured up to `max`."""
     backoff = float(retry.initial_ms)

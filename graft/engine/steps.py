@@ -14,7 +14,7 @@ from graft.engine.graph import Line, is_task, needs_decision
 from graft.engine.lifecycle import ENDING, FINAL
 from graft.engine.placement import pick
 from graft.engine.records import OUT, Scope, Step
-from graft.engine.retries import delay_ms, may_retry
+from graft.engine.retries import delay_ms, may_park, may_retry
 from graft.engine.state import State
 from graft.ids import StepKey
 from graft.plan import ErrorRecord
@@ -239,7 +239,7 @@ def _fail_or_back_off(s: State, step: Step, command: AttemptSettled) -> None:
         s.move(step, "back_off", f"{error.type}: {error.title}"[:200])
         step.due = s.meta.now + delay
         s.set_timer(step.due, *key_of(step))
-    elif retry is not None and retry.then == "pause":
+    elif may_park(retry, error):
         step.error = error
         s.move(step, "park", f"gave up after {step.attempt} attempts: {error.type}")
     else:

@@ -12,7 +12,6 @@ written, and a pattern that compiles is one that can match.
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Callable
 
 from attrs import frozen
@@ -31,6 +30,19 @@ PLAIN: dict[str, str] = {
 
 GROUP = "group"
 """The type of several errors of a scope. It is never matched itself: a `catch` has to match each of its causes."""
+
+_SIGNALS = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+)
+SIGNALS: dict[int, str] = {number: f"SIG{name}" for number, name in enumerate(_SIGNALS.split(), 1)} | {
+    34: "SIGRTMIN",
+    64: "SIGRTMAX",
+}
+"""Linux's signals by number: a table of our own, as a plan means the same on every machine."""
+
+_ALIASES = {"SIGIOT": "SIGABRT", "SIGCLD": "SIGCHLD", "SIGPOLL": "SIGIO"}
+_NUMBERS = {name: number for number, name in SIGNALS.items()}
 
 _OWN = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*(\.[A-Za-z0-9_\-]+)*")
 
@@ -78,16 +90,14 @@ def _signal(name: str) -> str:
 
 def _signal_number(name: str) -> int:
     base, plus, more = name.partition("+")
-    known = signal.Signals[base if base.startswith("SIG") else f"SIG{base}"]
-    return known + int(more) if plus and re.fullmatch(r"[0-9]{1,2}", more) else known
+    full = base if base.startswith("SIG") else f"SIG{base}"
+    known = _NUMBERS[_ALIASES.get(full, full)]
+    return known + int(more) if plus else known
 
 
 def signal_name(number: int) -> str:
     """The name of a signal in the type of an error: `SIGKILL`; `SIG35` where the system has no name for it."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"
+    return SIGNALS.get(number, f"SIG{number}")
 
 
 def _http(what: str) -> str:

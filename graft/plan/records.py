@@ -61,7 +61,11 @@ class Secret:
 
 @frozen
 class Retry:
-    """How often and when a step is tried again (R7). `attempts` is the total over all errors of its own code."""
+    """How often and when a step is tried again (R7). `attempts` is the total over all errors of its own code.
+
+    `then`: a step that gives up fails, or is parked until a person decides. `pause_on` parks only after errors that
+    `on` names (and `never` does not); plans made before it came say `pause`, which parks after every error.
+    """
 
     attempts: int = 3
     initial_ms: int = 1000
@@ -70,7 +74,7 @@ class Retry:
     jitter: bool = True  # full jitter: a delay is drawn uniformly from [0, backoff]
     on: tuple[str, ...] = ("*",)
     never: tuple[str, ...] = ()
-    then: Literal["fail", "pause"] = "fail"
+    then: Literal["fail", "pause", "pause_on"] = "fail"
     max_lost: int = 10
 
 

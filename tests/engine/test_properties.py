@@ -33,7 +33,7 @@ retries = st.builds(
     st.integers(1, 3),
     initial_ms=st.just(100),
     on=st.just(("exit", "timeout")),
-    then=st.sampled_from(["fail", "fail", "pause"]),
+    then=st.sampled_from(["fail", "fail", "pause", "pause_on"]),
 )
 asked = st.sampled_from([(), (), (), (("gpu", "*"),), (("gpu", "*"), ("zone", "eu"))])
 

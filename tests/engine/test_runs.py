@@ -99,6 +99,25 @@ def test_then_pause_parks_a_dead_letter(driven: Driven) -> None:
     assert driven.ended == {"r": "succeeded"}
 
 
+@pytest.mark.parametrize(
+    ("then", "error", "status"),
+    [
+        ("pause_on", "exit.75", "waiting"),
+        ("pause_on", "exit.1", "failed"),
+        ("pause_on", "timeout", "failed"),
+        ("pause_on", "exit.2", "failed"),
+        ("pause", "exit.1", "waiting"),
+        ("fail", "exit.75", "failed"),
+    ],
+)
+def test_only_what_on_names_is_parked(driven: Driven, then: str, error: str, status: str) -> None:
+    """`pause` stands in plans made before `pause_on` came, and goes on parking after every error."""
+    on, never = ("exit.75", "exit.2"), ("exit.2",)
+    driven.start(flow(task("a", retry=Retry(attempts=1, on=on, never=never, then=then))))  # type: ignore[arg-type]
+    driven.settle(driven.key("a"), "failed", error=ErrorRecord(error, "no"))
+    assert driven.statuses() == {"a": status}
+
+
 def test_a_failure_cancels_the_siblings_and_waits_for_them(driven: Driven) -> None:
     driven.start(flow(task("a"), task("b"), task("after", needs=("a", "b"))))
     driven.settle(driven.key("a"), "failed")

@@ -13,6 +13,7 @@ from graft.plan import Catch, ErrorRecord, Retry
 from graft.plan.error_types import (
     FAMILIES,
     PLAIN,
+    SIGNALS,
     WrongErrorType,
     canonical_pattern,
     matches,
@@ -30,6 +31,10 @@ GIVEN: dict[str, list[str]] = {
 """By family: types as the worker gives them."""
 
 TYPES = [*PLAIN, *OWN, *(each for family in GIVEN.values() for each in family)]
+
+
+def test_the_signals_are_those_of_this_machine() -> None:
+    assert {each.value: each.name for each in signal.Signals} == SIGNALS
 
 
 def test_every_family_is_tried() -> None:

@@ -86,7 +86,7 @@ retries = st.builds(
     jitter=st.booleans(),
     on=st.lists(patterns, max_size=2).map(tuple),
     never=st.lists(patterns, max_size=2).map(tuple),
-    then=st.sampled_from(["fail", "pause"]),
+    then=st.sampled_from(["fail", "pause", "pause_on"]),
     max_lost=st.integers(0, 20),
 )
 for_eaches = st.builds(
