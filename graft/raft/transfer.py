@@ -62,8 +62,8 @@ def best_target(s: State, candidates: tuple[str, ...]) -> str | None:
 
 
 def hand_over(s: State) -> None:
-    """The leader itself wants another one to lead; nobody asked."""
-    target = best_target(s, s.view.peers)
+    """The leader itself wants another one to lead; nobody asked. Who is leaving would be gone when it has the log."""
+    target = best_target(s, s.view.voters[0])
     if target is not None:
         s.transfer = Transfer(None, target, s.now + s.config.election_timeout_seconds)
         s.lease_until = None
@@ -78,7 +78,10 @@ def finish(s: State, transfer: Transfer, reason: str, leader: str | None) -> Non
 def advance(s: State) -> None:
     """Tell the target to stand as soon as it holds the whole log."""
     transfer = s.transfer
-    if transfer is not None and not transfer.sent and s.progress[transfer.target].match == s.log.last:
+    if transfer is None or transfer.sent:
+        return
+    p = s.progress.get(transfer.target)  # None: removed meanwhile
+    if p is not None and p.match == s.log.last:
         transfer.sent = True
         tell(s, transfer.target)
 
@@ -90,11 +93,11 @@ def tell(s: State, target: str) -> None:
 
 
 def tick(s: State) -> None:
-    """Give up when the time is over, else tell the target again: the message may be lost."""
+    """Give up when the time is over or the target no longer a voter, else tell it again: the message may be lost."""
     transfer = s.transfer
     if transfer is None:
         return
-    if s.now >= transfer.deadline or transfer.target not in s.progress:
+    if s.now >= transfer.deadline or s.view.role_of(transfer.target) != "voter":
         s.transfer = None
         finish(s, transfer, "timed_out", s.id)
     elif transfer.sent:

@@ -11,6 +11,7 @@ from graft.raft import Config, Configuration, Entry, HardState, Kind, Member, Ra
 from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft import messages as ms
+from graft.raft.transfer import Transfer
 from tests.raft.cluster import Cluster, Server, dice, founding
 
 SMALL = Config("", retain_entries=0, purge_step_entries=1, snapshot_chunk_bytes=4)
@@ -167,6 +168,23 @@ def test_a_transfer_whose_outcome_is_never_heard_of_ends() -> None:
     c.partition("a", "bc")
     c.advance(1)
     assert [e for e in c["a"].answers if isinstance(e, fx.AnswerRequest)] == [fx.AnswerRequest(1, "timed_out", None)]
+
+
+def test_a_transfer_to_a_member_that_leaves_is_given_up() -> None:
+    """The leader looked for the log of a member that was there no more (KeyError)."""
+    c = Cluster("a", "b", "c", "d")
+    c.elect("a")
+    c.tell("a", ev.MembershipChangeRequested(1, (ev.Change("remove", "c"),)))
+    state = c["a"].raft.state
+    state.transfer = Transfer(2, "c", c.now + 9)
+    c.cut = {("a", "c")}
+    c.deliver()
+    assert state.view.configuration.find("c") is None
+    for _ in range(3):
+        c.advance(0.1)
+    assert c.leader("a")
+    assert state.transfer is None
+    assert fx.AnswerRequest(2, "timed_out", "a") in c["a"].answers
 
 
 def test_a_version_that_is_truncated_is_taken_back() -> None:
