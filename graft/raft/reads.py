@@ -143,8 +143,8 @@ def heartbeat_replied(s: State, m: HeartbeatReply) -> None:
         if s.role != "leader":
             return
     if p.state == "replicate":
-        if p.inflight and p.next > s.log.last:
-            replication.missing(s, p)
+        if p.inflight:
+            replication.missing(s, p, began(s, m.round))
     elif p.state == "probe" and p.probed and s.now - p.waiting_since >= s.config.heartbeat_seconds:
         p.probed = False
     if p.id in s.view.learners:

@@ -204,9 +204,13 @@ def entries_read(s: State, id: str, read: int, entries: tuple[Entry, ...]) -> No
         send(s, p)
 
 
-def missing(s: State, p: Progress) -> None:
-    """All was sent long ago and is not accepted: ask with an empty append whether something was lost."""
-    if s.now - p.asked_at >= s.config.heartbeat_seconds and s.now - p.waiting_since >= s.config.heartbeat_seconds:
+def missing(s: State, p: Progress, round_began: float) -> None:
+    """`p` answered a heartbeat, and not what was sent to it before (or a heartbeat ago): ask with an empty append
+    behind it all whether something was lost. A window that is full, and was lost whole, shows in nothing else before
+    the RPC timeout."""
+    heartbeat = s.config.heartbeat_seconds
+    overdue = round_began > p.waiting_since or s.now - p.waiting_since >= heartbeat
+    if overdue and s.now - p.asked_at >= heartbeat:
         p.asked_at = s.now
         prev = p.next - 1
         if prev >= s.log.first - 1:

@@ -260,7 +260,7 @@ BUGS: tuple[Bug, ...] = (
                 "return self.is_waiting() and now - self.waiting_since >= timeout",
                 "return False",
             ),
-            _edit("raft.reads:heartbeat_replied", "if p.inflight and p.next > s.log.last:", "if False:"),
+            _edit("raft.reads:heartbeat_replied", "if p.inflight:", "if False:"),
             _edit("raft.reads:heartbeat_replied", 'elif p.state == "probe" and p.probed and', "elif False and"),
         ),
     ),

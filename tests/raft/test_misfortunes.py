@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from graft.raft import Config, Configuration, Entry, HardState, Kind, Member, Raft, Recovered
 from graft.raft import effects as fx
@@ -185,6 +186,23 @@ def test_a_transfer_to_a_member_that_leaves_is_given_up() -> None:
     assert c.leader("a")
     assert state.transfer is None
     assert fx.AnswerRequest(2, "timed_out", "a") in c["a"].answers
+
+
+@pytest.mark.parametrize("window", [Config("", max_inflight_messages=3), Config("", max_inflight_bytes=99)])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_the_loss_of_a_full_window_shows_before_the_rpc_timeout(window: Config, lost: int) -> None:
+    """The last `lost` messages of it; with all of them nothing more is sent, and nothing else is answered."""
+    c = Cluster("a", "b", config=evolve(window, rpc_timeout_seconds=60.0))
+    c.elect("a")
+    c.advance(0.1)
+    for word in "vwxyz":
+        c.propose("a", word)
+    appends = [m for m in c.wire if isinstance(m, ms.AppendEntries)]
+    assert len(appends) == 3
+    c.drop(lambda m: m in appends[3 - lost :])
+    c.deliver(limit=10)
+    c.advance(2 * c["a"].config.heartbeat_seconds)
+    assert c["b"].state == list("vwxyz")
 
 
 def test_a_version_that_is_truncated_is_taken_back() -> None:
