@@ -7,6 +7,7 @@ again. A holder stays until the runs that others gave it have ended, too.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -117,7 +118,10 @@ async def _stay(engine: Embedded, door: SocketDoor, interrupts: Interrupts) -> N
 
 
 async def with_detached(place: Place, body: Body) -> int:
-    """Like `with_engine`, but never in this process: a holder is left behind when there is none."""
+    """Like `with_engine`, but never in this process: a holder is left behind when there is none.
+
+    `body` may be called again, as there. Of many commands that find no holder one starts it, and the others wait.
+    """
     if place.is_remote:
         async with place.client() as client:
             return await body(There(client))
@@ -128,24 +132,31 @@ async def with_detached(place: Place, body: Body) -> int:
         try:
             async with _holder_of(data) as client:
                 return await body(There(client))
-        except Unreachable as error:
-            if error.sent or trio.current_time() > deadline:
+        except Unreachable:
+            if trio.current_time() > deadline:
                 raise
-        if not is_held(place.data) and (child is None or child.poll() == 0):
-            child = _spawn(data)
-        if child is not None and child.poll() not in (None, 0) and not is_held(place.data):
+        if child is not None and child.poll() not in (None, 0):
             raise GraftError(f"no process could be left behind to hold {data}", hint=_last_words(data))
+        if (child is None or child.poll() == 0) and not is_held(place.data):
+            child = _spawn(data)
         await trio.sleep(AGAIN_SECONDS)
 
 
-def _spawn(data: Path) -> subprocess.Popen[bytes]:
+def _spawn(data: Path) -> subprocess.Popen[bytes] | None:
+    """A new holder; None while that of another command begins. The lock is the new holder's until it has begun."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(data / LOG, "wb", opener=_private) as log:
+    with open(data / LOG, "ab", opener=_private) as lock, open(data / LOG, "ab", opener=_private) as log:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        log.truncate(0)
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "graft.cli.holder", os.fspath(data.absolute())],
+            [sys.executable, "-P", "-m", "graft.cli.holder", os.fspath(data.absolute()), str(lock.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
+            pass_fds=(lock.fileno(),),
             start_new_session=True,
         )
 
@@ -161,9 +172,10 @@ def _last_words(data: Path) -> str | None:
         return None
 
 
-async def hold(data: Path) -> int:
-    """Hold `data` until nothing runs and nobody asks any more."""
+async def hold(data: Path, lock: int) -> int:
+    """Hold `data` until nothing runs and nobody asks any more. `lock` is let go of when others can ask."""
     async with _own_engine(data) as (engine, door):
+        os.close(lock)
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < IDLE_SECONDS:
             await trio.sleep(LOOK_SECONDS)

@@ -212,3 +212,20 @@ def test_a_plain_run_loads_no_grpc(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.slow
+def test_of_many_detached_runs_at_once_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    marker = f"GRAFT_TEST=detached-at-once-{os.getpid()}"
+    environment = os.environ | dict([marker.split("=")])
+    command = [sys.executable, "-m", "graft", "run", "flow.toml", "--detach"]
+    started = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(12)
+    ]
+    said = [process.communicate()[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0] * 12, said
+    until(lambda: not marked(marker))
+    ended = [json.loads(each)["status"] for each in graft(tmp_path, "runs", "--json")[1].splitlines()]
+    assert ended == ["succeeded"] * 12
