@@ -82,7 +82,8 @@ def fate_of(path: str, selection: Selection | None) -> str:
         return "run"
     top = path.partition("/")[0]
     if top in selection.given:
-        return f"taken from {selection.source}"
+        assert selection.source is not None
+        return f"taken from {selection.source.run_id}"
     return "left out" if top in selection.excluded else "run"
 
 

@@ -5,7 +5,7 @@ The flow is compiled while the arguments are parsed, because only then is it kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -21,18 +21,30 @@ NO_FLAGS = Flags((), ())
 
 class RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        wants_help = any(each in ctx.help_option_names for each in args)
-        if not (wants_help or ctx.resilient_parsing):
+        only_looks = ctx.resilient_parsing or self._asks_for_help(ctx, args)
+        if not only_looks:
             ctx.meta[INTERRUPTS] = ctx.with_resource(Interrupts())
         try:
             target = first_positional(args, self.params)
             if target is not None:
-                self._compile(ctx, target, resolve_python=not (wants_help or ctx.resilient_parsing))
+                self._compile(ctx, target, resolve_python=not only_looks)
         except GraftError as error:
-            if not (wants_help or ctx.resilient_parsing):
+            if not only_looks:
                 raise
             ctx.meta[PROBLEM] = error
         return super().parse_args(ctx, args)
+
+    def _asks_for_help(self, ctx: click.Context, args: list[str]) -> bool:
+        """Whether an option of help is among `args`, and not as the value of another one."""
+        if not any(each in ctx.help_option_names for each in args):
+            return False
+        try:
+            target = first_positional(args, self.params)
+            if target is not None:  # the flow's parameters take values, too
+                self._compile(ctx, target, resolve_python=False)
+        except GraftError:
+            pass
+        return any(each in ctx.help_option_names for each in _options_in(args, self.get_params(ctx)))
 
     def _compile(self, ctx: click.Context, target: str, *, resolve_python: bool) -> None:
         compiled = compile_flow(target, resolve_python=resolve_python)
@@ -81,7 +93,7 @@ def first_positional(args: Sequence[str], options: Sequence[click.Parameter]) ->
     Raises UsageError when an option that is not among `options` stands before it: whether it takes a value is known
     only after the flow was read. (`--name=value` is clear and may stand anywhere.)
     """
-    takes_value = {opt: _takes_value(each) for each in options if isinstance(each, click.Option) for opt in each.opts}
+    takes_value = _takes_value(options)
     rest = iter(args)
     for arg in rest:
         if arg == "--":
@@ -98,8 +110,25 @@ def first_positional(args: Sequence[str], options: Sequence[click.Parameter]) ->
     return None
 
 
-def _takes_value(option: click.Option) -> bool:
-    return not (option.is_flag or option.count)
+def _options_in(args: Sequence[str], options: Sequence[click.Parameter]) -> Iterator[str]:
+    """The names of the options among `args`: what stands there as a value of one is none."""
+    takes_value = _takes_value(options)
+    rest = iter(args)
+    for arg in rest:
+        if arg == "--":
+            return
+        yield arg
+        if takes_value.get(arg):
+            next(rest, None)
+
+
+def _takes_value(options: Sequence[click.Parameter]) -> dict[str, bool]:
+    return {
+        name: not (option.is_flag or option.count)
+        for option in options
+        if isinstance(option, click.Option)
+        for name in option.opts
+    }
 
 
 def _refuse_early_parameter(name: str, args: Sequence[str]) -> None:

@@ -1,18 +1,22 @@
 """`--from NODE` and `--only NODE`: a run that takes over results of an earlier one.
 
 The nodes that are not run are *given* their recorded results. These come from the newest run of the same flow with the
-same parameters that has all of them, so that nothing is mixed that does not belong together. NODE is a node of the
+same parameters that has all of them, so that nothing is mixed that does not belong together; and what made them must
+still be the same, in the flow and in the files that it runs. NODE is a node of the
 flow itself, not one inside a group or a sub-flow: those run as a whole.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import frozen
 
+from graft.cli.changed import changed_files, changed_nodes
 from graft.cli.guess import closest
 from graft.errors import UsageError
 from graft.plan import Block, Node, Plan
@@ -33,13 +37,23 @@ class Selection:
     run: tuple[str, ...]
     given: dict[str, Any]
     excluded: tuple[str, ...]
-    source: str | None  # the run that the results come from; None when none is needed
+    source: RunView | None  # the run that the results come from; None when none is needed
 
 
 async def select(
-    source: Source, plan: Plan, params: dict[str, Any], *, from_node: str | None, only: str | None
+    source: Source,
+    plan: Plan,
+    params: dict[str, Any],
+    *,
+    base: Path,
+    from_node: str | None,
+    only: str | None,
+    accept_changed: bool,
 ) -> Selection:
-    """Raises UsageError: no such node, or no earlier run that has what is needed."""
+    """Raises UsageError: no such node, no earlier run that has what is needed, or one of other nodes or files.
+
+    `base` is the directory of the flow; `accept_changed` takes results of what has changed since, too.
+    """
     name = from_node if from_node is not None else only
     assert name is not None
     block = plan.root
@@ -54,11 +68,28 @@ async def select(
     if not wanted:
         return Selection(plan, _ordered(block, chosen), {}, _ordered(block, rest), None)
     earlier = await _source(source, plan, params, wanted)
+    if not accept_changed:
+        _refuse_changed(earlier, plan, base, _ordered(block, wanted))
     steps = {step.path: step for step in earlier.steps}
     succeeded = [each for each in wanted if steps[each].status == "succeeded"]
     given = {each: await source.output(earlier.run_id, each) for each in succeeded}
     skipped = {each for each in wanted if steps[each].status == "skipped"}
-    return Selection(plan, _ordered(block, chosen), given, _ordered(block, rest | skipped), earlier.run_id)
+    return Selection(plan, _ordered(block, chosen), given, _ordered(block, rest | skipped), earlier)
+
+
+def _refuse_changed(earlier: RunView, plan: Plan, base: Path, wanted: tuple[str, ...]) -> None:
+    nodes = changed_nodes(earlier.plan, plan, wanted)
+    steps = [step for step in earlier.steps if step.node in wanted]
+    files = {node: file for node, file in changed_files(plan, base, steps) if node not in nodes}
+    if not nodes and not files:
+        return
+    what = [f"the definition of {name}" for name in nodes]
+    what += [f"{os.path.relpath(file, base)}, which {name} runs," for name, file in files.items()]
+    raise UsageError(
+        f"{' and '.join(what)} changed after run {earlier.run_id}, whose results would be taken",
+        hint=f"begin there: --from {next(name for name in wanted if name in {*nodes, *files})};"
+        " or take the results as they are: --accept-changed",
+    )
 
 
 def _alone(plan: Plan, name: str) -> Plan:

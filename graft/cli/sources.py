@@ -20,7 +20,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from graft.cli.data import as_it_is, complete_id, is_held, must_exist
+from graft.cli.data import INTERRUPTED, as_it_is, complete_id, is_held, must_exist
 from graft.cli.looks import FINAL
 from graft.cli.place import Place
 from graft.errors import GraftError, UnknownRun
@@ -78,6 +78,10 @@ class Engine(Source, Protocol):
 
     async def labels(self) -> Sequence[Mapping[str, str]]:
         """What each member offers that is up, for `runs_on`."""
+        ...
+
+    async def interrupted(self) -> Sequence[RunSummary]:
+        """Runs that a process left unfinished and nobody works on, newest first."""
         ...
 
     async def start_run(
@@ -205,6 +209,9 @@ class Here(_Local):
     async def labels(self) -> Sequence[Mapping[str, str]]:
         return [self._engine.labels]
 
+    async def interrupted(self) -> Sequence[RunSummary]:
+        return [self._engine.summary(run_id) for run_id in reversed(self._engine.interrupted())]
+
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
         return self._engine.watch(run_id, after)
 
@@ -269,6 +276,9 @@ class There:
 
     async def labels(self) -> Sequence[Mapping[str, str]]:
         return [each.labels for each in await self._client.members(stale=True) if each.live]
+
+    async def interrupted(self) -> Sequence[RunSummary]:
+        return [each for each in await self._client.list(KNOWN_IDS) if each.paused == INTERRUPTED]
 
     async def output(self, run_id: str, path: str) -> Any:
         import json

@@ -110,8 +110,8 @@ def test_a_run_that_fails_then_is_retried(graft: Graft, shop: Path) -> None:
     from_pack = graft("retry", "mine", "--from", "pack", "--plan")
     assert from_pack.err == golden("""
         retry mine (shop), generation 3
-          runs again: pack
-          keeps: fetch, tidy
+          runs again: pack, tidy
+          keeps: fetch
     """)
 
 

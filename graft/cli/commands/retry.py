@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING
 
 import click
 
 from graft.cli import exits
+from graft.cli.changed import changed_flow
 from graft.cli.commands.resume import listed
 from graft.cli.data import find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.labels import is_unplaceable
 from graft.cli.looks import FINAL
+from graft.cli.outline import walk
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
 from graft.cli.selection import followers
 from graft.cli.sources import find_id, read
 from graft.cli.terminal import note
 from graft.errors import RunConflict, UsageError
+from graft.plan.records import ACTIONS, SCOPE_KINDS, TASK_KINDS
 
 if TYPE_CHECKING:
     from graft.cli.sources import Engine, Source
     from graft.cluster.views import RunView
+
+HARMLESS = ACTIONS.keys() - TASK_KINDS - SCOPE_KINDS  # these touch nothing outside of the run
+INDEX = re.compile(r"\[[^\]]*\]")  # of an item, in a path
 
 
 @click.command("retry")
@@ -97,19 +105,48 @@ def intention(view: RunView, path: str | None) -> list[str]:
     if path is None and view.status == "succeeded":
         raise RunConflict(f"run {view.run_id} succeeded", hint="name a step to run again from: --from NODE")
     begin = {path.partition("/")[0].partition("[")[0]} if path else _unfinished(view)
-    again = begin.union(*(followers(view.plan.root, name) for name in begin))
+    again = begin.union(_finals(view), *(followers(view.plan.root, name) for name in begin))
     names = [step.node for step in view.steps]
     kept = [name for name in names if name not in again]
     lines = [
         f"retry {view.run_id} ({view.name}), generation {view.generation + 1}",
         f"  runs again: {listed([_begin_text(name, path, view) for name in names if name in again])}",
     ]
-    return [*lines, f"  keeps: {listed(kept)}"] if kept else lines
+    if kept:
+        lines.append(f"  keeps: {listed(kept)}")
+        lines += _undone_perhaps(view)
+    return lines + _file_changed(view, begin)
+
+
+def _undone_perhaps(view: RunView) -> list[str]:
+    """A `finally` may have taken back what a kept step did, and nobody but its author knows."""
+    finals = {path for _, path, node, is_final in walk(view.plan) if is_final and node.kind not in HARMLESS}
+    ran = [step.path for step in every_step(view.steps) if step.started_at and INDEX.sub("", step.path) in finals]
+    if not ran:
+        return []
+    return [
+        f"  `finally` has run in between: {listed(ran)}",
+        "    if that took back what a kept step did, begin there: --from NODE",
+    ]
+
+
+def _file_changed(view: RunView, begin: set[str]) -> list[str]:
+    file = changed_flow(view)
+    if file is None:
+        return []
+    first = next(step.node for step in view.steps if step.node in begin)
+    return [
+        f"  {os.path.relpath(file)} has changed since; a retry goes on with the plan that the run began with",
+        f"    to run the file as it is now: graft run {os.path.relpath(file)} --from {first}",
+    ]
 
 
 def _unfinished(view: RunView) -> set[str]:
-    finals = {node.name for node in view.plan.root.finals}
-    return {step.node for step in view.steps if step.status not in ("succeeded", "skipped")} | finals
+    return {step.node for step in view.steps if step.status not in ("succeeded", "skipped")} | _finals(view)
+
+
+def _finals(view: RunView) -> set[str]:
+    return {node.name for node in view.plan.root.finals}
 
 
 def _begin_text(name: str, path: str | None, view: RunView) -> str:

@@ -19,6 +19,7 @@ from graft.errors import InvalidParams, UsageError
 if TYPE_CHECKING:
     from graft.cli.selection import Selection
     from graft.cli.sources import Engine
+    from graft.cluster.views import RunView
     from graft.plan import Plan
     from graft_dsl import Compiled
 
@@ -36,6 +37,9 @@ def _not_yet(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     "--from", "from_node", metavar="NODE", help="Run NODE and what follows; the rest is taken from an earlier run."
 )
 @click.option("--only", metavar="NODE", help="Run NODE alone; what it needs is taken from an earlier run.")
+@click.option(
+    "--accept-changed", is_flag=True, help="With --from and --only: take results of nodes that have changed since, too."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
@@ -94,14 +98,18 @@ def _params(ctx: click.Context, compiled: Compiled, flags: Flags, params_file: s
 
 def _select(compiled: Compiled, params: dict[str, Any], options: dict[str, Any]) -> Selection | None:
     if options["from_node"] is None and options["only"] is None:
+        if options["accept_changed"]:
+            raise UsageError("--accept-changed belongs to --from and --only")
         return None
     if options["from_node"] is not None and options["only"] is not None:
         raise UsageError("--from and --only exclude each other")
     from graft.cli.selection import select
     from graft.cli.sources import read
 
-    names = {"from_node": options["from_node"], "only": options["only"]}
-    return read(options["place"], lambda source: select(source, compiled.plan, params, **names))
+    assert compiled.path is not None  # a file was named
+    wanted = {name: options[name] for name in ("from_node", "only", "accept_changed")}
+    base = compiled.path.parent
+    return read(options["place"], lambda source: select(source, compiled.plan, params, base=base, **wanted))
 
 
 def print_dry_run(compiled: Compiled, params: dict[str, Any], selection: Selection | None, *, as_json: bool) -> None:
@@ -140,8 +148,12 @@ def _start(
     # Chosen here, so that the start may be repeated, at another process if need be.
     run_id = options["run_id"] or new_run_id(plan.name, time.time_ns() // 1_000_000, secrets.randbits(20))
     place: Place = options["place"]
+    if selection is not None and selection.source is not None:
+        note(f"takes the results of {', '.join(selection.given) or 'no node'} {_from_when(selection.source)}")
 
     async def start(engine: Engine) -> None:
+        if options["run_id"] is None:
+            await _tell_of_interrupted(engine, plan.name, run_id, place)
         await engine.start_run(
             plan,
             params,
@@ -168,6 +180,19 @@ def _start(
     if options["detach"]:
         return run_in_loop(lambda: with_detached(place, leave), interrupts)
     return run_in_loop(lambda: with_engine(place, interrupts, body, ephemeral=options["ephemeral"]), interrupts)
+
+
+def _from_when(source: RunView) -> str:
+    return f"from run {source.run_id}, which began {looks.moment(source.started_at)}"
+
+
+async def _tell_of_interrupted(engine: Engine, name: str, run_id: str, place: Place) -> None:
+    """A run that was killed is not forgotten: whoever repeats its command may think that this goes on with it."""
+    found = [each for each in await engine.interrupted() if each.name == name and each.run_id != run_id]
+    if found:
+        others = f", as were {len(found) - 1} older ones" if len(found) > 1 else ""
+        note(f"run {found[0].run_id} of this flow was interrupted{others}; this is a new run")
+        note(f"  `graft resume {found[0].run_id}{place.flags}` goes on with it; `--id` makes a repeated command do so")
 
 
 async def _warn_of_labels(engine: Engine, plan: Plan) -> None:
