@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import Factory
+
 from .records import record
 
 
@@ -40,6 +42,7 @@ class Config:
     max_held_bytes: int = 512 * 1024 * 1024  # of log kept for a follower that is sent a snapshot, and then catches up
     hold_silence_seconds: float = 30.0  # it is kept no longer when the follower was not heard of for so long
 
-    promotion_rounds_seconds: float = 0.3  # a learner has caught up when a round takes it less (thesis 4.2.1)
+    # A learner has caught up when a round takes it less: an election timeout, unless it is said (thesis 4.2.1).
+    promotion_rounds_seconds: float = Factory(lambda self: self.election_timeout_seconds, takes_self=True)
     min_version: int = 1
     max_version: int = 1  # newest cluster version that this program understands

@@ -246,11 +246,13 @@ def caught_up(s: State) -> set[str]:
 
 def follow_round(s: State, p: Progress) -> None:
     """A learner catches up in rounds (thesis 4.2.1): each brings what was in the log when the round began. It has
-    caught up when a round takes it less than an election timeout."""
+    caught up when a round takes it less than an election timeout. A round ends when it has all that the round brings:
+    one that begins with nothing to bring ends at once, however long the next answer takes that tells it."""
     if p.round_target and p.match < p.round_target:
         return
     if p.round_target:
-        p.caught_up = s.now - p.round_started < s.config.promotion_rounds_seconds
+        took = max(0.0, p.match_at - p.round_started)
+        p.caught_up = took < s.config.promotion_rounds_seconds
     p.round_target = s.log.last
     p.round_started = s.now
     if p.caught_up:

@@ -55,6 +55,7 @@ class Progress:
         "inflight_bytes",
         "lease_round",
         "match",
+        "match_at",
         "match_round",
         "max_version",
         "next",
@@ -72,6 +73,7 @@ class Progress:
         self.id = id
         self.state: State = "probe"
         self.match = 0  # newest entry known to be synced there; never goes back within a term, but by `forgetting`
+        self.match_at = now  # when `match` last grew
         self.match_round = 0  # newest round of this leader when it learned of `match`
         self.forgot_at: float | None = None  # it has lost what it acknowledged: when that was last reported
         self.forgotten = 0  # what `match` was then
@@ -127,6 +129,7 @@ class Progress:
         news = match > self.match
         if news:
             self.match = match
+            self.match_at = now
             self.next = max(self.next, match + 1)
         inflight = self.inflight
         while inflight and inflight[0][0] <= match:

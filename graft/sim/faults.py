@@ -104,7 +104,6 @@ class Plan:
             max_window_bytes=self.window_bytes,
             max_held_bytes=self.held_bytes,
             hold_silence_seconds=self.silence_seconds,
-            promotion_rounds_seconds=self.election_seconds,
         )
 
     def dumps(self) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve, fields
 
@@ -51,6 +52,7 @@ class Script:
         self.cluster: Cluster | None = None
         self.logs: dict[str, tuple[int, ...]] = {}
         self.term: int | None = None
+        self.settings: dict[str, Any] = {}
         self.config = Config("")
         self.out: list[str] = []
         self.shown: tuple[type, ...] = ALWAYS
@@ -87,7 +89,8 @@ class Script:
         for pair in pairs:
             name, value = pair.split("=")
             kind = types[name]
-            self.config = evolve(self.config, **{name: value == "True" if kind is bool else kind(float(value))})
+            self.settings[name] = value == "True" if kind is bool else kind(float(value))
+        self.config = Config("", **self.settings)
 
     def log(self, id: str, *terms: str) -> None:
         """`log a 1 1 2`: what stands on a's disk before the start, by terms."""

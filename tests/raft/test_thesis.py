@@ -160,6 +160,31 @@ def test_catching_up_in_rounds() -> None:
     assert "d" in c["a"].raft.state.view.voters[0]
 
 
+@pytest.mark.parametrize("heartbeat", [0.05, 0.3, 1.0, 5.0])
+def test_a_round_that_has_nothing_to_bring_takes_no_time(heartbeat: float) -> None:
+    """4.2.1: a round lasts as long as it takes to replicate what was in the log when it began. In an idle cluster that
+    is nothing, whatever time passes until the next heartbeat is answered."""
+    config = Config("", heartbeat_seconds=heartbeat, election_timeout_seconds=3 * heartbeat)
+    c = leading("a", "b", "c", config=config, learners=("d",))
+    c.advance(3 * heartbeat, step=heartbeat / 5)
+    assert "d" in c["a"].raft.state.view.voters[0]
+
+
+@pytest.mark.parametrize(("share", "caught_up"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("timeout", [0.2, 1.0, 7.0])
+def test_the_last_round_must_last_less_than_an_election_timeout(timeout: float, share: float, caught_up: bool) -> None:
+    """4.2.1, as above, with the election timeout of the configuration."""
+    c = leading("a", "b", "c", config=Config("", election_timeout_seconds=timeout), learners=("d",))
+    c.propose("a", "x")
+    slow = c.drop(lambda m: m.target == "d")
+    c.deliver()
+    c.now += share * timeout
+    for message in slow:
+        c.pass_on(message)
+    c.deliver(lambda m: m.source == "d")
+    assert c["a"].raft.state.progress["d"].caught_up is caught_up
+
+
 def test_a_removed_leader_steps_down_after_its_last_commit() -> None:
     """4.2.2: "a leader that is removed from the configuration steps down once the C_new entry is committed." """
     c = leading("a", "b", "c")
