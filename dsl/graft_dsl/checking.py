@@ -38,6 +38,7 @@ OUTPUT_TYPES: dict[str, Any] = {
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _IN_SHELL = re.compile(r"(?<!\\)\$\{(\s*)([A-Za-z_]\w*)((?:\.\w+|\[[^\]{}]*\])*)\s*\}")
+_FOR_SHELL = frozenset({*ROOTS, "nodes"})
 
 
 def check_flow(flow: FlowDecl, python: SignatureResolver | None) -> None:
@@ -202,7 +203,7 @@ class _Checker:
         """`${params.x}` in a shell text can only be meant for us, and would never be filled in (R15)."""
         if "${" not in text:
             return
-        names = {*ROOTS, *item_names(block, node)}
+        names = {*_FOR_SHELL, *item_names(block, node)}
         for found in _IN_SHELL.finditer(text):
             space, root, rest = found[1], found[2], found[3]
             if not (space or "." in rest) or not (root in names or reader(block, node, root)[0] is not None):

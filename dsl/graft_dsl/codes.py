@@ -247,16 +247,18 @@ _OWN = (
         "GR017",
         "not a name",
         """
-        Names of nodes, params, secrets and items begin with a letter and go on with letters, digits and
-        `_`, as they stand in expressions. Roots (`params run item index secrets`), functions (`len`, `sum`,
-        …) and words of the expression language (`if`, `in`, `not`, …) cannot be names.
+        Names begin with a letter and go on with letters, digits and `_`; those of nodes also with `-`. A
+        name is a node first, and a function only where it is called, so a node may be called `count` or
+        `split`. One with a dash is read as `nodes['build-wheel'].out`. The roots `params run item secrets`
+        cannot be names of nodes, and of an item neither these nor words of the expression language (`if`,
+        `in`, `not`, …).
         """,
         """
-        [nodes.fetch-order]
+        [nodes."fetch order"]
         run = 'true'
         """,
         """
-        [nodes.fetch_order]
+        [nodes.fetch-order]
         run = 'true'
         """,
     ),

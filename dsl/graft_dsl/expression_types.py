@@ -6,6 +6,7 @@ checks one expression against them. Each expression is checked once and keeps it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -39,6 +40,7 @@ RUN_IN_FINALLY: Any = ("record", (*RUN[1], ("status", RUN_STATUS), ("error", ("o
 TEXT_HEADS = frozenset({"string", "int", "float", "bool", "date", "datetime", "duration", "bytes", "enum", "any"})
 SECRET_KEYS = frozenset({"env", "stdin", "http.headers", "http.bearer", "headers", "bearer"})
 """Where a secret may go (R16)."""
+_NAMED_NODE = re.compile(r"nodes\[\s*['\"]([^'\"]*)")
 NO_SECRETS = {"secrets": "secrets may stand only in `env`, `headers`, `bearer` and `stdin`"}
 
 
@@ -188,7 +190,8 @@ class Typing:
 
     def absence(self, block: BlockDecl, node: NodeDecl | None, ref: str) -> list[NoteAt]:
         """Why the `out` of a node may be absent."""
-        name = ref.partition(".")[0]
+        named = _NAMED_NODE.match(ref)
+        name = named[1] if named else ref.partition(".")[0]
         source, waiting = (block.nodes.get(name), None) if node is None else reader(block, node, name)
         if source is None:
             return []
@@ -252,6 +255,8 @@ class Typing:
             if source is not None:
                 types[ref] = "any"  # told when it was linked
             return
+        if what == "errors" and "for_each" not in source.written:
+            return  # told when the expression is checked
         types[ref] = self.node_field(source, waiting, what)
         if what != "out":
             return
@@ -272,9 +277,18 @@ class Typing:
                 return STATUS
             case "attempts":
                 return "int"
+            case "errors":
+                return _errors_type(source)
         caught = waiting is not None and waiting.caught == [source]
         failed = waiting is not None and waiting.keys.get("join") == "any_failed" and waiting.needs == [source.name]
         return ERROR if caught or failed else ("optional", ERROR)
+
+
+def _errors_type(source: NodeDecl) -> Any:
+    """The type of a map's `errors`: for each item an error, or null."""
+    items = source.keys.get("for_each")
+    over = "any" if items is None else head(items.type or "any")
+    return {"list": ("list", ("optional", ERROR)), "any": "any"}.get(over, ("table", ("optional", ERROR)))
 
 
 def _differences(source: Any, target: Any) -> list[str]:

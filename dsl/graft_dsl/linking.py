@@ -1,8 +1,8 @@
 """Names to nodes: who waits for whom.
 
-An edge comes from `needs`, from a reference to `.out` (both join), or from one to `.error`, `.status`, `.attempts`
-(which only orders) (R3). A node in a group that reads one outside lifts the edge to the group: in the block of the
-node that is read, it is the group that waits. `catch` starts its target; for cycles it counts as an edge.
+An edge comes from `needs`, from a reference to `.out` (both join), or from one to another field of a node, such as
+`.error` (which only orders) (R3). A node in a group that reads one outside lifts the edge to the group: in the block of
+the node that is read, it is the group that waits. `catch` starts its target; for cycles it counts as an edge.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Literal
 
 from attrs import define, field
 
+from graft.expressions.trees import NODE_FIELDS
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.diagnostics import MAX_SUGGESTIONS, At, NoteAt, Report
 from graft_dsl.suggest import quoted
 
-FIELDS = frozenset({"out", "error", "status", "attempts"})
+FIELDS = frozenset(NODE_FIELDS)
 EdgeKind = Literal["need", "after", "catch"]
 
 

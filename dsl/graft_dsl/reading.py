@@ -8,7 +8,6 @@ the key out and goes on, so that every error of a file is found.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from typing import Any
@@ -53,7 +52,6 @@ BAD: Any = type("Bad", (), {"__repr__": lambda self: "BAD"})()
 MAX_NESTING = 32  # tables and lists within one value
 MAX_INTEGER = 2**63 - 1
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _KIND_NAMES: dict[type, str] = {
     bool: "a boolean",
     int: "a whole number",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graft_dsl.keys import HTTP_DEFAULTS, KINDS, MODIFIERS, PARAM, SECRET, TASKS, TOP, Modifier, keys_of
-from graft_dsl.names import NAME
+from graft_dsl.names import NODE_NAME
 from graft_dsl.shapes import (
     Anything,
     Argv,
@@ -73,7 +73,7 @@ def _top(key: str, field: Field) -> Schema:
 def _nodes() -> Schema:
     return {
         "type": "object",
-        "propertyNames": {"pattern": f"^{NAME.pattern}$"},
+        "propertyNames": {"pattern": f"^{NODE_NAME.pattern}$"},
         "additionalProperties": {"$ref": "#/definitions/node"},
     }
 

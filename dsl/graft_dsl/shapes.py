@@ -19,7 +19,7 @@ class Text:
 
 @frozen
 class Name:
-    """The name of something in the flow: letters, digits and `_`, a letter first."""
+    """The name of something in the flow: letters, digits, `_` and `-`, a letter first."""
 
     of: str = "node"
 

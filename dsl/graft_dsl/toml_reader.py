@@ -196,7 +196,9 @@ class _FlowReader:
             f"{quoted(name)} cannot be the name of {what}: it {problem}",
             at,
             part=part,
-            wanted="letters, digits and `_`, a letter first" if "not a name" in problem else None,
+            wanted=f"letters, digits{', `_` and `-`' if what == 'a node' else ' and `_`'}, a letter first"
+            if "not a name" in problem
+            else None,
             suggestion=f"such as `{repaired(name, _SUFFIXES.get(what, 'step'))}`",
         )
 

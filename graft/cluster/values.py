@@ -121,6 +121,19 @@ class Values:
             if (step := self.step(scope.run, scope.no, i)) is not None and step.status == "succeeded"
         }
 
+    def errors(self, run: int, step: Step | None) -> list[Any] | dict[str, Any]:
+        """Of every item of a map its error, or None; in the shape of the map's result. Empty when it never began."""
+        if step is None or step.child == NONE:
+            return []
+        scope = self.scope(run, step.child)
+        found = [None if item is None or item.error is None else error_table(item.error) for item in self._steps(scope)]
+        keys = self.items(run, scope.no).keys
+        return found if keys is None else dict(zip(keys, found, strict=True))
+
+    def _steps(self, scope: Scope) -> Iterator[Step | None]:
+        for ordinal in range(scope.total):
+            yield self.step(scope.run, scope.no, ordinal)
+
     def _out_or_none(self, scope: Scope, ordinal: int) -> Any:
         try:
             return self.out(scope.run, scope.no, ordinal)
@@ -226,6 +239,8 @@ class Lookup:
                 return "pending" if step is None else step.status
             case "attempts":
                 return 0 if step is None else step.attempt
+            case "errors":
+                return self._values.errors(self._run, step)
             case "error":
                 return None if step is None or step.error is None else error_table(step.error)
         raise AbsentValue(f"a node has no {attribute}")

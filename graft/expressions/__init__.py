@@ -7,7 +7,18 @@ checking types is the language's business (`graft_dsl.expressions`); a plan hold
 from graft.expressions.budget import DEFAULT_BUDGET, Budget
 from graft.expressions.functions import FUNCTIONS, Function, Parameter
 from graft.expressions.program import Program, ProgramCache, compile_tree, evaluate
-from graft.expressions.trees import FORMS, MAX_DEPTH, NODE_FIELDS, ROOTS, Tree, brief, free_vars, render, walk
+from graft.expressions.trees import (
+    FORMS,
+    MAX_DEPTH,
+    NODE_FIELDS,
+    ROOTS,
+    Tree,
+    brief,
+    free_vars,
+    node_text,
+    render,
+    walk,
+)
 
 __all__ = [
     "DEFAULT_BUDGET",
@@ -26,6 +37,7 @@ __all__ = [
     "compile_tree",
     "evaluate",
     "free_vars",
+    "node_text",
     "render",
     "walk",
 ]

@@ -9,6 +9,8 @@ resolves them: a node's field is one variable, and what follows is an `attr`.
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +41,12 @@ FORMS: dict[str, str] = {
 }
 
 ROOTS: tuple[str, ...] = ("params", "run", "item", "index", "secrets")
-NODE_FIELDS: tuple[str, ...] = ("out", "error", "status", "attempts")
+NODE_FIELDS: tuple[str, ...] = ("out", "error", "errors", "status", "attempts")
+CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+WORDS = frozenset(keyword.kwlist) | CONSTANTS.keys()
+"""What stands for itself in an expression, and for no name."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 UNARY = frozenset({"-", "+", "not"})
 BINARY = frozenset({"+", "-", "*", "/", "//", "%", "**"})
@@ -149,7 +156,18 @@ def _const(tree: Tree, depth: int) -> tuple[str, int]:
 
 
 def _name(tree: Tree, depth: int) -> tuple[str, int]:
-    return tree[1], _POSTFIX
+    name, dot, field = tree[1].partition(".")
+    return f"{node_text(name)}.{field}" if dot else name, _POSTFIX
+
+
+def is_plain(name: str) -> bool:
+    """Whether an expression can write `name` as it is."""
+    return _PLAIN_NAME.fullmatch(name) is not None and name not in WORDS
+
+
+def node_text(name: str) -> str:
+    """How an expression names a node: `fetch`, or `nodes['build-wheel']` where the name alone says another thing."""
+    return name if is_plain(name) else f"nodes[{name!r}]"
 
 
 def _attr(tree: Tree, depth: int) -> tuple[str, int]:

@@ -127,6 +127,63 @@ async def test_a_map_over_a_table_gives_a_table(desk: Desk) -> None:
     assert "each[fra]" in by_path(view)
 
 
+async def test_a_name_is_a_node_first_and_may_have_dashes(desk: Desk) -> None:
+    view = await desk.run(
+        """
+        [nodes.count]
+        value = [1, 2, 2]
+        [nodes.build-wheel]
+        value = "${ count(count.out, 2) }"
+        [nodes.pack-all]
+        for_each = "count.out"
+        as = "split"
+        [nodes.pack-all.nodes.index]
+        value = "${ split('a b')[index % 2] }"
+        [nodes.pack-all.nodes.import]
+        value = "${ index.out + str(nodes['build-wheel'].out + split) }"
+        [outputs]
+        packed = "${ [each['import'] for each in nodes['pack-all'].out] }"
+        """
+    )
+    assert view.status == "succeeded", view.error
+    assert view.outputs == {"packed": ["a3", "b4", "a4"]}
+    assert "pack-all[2]/import" in by_path(view)
+
+
+async def test_the_errors_of_a_map_are_read_item_by_item(desk: Desk) -> None:
+    view = await desk.run(
+        """
+        [nodes.listed]
+        for_each = [1, 2, 3]
+        tolerate = 1
+        python = "embeddedsteps:fail_on"
+        with = { x = "${ item }", bad = 2 }
+        [nodes.by_key]
+        for_each = { good = 1, bad = 2 }
+        on_failure = "continue"
+        python = "embeddedsteps:fail_on"
+        with = { x = "${ item }", bad = 2 }
+        [nodes.never]
+        when = "false"
+        for_each = [1]
+        value = 1
+        [nodes.after]
+        needs = ["listed"]
+        value = "${ [default(by_key.errors['bad'].type, ''), never.errors] }"
+        [outputs]
+        out = "${ listed.out }"
+        errors = "${ [e.type if e != null else null for e in listed.errors] }"
+        after = "${ after.out }"
+        """
+    )
+    assert view.status == "succeeded", view.error
+    assert view.outputs == {
+        "out": [1, None, 3],
+        "errors": [None, "python.KeyError", None],
+        "after": ["python.KeyError", []],
+    }
+
+
 async def test_groups_see_the_flow_around_them(desk: Desk) -> None:
     view = await desk.run(
         """

@@ -108,7 +108,7 @@ def test_the_templates_validate(name: str) -> None:
         "[nodes.a]\nrun = 'x'\nretry = { attempts = 0 }",
         "[nodes.a]\nhttp = { method = 'GET' }",
         "[nodes.a]\nrun = 'x'\ncatch = [{ on = [], to = 'b' }]",
-        "[nodes.a-b]\nrun = 'x'",
+        "[nodes.'a b']\nrun = 'x'",
         "[nodes.g.nodes.a]\nrun = 5",
         "[nodes.a]\nrun = 'x'\n[secrets]\nt = { env = 'A', file = 'b' }",
         "[nodes.a]\nrun = 'x'\n[params]\np = { doc = 'x' }",

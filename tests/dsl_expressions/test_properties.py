@@ -167,7 +167,7 @@ def test_the_place_of_a_part_holds_its_text(tree: Tree) -> None:
         start, end = parsed.span(each)
         piece = parsed.text[start:end]
         if each[0] == "var":
-            assert piece == each[1]
+            assert piece == render(each)
         elif each[0] in ("listcomp", "call", "attr", "index", "binary", "compare", "if"):
             again = parse_expression(piece, NAMES)
             assert not again.problems, piece

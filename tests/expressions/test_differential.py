@@ -45,6 +45,7 @@ def python_names(environment: dict[str, Any]) -> dict[str, Any]:
         first, _, field = name.partition(".")
         if field:
             names.setdefault(first, Record())[field] = python_value(value)
+            names.setdefault("nodes", Record())[first] = names[first]
         else:
             names[name] = python_value(value)
     functions = (len, min, max, sum, sorted, abs, round, any, all, int, float, bool, list)

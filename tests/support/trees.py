@@ -38,11 +38,14 @@ TYPES: dict[str, Type] = {
     "fetch.status": "string",
     "free.out": "any",
     "gone.out": parse_type({"id": "string"}),
+    "build-wheel.out": "int",
+    "count.out": "string",
+    "import.status": "string",
     "item": parse_type({"sku": "string", "count": "int"}),
 }
 """The variables of the trees and their types. `gone.out` is absent."""
 
-NODES = ("fetch", "free", "gone")
+NODES = ("fetch", "free", "gone", "build-wheel", "count", "import")
 
 
 def absent(name: str) -> Any:
@@ -136,6 +139,9 @@ for _kind, _name, *_fields in (
     ("record", "gone.out"),
     ("any", "free.out"),
     ("any", "free.out", "a"),
+    ("number", "build-wheel.out"),
+    ("text", "count.out"),
+    ("text", "import.status"),
 ):
     _path(_kind, _name, *_fields)
 

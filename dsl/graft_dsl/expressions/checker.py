@@ -84,6 +84,11 @@ class _Checker:
     def text(self, tree: Tree) -> str:
         return brief(tree, 60)
 
+    def written(self, tree: Tree) -> str:
+        """`tree` as the author wrote it."""
+        start, end = self.parsed.span(tree)
+        return self.parsed.text[start:end]
+
     # Types
 
     def of(self, tree: Tree) -> Type:
@@ -265,6 +270,8 @@ class _Checker:
 
     def _binary(self, tree: Tree) -> Type:
         _, op, left, right = tree
+        if op == "-" and (complaint := names.dashed_node(self.written(tree), self.scope)) is not None:
+            return self.complain(complaint, tree)
         left_type, right_type = self.present(left), self.present(right)
         exponent = right[1] if op == "**" and right[0] == "const" else None
         result = operands.binary(op, left_type, right_type, exponent)

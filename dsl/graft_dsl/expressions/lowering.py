@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import keyword
 import math
 import re
 import warnings
@@ -14,19 +13,17 @@ from typing import Any
 from graft.expressions.functions import FUNCTIONS
 from graft.expressions.operators import MAX_INT_BITS
 from graft.expressions.text import spec_problem
-from graft.expressions.trees import NODE_FIELDS, ROOTS
+from graft.expressions.trees import CONSTANTS, NODE_FIELDS, WORDS, node_text
 from graft_dsl.expressions import refusals
 from graft_dsl.expressions.parsed import Parsed, Problem, Span, Tree
 from graft_dsl.expressions.scanning import Field, FString, ScanError, fstring_pieces, is_flat, literal_source, scan
+from graft_dsl.names import TAKEN
 from graft_dsl.suggest import closest
 
 MAX_DEPTH = 80
 """Levels of one expression; the tables and texts around it may add some more."""
 
-CONSTANTS = {"true": True, "false": False, "null": None}
-
 _PATH = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z][A-Za-z0-9_]*)*)\s*")
-_KEYWORDS = frozenset(keyword.kwlist) | CONSTANTS.keys()
 _RISKY = re.compile(
     r"\\|\d[A-Za-z_]"
 )  # Python warns about odd escapes and about `1or 2`: an error here, in every version
@@ -132,7 +129,7 @@ class Lowering:
         if end - start > limit:
             raise ScanError("GR102", f"the expression has more than {limit:,} characters", start, end)
         if path := _PATH.fullmatch(self.text, start, end):
-            if not _KEYWORDS.intersection(path[1].split(".")):
+            if not WORDS.intersection(path[1].split(".")):
                 return self.path(path[1], path.start(1))
         elif not self.text[start:end].strip():
             raise ScanError("GR110", "there is no expression", start, end)
@@ -191,7 +188,7 @@ class Lowering:
         """The variable that `name.field` is, when it is one: a secret, or a field of a node."""
         if self.is_local(name) or name in self.names:
             return None
-        if name == "secrets" or (field in NODE_FIELDS and name not in ROOTS):
+        if name == "secrets" or (field in NODE_FIELDS and name not in TAKEN):
             return f"{name}.{field}"
         return None
 
@@ -239,6 +236,8 @@ class Lowering:
             )
         if not field.isascii() or not self.text[:end].endswith(field):
             return self.problem("GR101", "names are made of ASCII letters, digits and `_`", start, end)
+        if (named := self.named_node(node.value)) is not None:
+            return self.field_of_node(named, field, start, end)
         if (
             isinstance(node.value, ast.Name)
             and node.value.id not in CONSTANTS
@@ -247,7 +246,27 @@ class Lowering:
             return self.variable(owner, start, end)
         return self.made(("attr", self.lower(node.value), field), start, end)
 
+    def named_node(self, node: ast.expr) -> ast.expr | None:
+        """What stands between the brackets of `nodes[…]`, if `node` is that."""
+        if not (isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "nodes"):
+            return None
+        return None if self.is_local("nodes") or "nodes" in self.names else node.slice
+
+    def field_of_node(self, name: ast.expr, field: str, start: int, end: int) -> Tree:
+        """`nodes['build-wheel'].out`: a node by a name that an expression could not write otherwise."""
+        if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
+            where = self.source.span(name)
+            return self.problem("GR101", "a node is named by a text", *where, "nodes['build-wheel'].out")
+        if field not in NODE_FIELDS:
+            text = node_text(name.value)
+            return self.problem("GR122", f"`{text}` is a node, not a value", start, end, f"{text}.out.{field}")
+        return self.variable(f"{name.value}.{field}", start, end)
+
     def subscript(self, node: ast.Subscript, start: int, end: int) -> Tree:
+        if (named := self.named_node(node)) is not None:
+            text = self.text[start:end]
+            what = "is a node, not a value" if isinstance(named, ast.Constant) else "does not name a node"
+            return self.problem("GR122", f"`{text}` {what}", start, end, f"{text}.out")
         value = self.lower(node.value)
         if isinstance(node.slice, ast.Tuple):
             return self.problem("GR103", "one index at a time", start, end, "write x[a][b]")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from attrs import frozen
 
 from graft.expressions.functions import FUNCTIONS
-from graft.expressions.trees import NODE_FIELDS, ROOTS
+from graft.expressions.trees import NODE_FIELDS, ROOTS, is_plain, node_text
 from graft.plan.types import Type, field_type, head, render_type, required
 from graft_dsl.expressions.scope import Scope
 from graft_dsl.suggest import closest, listed
 
 MAX_SHOWN_TYPE = 80
+_DASHED = re.compile(r"[A-Za-z]\w*(?:-\w+)+", re.ASCII)
 
 
 @frozen
@@ -39,8 +42,11 @@ def unknown_variable(name: str, scope: Scope) -> Complaint:
         return _bare_node(first, "")
     if field and first not in scope.nodes:
         return _unknown_node(first, field, scope)
+    if field == "errors":
+        text = node_text(first)
+        return Complaint("GR121", f"`{text}` is not mapped: it has one error, not many", f"`{text}.error`")
     if field:
-        return Complaint("GR120", f"`{name}` cannot be read here")
+        return Complaint("GR120", f"`{node_text(first)}.{field}` cannot be read here")
     return _unknown_name(first, scope)
 
 
@@ -51,9 +57,10 @@ def field_of_node(node: str, field: str) -> Complaint:
 
 def _bare_node(node: str, rest: str) -> Complaint:
     near = closest(rest[1:], NODE_FIELDS) if rest else None
-    suggestion = f"did you mean `{node}.{near}`?" if near else f"`{node}.out{rest}`"
+    text = node_text(node)
+    suggestion = f"did you mean `{text}.{near}`?" if near else f"`{text}.out{rest}`"
     return Complaint(
-        "GR122", f"`{node}` is a node, not a value", suggestion, wanted=listed([f".{each}" for each in NODE_FIELDS])
+        "GR122", f"`{text}` is a node, not a value", suggestion, wanted=listed([f".{each}" for each in NODE_FIELDS])
     )
 
 
@@ -74,13 +81,15 @@ def _unknown_secret(name: str, scope: Scope) -> Complaint:
 def _unknown_node(first: str, field: str, scope: Scope) -> Complaint:
     near = closest(first, scope.nodes)
     if near:
-        return Complaint("GR120", f"there is no node `{first}`", f"did you mean `{near}.{field}`?")
+        return Complaint("GR120", f"there is no node `{first}`", f"did you mean `{node_text(near)}.{field}`?")
     return Complaint("GR120", f"there is no node `{first}` that can be seen from here")
 
 
 def _unknown_name(name: str, scope: Scope) -> Complaint:
     if name in ("item", "index"):
         return Complaint("GR120", f"`{name}` exists only in a node with `for_each`")
+    if name == "nodes":
+        return Complaint("GR120", "`nodes` is not a value", "name one of them: `fetch.out`, `nodes['build-wheel'].out`")
     if name in FUNCTIONS:
         return Complaint("GR120", f"`{name}` is a function", f"call it: {FUNCTIONS[name].signature}")
     params = scope.types.get("params", "any")
@@ -88,9 +97,22 @@ def _unknown_name(name: str, scope: Scope) -> Complaint:
         return Complaint("GR120", f"there is nothing called `{name}`", f"did you mean `params.{name}`?")
     variables = [each for each in scope.types if "." not in each]
     near = closest(name, [*ROOTS, *variables, *scope.nodes])
-    if near in scope.nodes:
-        near = f"{near}.out"
+    if near is not None and near in scope.nodes:
+        near = f"{node_text(near)}.out"
     return Complaint("GR120", f"there is nothing called `{name}`", f"did you mean `{near}`?" if near else None)
+
+
+def _field_text(base: str, name: str) -> str:
+    return f"{base}.{name}" if is_plain(name) else f"{base}[{name!r}]"
+
+
+def dashed_node(text: str, scope: Scope) -> Complaint | None:
+    """For `build-wheel.out`, which reads as `build` minus `wheel.out`, where there is a node of that name."""
+    found = _DASHED.match(text)
+    if found is None or found[0].partition("-")[0] in scope.types or found[0] not in scope.nodes:
+        return None
+    name = node_text(found[0])
+    return Complaint("GR120", f"`{found[0]}` reads as a subtraction", f"`{name}{text[found.end() :] or '.out'}`")
 
 
 def unknown_field(base: str, type_: Type, name: str) -> Complaint:
@@ -101,7 +123,7 @@ def unknown_field(base: str, type_: Type, name: str) -> Complaint:
         near = closest(name, known)
         what = f"there is no param `{name}`" if base == "params" else f"`{base}` has no field `{name}`"
         got = None if near else listed(known) if known else "no fields"
-        return Complaint("GR121", what, f"did you mean `{base}.{near}`?" if near else None, wanted=got)
+        return Complaint("GR121", what, f"did you mean `{_field_text(base, near)}`?" if near else None, wanted=got)
     suggestion = None
     if head(plain) == "list":
         suggestion = f"`column({base}, '{name}')` for the field of every item, or `{base}[0].{name}`"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from graft.expressions.functions import FUNCTIONS
+from graft.expressions.trees import NODE_FIELDS
 
 Refusal = tuple[str, str | None]
 """A message and a suggestion."""
@@ -124,7 +125,14 @@ def method(name: str, texts: Sequence[str]) -> Refusal:
     return f"values have no methods: `.{name}()`", None
 
 
+_FIELDS = "|".join(NODE_FIELDS)
+_DASHED = "a name with a dash is read as nodes['build-wheel'].out"
 _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(rf"[A-Za-z]\w*(?:-\w+)+\.(?:{_FIELDS})\b"), _DASHED),
+    (
+        re.compile(rf"\b(?:{'|'.join(keyword.kwlist)})\.(?:{_FIELDS})\b"),
+        "write nodes['import'].out for a node `import`",
+    ),
     (re.compile(r"&&"), "`and`"),
     (re.compile(r"\|\|"), "`or`"),
     (re.compile(r"\$"), "an expression is already inside `${…}`: names stand for themselves"),
