@@ -55,6 +55,7 @@ class Log:
     def __init__(
         self, first: int, last: int, runs: Sequence[tuple[int, int]], max_window_bytes: int, corrupt: Sequence[int] = ()
     ) -> None:
+        first = max(first, runs[0][0] + 1)  # a purge that a crash left unfinished: `runs` no longer know what it left
         self.first = first
         self.last = last
         self.durable = last  # newest entry such that it and all before it are synced as they stand here
@@ -70,7 +71,8 @@ class Log:
         self.truncated_from: int | None = None  # since the last Persist
         self.reversions = 0  # how often entries were taken back: a read from before tells of another log
         self.pending: deque[list[int]] = deque()  # [ticket, newest entry it makes durable], ascending tickets
-        self.corrupt: dict[int, int] = {index: self.term_at(index) for index in corrupt}  # index -> term
+        # index -> term
+        self.corrupt: dict[int, int] = {index: self.term_at(index) for index in corrupt if index >= first}
         self.settled: set[int] = set()  # damaged entries that others have in a snapshot: committed, for certain
         self.repaired: list[Entry] = []  # good copies that wait for the next Persist
         self.mending: dict[int, int] = {}  # index -> ticket of the Persist that carries its good copy

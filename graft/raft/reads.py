@@ -136,12 +136,15 @@ def heartbeat_replied(s: State, m: HeartbeatReply) -> None:
         return
     p.heard_at = s.now
     p.max_version = m.max_version
-    if m.lease and m.round > p.lease_round:
+    promises = m.lease and m.round > p.lease_round
+    if promises:
         p.lease_round = m.round
     if m.round > p.round:
         acknowledged(s, p, m.round)
         if s.role != "leader":
             return
+    elif promises:
+        confirm(s)  # the answer to an append came first: it confirms the round, and promises nothing
     if p.state == "replicate":
         if p.inflight:
             replication.missing(s, p, began(s, m.round))

@@ -296,6 +296,8 @@ def switch(s: State, meta: SnapshotMeta) -> None:
     assert meta.index > s.applied, (meta, s.applied)
     s.trace("snapshot", f"switches to {meta.id} at {meta.index}/{meta.term}")
     keep = s.log.matches(meta.index, meta.term)
+    if keep:
+        s.order_write()  # what stays of the log must be on the disk before, with the terms of all that still is there
     s.applied = s.applying = s.applied_durable = meta.index
     s.applying_sizes.clear()
     s.applying_bytes = 0
@@ -307,7 +309,6 @@ def switch(s: State, meta: SnapshotMeta) -> None:
         s.commit = max(s.commit, meta.index)
         membership.forget_before(s, meta.index)
         versions.forget_before(s, meta.index)
-        s.order_write()  # what stays of the log must be on the disk before
     else:
         s.log.reset(meta.index, meta.term)
         s.commit = meta.index

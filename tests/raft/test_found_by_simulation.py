@@ -179,3 +179,65 @@ def test_a_member_that_was_away_votes_for_one_that_has_a_new_disk_since() -> Non
     ignored the only one that could win, because it knew another incarnation of it."""
     assert _answers_to_c(2, ()) == [True]
     assert _answers_to_c(2, (("c", 2),)) == []
+
+
+def test_a_write_before_a_snapshot_takes_over_still_knows_the_terms_of_all_entries() -> None:
+    """Seed 941: the log was damaged, stays behind the snapshot, and is written once more before the switch. A crash
+    between the two left entries on the disk whose terms nobody knew."""
+    hard = HardState(2, None, ((0, 0), (1, 1), (3, 2)), ((0, THREE),))
+    recovered = Recovered(hard, first=1, last=6, applied=1, corrupt=(2,))
+    raft = Raft(Config("a"), recovered, entropy=lambda: 1 << 62, now=0.0)
+    meta = SnapshotMeta("s", 4, 2, THREE, 0, 0)
+    effects = _heard(raft, ms.InstallSnapshot("b", "a", 1, 3, meta, 0, b"", 0), 0.0)
+    (switch,) = [e for e in effects if isinstance(e, fx.SwitchToSnapshot)]
+    assert switch.keep_log
+    before = [e.hard_state for e in effects if isinstance(e, fx.Persist) and e.ticket < switch.ticket]
+    assert [hard.runs for hard in before if hard is not None] == [((0, 0), (1, 1), (3, 2))]
+
+
+def test_a_purge_that_a_crash_left_unfinished_leaves_no_entries_of_unknown_term() -> None:
+    """Seed 71: the terms before a purge are forgotten with the next hard state, its entries later, in steps."""
+    hard = HardState(2, None, ((5, 2),), ((0, THREE),))
+    raft = Raft(Config("a"), Recovered(hard, first=3, last=8, applied=6), entropy=lambda: 1 << 62, now=0.0)
+    assert raft.status().first == 6
+    assert raft.state.log.matches(5, 2)
+    assert not raft.state.log.matches(4, 2)
+    assert fx.PurgeLog(6) in raft.handle(ev.CompactionRequested(6), 0.0)
+
+
+def test_a_follower_is_held_for_though_another_one_holds_more() -> None:
+    """Seed 194: c was compared with what b still needed, counted as caught up, and lost its place in the log when b
+    was."""
+    raft = Raft(Config("a", retain_entries=1, purge_step_entries=1), _three(), entropy=lambda: 1 << 62, now=0.0)
+    now = _elect(raft, 0.0)
+    for request in range(8):
+        _sync(raft, raft.handle(ev.Proposed(request, b"x"), now), now)
+    _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 9), now)
+    for follower, match in (("b", 2), ("c", 4)):
+        progress = raft.state.progress[follower]
+        progress.held_since, progress.match, progress.heard_at = raft.state.log.taken_bytes, match, now
+    raft.handle(ev.Applied(9), now)
+    cut = [e for e in raft.handle(ev.Persisted(0, 7), now) if isinstance(e, fx.PurgeLog)]
+    _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 9), now)
+    cut += [e for e in raft.handle(ev.Persisted(0, 9), now) if isinstance(e, fx.PurgeLog)]
+    assert cut == [fx.PurgeLog(2), fx.PurgeLog(4)]
+
+
+def _three() -> Recovered:
+    return Recovered(HardState(configurations=((0, THREE),)), restarted=False)
+
+
+def test_a_lease_is_extended_though_appends_are_answered_first() -> None:
+    """Seed 5044: the answer to an append confirmed the round, and the promise that came behind it for the same round
+    was kept for the next one."""
+    raft = Raft(Config("a", lease_reads=True), _three(), entropy=lambda: 1 << 62, now=0.0)
+    now = _elect(raft, 0.0)
+    _sync(raft, [fx.Persist(raft.state.ticket)], now)
+    now = raft.state.heartbeat_due
+    raft.handle(ev.DeadlinePassed(), now)
+    round = raft.state.round
+    _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 1, round=round), now)
+    _heard(raft, ms.HeartbeatReply("b", "a", 1, 1, round, lease=True), now)
+    (answer,) = raft.handle(ev.ReadRequested(3, lease=True), now)
+    assert isinstance(answer, fx.AnswerRead)
+    assert answer.valid_until is not None
