@@ -22,6 +22,10 @@ class MemberClock:
         self._base_local_us = offset_us
         self._rate = _MILLION + drift_ppm
 
+    @property
+    def drift_ppm(self) -> int:
+        return self._rate - _MILLION
+
     def local_us(self, true_us: int) -> int:
         return self._base_local_us + (true_us - self._base_true_us) * self._rate // _MILLION
 

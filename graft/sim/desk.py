@@ -14,6 +14,7 @@ from attrs import define
 from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft.records import Entry
+from graft.sim.invariants import Violation
 
 if TYPE_CHECKING:
     from graft.sim.member import Member
@@ -127,9 +128,12 @@ class Desk:
         if valid_until is not None and member.local_now() > valid_until:
             member.later(0, self._ask, read)
             return
+        deposed = max(member.ledger.leaders) > member.watch.term
         if valid_until is not None:
             member.fired["reached.lease_read"] += 1
-        if max(member.ledger.leaders) > member.watch.term:
+            if deposed:
+                raise Violation("S23", f"{member.identity} answers by a lease, a later term has a leader already")
+        if deposed:
             member.fired["reached.read_in_old_term"] += 1
         member.ledger.saw_read(member.applied, read.needed, member.identity)
         read.reply(Answer("done", value, member.applied))

@@ -76,6 +76,12 @@ class Plan:
     held_bytes: int = 512 * 1024 * 1024  # of log kept for who is sent a snapshot, …
     silence_seconds: float = 30.0  # … and is heard of
 
+    inflight_bytes: int = 4 * 1024 * 1024
+    uncommitted_bytes: int = 32 * 1024 * 1024
+    apply_bytes: int = 1024 * 1024
+    append_bytes: int = 256 * 1024
+    pending_reads: int = 10_000
+
     programs: str = "1"  # versions of the programs that the members begin with, in turn
     buggify: int = 0  # how often a point that is on takes the unlikely way
     points: tuple[str, ...] = ()  # those that are on
@@ -98,6 +104,11 @@ class Plan:
             max_clock_drift=self.max_clock_drift,
             max_append_entries=self.append_entries,
             max_inflight_messages=self.inflight,
+            max_inflight_bytes=self.inflight_bytes,
+            max_uncommitted_bytes=self.uncommitted_bytes,
+            max_apply_bytes=self.apply_bytes,
+            max_append_bytes=self.append_bytes,
+            max_pending_reads=self.pending_reads,
             snapshot_chunk_bytes=self.chunk_bytes,
             retain_entries=self.retain,
             purge_step_entries=max(1, self.retain // 4),
@@ -179,6 +190,21 @@ KINDS: dict[str, dict[str, tuple[int, int]]] = {
 }
 
 
+GAPS: dict[str, dict[str, tuple[int, int]]] = {
+    "process": {"crash_at_order": (20, 400), "crash_at_write": (20, 400), "crash_at_word": (20, 400)},
+    "membership": {"change_cut_off": (300, 1_500), "transfer_cut_off": (300, 1_500)},
+    "version": {"enable_cut_off": (300, 1_500)},
+    "clock": {"lease_end": (300, 1_500)},
+}
+"""Kinds as in `KINDS`, of which a third of the runs has one, two or three. They have a stream of their own: what a seed
+draws of the others stays as it is."""
+
+
+def span(group: str, kind: str) -> tuple[int, int]:
+    """How long such a fault lasts: the shortest and the longest, in milliseconds."""
+    return (KINDS[group] | GAPS.get(group, {}))[kind]
+
+
 def draw(seed: int, **fixed: Any) -> Plan:
     """The plan of a seed. `fixed`: fields of it that are not left to the dice."""
     dice, plain = stream(seed, "plan"), Plan(seed)
@@ -227,7 +253,30 @@ def draw(seed: int, **fixed: Any) -> Plan:
         "held_bytes": dice.choice((plain.held_bytes, plain.held_bytes, 2_000, 200, 0)),
         "silence_seconds": dice.choice((plain.silence_seconds, plain.silence_seconds, election, 0.0)),
     }
-    return evolve(plan, **{name: value for name, value in held.items() if name not in fixed})
+    later = held | _budgets(plain)
+    plan = evolve(plan, **{name: value for name, value in later.items() if name not in fixed})
+    return evolve(plan, faults=_in_order([*plan.faults, *_gaps(plan)]))
+
+
+def _budgets(plain: Plan) -> dict[str, Any]:
+    """How much may be outstanding: mostly as in production, where a run never comes near it."""
+    dice = stream(plain.seed, "budgets")
+    return {
+        "inflight_bytes": dice.choice((plain.inflight_bytes, plain.inflight_bytes, 600, 150)),
+        "uncommitted_bytes": dice.choice((plain.uncommitted_bytes, plain.uncommitted_bytes, 2_000, 500)),
+        "apply_bytes": dice.choice((plain.apply_bytes, plain.apply_bytes, 400, 100)),
+        "append_bytes": dice.choice((plain.append_bytes, plain.append_bytes, 200)),
+        "pending_reads": dice.choice((plain.pending_reads, plain.pending_reads, 3)),
+    }
+
+
+def _gaps(plan: Plan) -> list[Fault]:
+    dice = stream(plan.seed, "gaps")
+    if not dice.chance(350):
+        return []
+    every = [(group, kind) for group, kinds in GAPS.items() for kind in kinds]
+    kinds = [kind for kind in dice.sample(every, dice.between(1, 3)) if plan.lease_reads or kind[0] != "clock"]
+    return [_fault(plan, *dice.choice(kinds), dice) for _ in range(dice.between(3, 10) if kinds else 0)]
 
 
 def _for_leases(kinds: list[tuple[str, str]], dice: Entropy) -> list[tuple[str, str]]:
@@ -276,7 +325,7 @@ def _schedule(plan: Plan, kinds: list[tuple[str, str]], dice: Entropy) -> tuple[
 
 
 def _fault(plan: Plan, group: str, kind: str, dice: Entropy) -> Fault:
-    low, high = KINDS[group][kind]
+    low, high = span(group, kind)
     at = dice.between(300_000, plan.safety_us)
     return Fault(f"{group}.{kind}", at, dice.between(low, high) * 1_000, dice.u64() >> 16)
 

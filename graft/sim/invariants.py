@@ -82,6 +82,10 @@ class Ledger:
         self.lost: set[Identity] = set()  # identities whose disk is gone
         self.images: dict[Identity, Image] = {}
         self.acknowledged = 0  # highest index of a write that a client was told of
+        self.configurations: set[tuple[int, int]] = set()  # (index, term) of entries that carry one
+        self.versions: dict[tuple[int, int], int] = {}  # (index, term) of a version entry -> version
+        self.committed_versions: list[tuple[int, int]] = [(0, 1)]  # (index, version), ascending
+        self.acknowledgements: dict[tuple[Identity, int], int] = {}  # (who, term) -> highest index that it told
 
     def saw_start(self, who: Identity, image: Image) -> None:
         if who in self.lost:
@@ -95,6 +99,10 @@ class Ledger:
 
     def saw_entry(self, entry: Entry, previous_term: int) -> None:
         content = (entry.kind, entry.data, previous_term)
+        if entry.kind == Kind.CONFIGURATION:
+            self.configurations.add((entry.index, entry.term))
+        elif entry.kind == Kind.VERSION:
+            self.versions[entry.index, entry.term] = int(entry.data)
         known = self.entries.setdefault((entry.index, entry.term), content)
         if known != content:
             raise Violation("S2", f"entry {entry.index} of term {entry.term} is {content} here and {known} elsewhere")
@@ -105,8 +113,25 @@ class Ledger:
                 raise Violation("S5", f"{who} commits {index} with term {term}, it was {self.committed[index]} before")
         elif index == len(self.committed):
             self.committed.append(term)
+            version = self.versions.get((index, term))
+            if version is not None:
+                self._saw_version(index, version, who)
         else:
             raise Violation("S5", f"{who} commits {index} before {len(self.committed)} was committed by anyone")
+
+    def _saw_version(self, index: int, version: int, who: Identity) -> None:
+        before = self.committed_versions[-1][1]
+        if version <= before:
+            raise Violation("S22", f"{who} commits version {version} at {index}, it was {before} before")
+        self.committed_versions.append((index, version))
+
+    def version_at(self, index: int) -> int:
+        """The cluster's version by the committed log up to `index`."""
+        return next(version for at, version in reversed(self.committed_versions) if at <= index)
+
+    def told(self, who: Identity, term: int, match: int) -> None:
+        """`who` acknowledges its log up to `match` to the leader of `term`."""
+        self.acknowledgements[who, term] = max(match, self.acknowledgements.get((who, term), 0))
 
     def saw_state(self, index: int, state_hash: int, who: Identity) -> None:
         if self.states.setdefault(index, state_hash) != state_hash:

@@ -23,6 +23,7 @@ from graft.sim.desk import Desk
 from graft.sim.disk import Image
 from graft.sim.entropy import Entropy, stream
 from graft.sim.invariants import Identity, Ledger, Violation, Watch
+from graft.sim.oracles import PROMISES, Oracles
 from graft.sim.records import event_record, message_record
 from graft.sim.writer import DiskTrouble, Writer
 
@@ -49,6 +50,7 @@ class Member:
         self.image = Image(HardState())
         self.trouble = DiskTrouble()
         self.alive = False
+        self.restarted = False  # the process found a disk that another one had used
         self.leading = False
         self.returning = False
         self.stopped = ""  # why the core stopped by itself
@@ -57,7 +59,7 @@ class Member:
         self.program = int(world.plan.programs[(ord(id) - ord("a")) % len(world.plan.programs)])  # version of it
         self.fuse = 0  # the process dies before its `fuse`-th effect from now; 0: not lit; -1: before `fuse_effect`
         self.fuse_effect = ""
-        self.dies_at = ""  # or at the next `sync` or `apply`: when it is done and the core has not heard of it
+        self.dies_at = ""  # or in the next gap of that name, see `die_at`
         self.starts = 0  # of processes under this identity: known beside the store, too
         self._backlog: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timer_at: int | None = None
@@ -114,6 +116,7 @@ class Member:
         self.paused, self.fuse, self.dies_at, self._timer_at = 0, 0, "", None
         self._backlog.clear()
         recovered = image.recovered()
+        self.restarted = image.used
         image.used = True
         image.exported.clear()
         self.watch = Watch.of(self.ledger, self.identity, image, recovered)
@@ -129,6 +132,7 @@ class Member:
         self.world.note("start", self.id, self.incarnation, image.first, image.last, image.applied, len(image.corrupt))
         self.raft = Raft(config, recovered, entropy=self.dice.u64, now=self.local_now(), buggify=hook)
         self._state = self.raft.state
+        self.oracles = Oracles(self)
         self._arm()
 
     def _takes(self, point: str) -> bool:
@@ -243,7 +247,9 @@ class Member:
         self._outage_us = outage_us
 
     def die_at(self, where: str, outage_us: int) -> None:
-        """Crash when the next turn is synced (`sync`) or entries are applied (`apply`), before anybody is told."""
+        """Crash in the next gap of that name: a write was ordered (`order`), nothing of a turn is written yet
+        (`write`), it is synced and nobody was told (`sync`), a promise is on the wire (`word`), entries are applied and
+        the core was not told (`apply`)."""
         self.dies_at = where
         self._outage_us = outage_us
 
@@ -299,6 +305,7 @@ class Member:
         world = self.world
         world.trace.add((self.heap.now_us, self.id, *event_record(event)))
         world.events += 1
+        self.oracles.begins(event)
         try:
             effects = self.raft.handle(event, self.clock.seconds(self.heap.now_us))
         except Exception as error:
@@ -310,14 +317,16 @@ class Member:
         self._execute(effects)
         if self.alive:
             self._check(counted=counted)
+            self.oracles.ends(event)
             self.writer.kick()
             self._arm()
 
     def _execute(self, effects: list[fx.Effect]) -> None:
-        do = self._do
+        do, orders = self._do, self.oracles.orders
         for effect in effects:
             if self.fuse and self._burns(effect):
                 return
+            orders(effect)
             do[type(effect)](effect)
             if not self.alive:
                 return
@@ -378,7 +387,9 @@ class Member:
             if effect.truncate_from > self.image.last or self.writer.turn is not None:
                 self.fired["reached.truncation_unsynced"] += 1
         self.watch.persist(effect)
+        self.oracles.disk.writes(effect)
         self.writer.order(effect)
+        self.dies("order")
 
     def _send(self, effect: fx.Send) -> None:
         if effect.after:
@@ -389,7 +400,10 @@ class Member:
     def transmit(self, message: Message) -> None:
         """The message leaves, now."""
         self.watch.leaves(message, self.image)
+        self.oracles.leaves(message)
         self.world.network.send(self.id, message.target, message)
+        if self.dies_at and isinstance(message, PROMISES):
+            self.dies("word")
 
     def _drop_held(self, effect: fx.DropHeld) -> None:
         self.writer.held.clear()
@@ -493,6 +507,7 @@ class Member:
 
     def _switch(self, effect: fx.SwitchToSnapshot) -> None:
         self.watch.switch(effect)
+        self.oracles.disk.writes(effect)
         self.writer.order(effect)
         self._to_apply.clear()
         self._switching += 1

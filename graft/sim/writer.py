@@ -140,6 +140,10 @@ class Writer:
             member.fired["disk.full"] += 1
             member.later(30_000, self._finish)
             return
+        if member.dies_at == "write":
+            self.turn = None  # nothing of it is there
+            member.dies("write")
+            return
         if trouble.fail:
             store.trouble = trouble.fail
             store.lands = store.trouble == "fsync" and member.dice.chance(500)
@@ -162,9 +166,11 @@ class Writer:
         member = self.member
         self.turn = None
         member.watch.synced(member.image)
+        last = turn.writes[-1] if turn.writes else None
+        if last is not None and not isinstance(last, fx.WriteChunk):
+            member.oracles.disk.synced(last.ticket)
         if member.dies("sync"):
             return
-        last = turn.writes[-1] if turn.writes else None
         if isinstance(last, fx.WriteChunk):
             self._chunk_written(last)
             return

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from graft.sim.__main__ import main, replay_line
 from graft.sim.bugbank import BY_NAME, hunt, planted
 from graft.sim.chaos import STRIKES
-from graft.sim.faults import KINDS, SECOND, Fault, Plan, draw, loads
+from graft.sim.faults import GAPS, KINDS, SECOND, Fault, Plan, draw, loads, span
 from graft.sim.network import Rates
 from graft.sim.shrink import shrink
 from graft.sim.sweep import ENOUGH_FOR_RARE, ENOUGH_SEEDS, RARE, REQUIRED, Summary, sweep, work
@@ -82,11 +82,20 @@ def test_every_fault_strikes_in_a_sweep() -> None:
 def test_each_fault_alone_strikes_and_is_survived(kind: str) -> None:
     """Again and again, in a cluster that takes snapshots and changes programs."""
     group, _, name = kind.partition(".")
-    high = KINDS[group][name][1]
+    high = span(group, name)[1]
     for seed in range(20):
         faults = tuple(Fault(kind, at * SECOND // 2, high * 500, seed + at) for at in range(1, 8))
         programs = "2" if kind == "version.downgrade" else "1"
-        plan = Plan(seed, safety_us=4 * SECOND, retain=2, chunk_bytes=300, programs=programs, faults=faults)
+        leases = kind.startswith("clock.lease")
+        plan = Plan(
+            seed,
+            safety_us=4 * SECOND,
+            retain=2,
+            chunk_bytes=300,
+            programs=programs,
+            lease_reads=leases,
+            faults=faults,
+        )
         result = run(plan)
         assert result.ok, f"{result.rule}: {result.text}\n{replay_line(plan)}"
         if result.fired.get(kind):
@@ -170,7 +179,9 @@ def test_a_plan_is_one_line(plan: Plan) -> None:
 
 
 def test_every_kind_of_fault_can_be_drawn_and_carried_out() -> None:
-    assert {f"{group}.{kind}" for group, kinds in KINDS.items() for kind in kinds} == set(STRIKES)
+    known = [(group, kind) for table in (KINDS, GAPS) for group, kinds in table.items() for kind in kinds]
+    assert {f"{group}.{kind}" for group, kind in known} == set(STRIKES)
+    assert len(known) == len(STRIKES)
     drawn = {fault.kind for seed in range(400) for fault in draw(seed).faults}
     assert drawn == set(STRIKES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graft.sim.chaos.strike import Strike, Undo
+from graft.sim.chaos.strike import Strike, Undo, cut_off
 from graft.sim.entropy import Entropy
 from graft.sim.faults import Fault
 
@@ -47,8 +47,34 @@ def _drift(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     return over
 
 
+def _lease_end(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """The leader's clock is as slow and all others as fast as was declared, and the leader hears nobody any more, while
+    it is asked for reads again and again until its lease must have ended."""
+    leader, plan = world.leader(), world.plan
+    if leader is None:
+        return None
+    most = int(plan.max_clock_drift * 1_000_000 / 2.2)
+    before = {member.id: member.clock.drift_ppm for member in world.members.values()}
+    for member in world.members.values():
+        member.clock.set_drift(world.now(), -most if member is leader else most)
+        member.clock_changed()
+    undo = cut_off(world, leader, dice)
+    world.fired[fault.kind] += 1
+    for at in range(0, 2 * int(plan.election_seconds * 1_000_000), 6_000):
+        leader.later(at, leader.desk.read, "k0", 0, True, lambda answer: None)
+
+    def over() -> None:
+        undo()
+        for id, drift in before.items():
+            world.members[id].clock.set_drift(world.now(), drift)
+            world.members[id].clock_changed()
+
+    return over
+
+
 STRIKES: dict[str, Strike] = {
     "clock.jump": _jump,
     "clock.jump_back": _jump_back,
     "clock.drift": _drift,
+    "clock.lease_end": _lease_end,
 }

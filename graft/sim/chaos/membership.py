@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from graft.raft import events as ev
 from graft.raft.events import Change
-from graft.sim.chaos.strike import Strike, Undo, count_answer, victim_of
+from graft.sim.chaos.strike import Strike, Undo, count_answer, cut_off, victim_of
 from graft.sim.entropy import Entropy
 from graft.sim.faults import Fault
 from graft.sim.network import both_ways
@@ -142,6 +142,40 @@ def _compact_in_change(world: World, fault: Fault, dice: Entropy) -> Undo | None
     return _grow(world, fault, dice)
 
 
+def _change_cut_off(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """A leader that nobody hears any more begins a change: it will be taken back."""
+    leader = world.leader()
+    if leader is None or not world.is_whole():
+        return None
+    configuration = leader.watch.configuration
+    spare, leaver = _spare(world), dice.choice([m.id for m in configuration.members])
+    undo = cut_off(world, leader, dice)
+    world.fired[fault.kind] += 1
+    if spare is not None and dice.chance(500):
+        _bring(world, spare)
+        world.operator.request(leader, (Change("add", spare.id, spare.incarnation),))
+    else:
+        world.operator.request(leader, (Change("remove", leaver),))
+    return undo
+
+
+def _transfer_cut_off(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """To a voter that hears nothing: the transfer has to be given up."""
+    leader = world.leader()
+    if leader is None:
+        return None
+    voters = [m.id for m in leader.watch.configuration.members if m.role == "voter" and m.id != leader.id]
+    if not voters:
+        return None
+    target = world.members[dice.choice(voters)]
+    undo = cut_off(world, target, dice)
+    world.fired[fault.kind] += 1
+    number = leader.desk.number()
+    leader.desk.admin[number] = count_answer(world, "transfer")
+    leader.later(dice.between(0, 20_000), leader.handle, ev.TransferRequested(number, target.id))
+    return undo
+
+
 STRIKES: dict[str, Strike] = {
     "membership.grow": _grow,
     "membership.shrink": _shrink,
@@ -152,6 +186,8 @@ STRIKES: dict[str, Strike] = {
     "membership.two_requests": _two_requests,
     "membership.transfer": _transfer,
     "membership.campaign": _campaign,
+    "membership.change_cut_off": _change_cut_off,
+    "membership.transfer_cut_off": _transfer_cut_off,
     "membership.compact": _compact,
     "membership.compact_in_change": _compact_in_change,
 }

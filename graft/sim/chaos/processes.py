@@ -61,7 +61,7 @@ def _crash_at_effect(world: World, fault: Fault, dice: Entropy) -> Undo | None:
 
 
 def _crash_at(world: World, fault: Fault, dice: Entropy) -> Undo | None:
-    """The process dies when something is done and nobody was told: the next turn synced, the next entries applied."""
+    """The process dies in one of the gaps between an order, its sync and its word (`Member.die_at`)."""
     victim = victim_of(world, dice)
     if victim is not None:
         victim.die_at(fault.kind.removeprefix("process.crash_at_"), fault.for_us)
@@ -157,6 +157,9 @@ STRIKES: dict[str, Strike] = {
     "process.crash_at_effect": _crash_at_effect,
     "process.crash_at_sync": _crash_at,
     "process.crash_at_apply": _crash_at,
+    "process.crash_at_order": _crash_at,
+    "process.crash_at_write": _crash_at,
+    "process.crash_at_word": _crash_at,
     "process.crash_in_recovery": _crash_in_recovery,
     "process.all_at_once": _all_at_once,
     "process.pause": _pause,

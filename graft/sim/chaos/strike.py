@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from graft.sim.entropy import Entropy
 from graft.sim.faults import Fault
+from graft.sim.network import both_ways
 
 if TYPE_CHECKING:
     from graft.sim.member import Member
@@ -23,6 +24,14 @@ def victim_of(world: World, dice: Entropy) -> Member | None:
     if leader is not None and dice.chance(350):
         return leader
     return dice.choice(running) if running else None
+
+
+def cut_off(world: World, member: Member, dice: Entropy) -> Undo:
+    """`member` hears nobody and nobody hears it; or it hears them still."""
+    others = [id for id in sorted(world.members) if id != member.id]
+    pairs = both_ways([member.id], others) if dice.chance(700) else [(member.id, id) for id in others]
+    world.network.cut(pairs)
+    return lambda: world.network.heal(pairs)
 
 
 def count_answer(world: World, name: str) -> Callable[[str], None]:

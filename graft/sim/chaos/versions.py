@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graft.raft import events as ev
-from graft.sim.chaos.strike import Strike, Undo, count_answer, victim_of
+from graft.sim.chaos.strike import Strike, Undo, count_answer, cut_off, victim_of
 from graft.sim.entropy import Entropy
 from graft.sim.faults import Fault
 
@@ -69,9 +69,23 @@ def _enable(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     return None
 
 
+def _enable_cut_off(world: World, fault: Fault, dice: Entropy) -> Undo | None:
+    """A leader that nobody hears any more begins the new version: it will be taken back."""
+    leader = world.leader()
+    if leader is None:
+        return None
+    undo = cut_off(world, leader, dice)
+    world.fired["version.enable_cut_off"] += 1
+    number = leader.desk.number()
+    leader.desk.admin[number] = count_answer(world, "version")
+    leader.later(0, leader.handle, ev.VersionRequested(number, 2))
+    return undo
+
+
 STRIKES: dict[str, Strike] = {
     "version.upgrade": _upgrade,
     "version.downgrade": _downgrade,
     "version.roll": _roll,
     "version.enable": _enable,
+    "version.enable_cut_off": _enable_cut_off,
 }
