@@ -15,14 +15,18 @@ from typing import Any
 
 from attrs import define, field
 
+from graft.errors import ExpressionError
+from graft.expressions import evaluate, free_vars
 from graft.expressions.trees import ROOTS
 from graft.plan.error_types import FAMILIES, PLAIN, WrongErrorType, canonical_pattern, matches, own_type_problem
+from graft.plan.limits import limit_problems
 from graft.plan.signature import Signature, SignatureResolver
-from graft.plan.types import assignable, element_type, head, optional, render_type
+from graft.plan.types import assignable, element_type, head, optional, problems, render_type
 from graft_dsl.declarations import MISSING, BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.expression_types import Typing
 from graft_dsl.keys import TASKS
 from graft_dsl.linking import item_names, reader
+from graft_dsl.param_reader import record
 from graft_dsl.reach import mark
 from graft_dsl.suggest import a, listed, quoted
 from graft_dsl.units import render_duration
@@ -304,6 +308,8 @@ class _Checker:
                 continue
             expected = wanted.get(name, (None, False))[0]
             self.typing.type_of(block, node, expr, expected, f"{word} {quoted(name)} of {what}")
+        if key == "flow" and node.flow is not None:
+            self.limits(node.flow, items)
         if given is not None:
             given.tree = ("dict", *((("const", name), each.tree) for name, each in items.items()))
         missing = [name for name, (_, required) in wanted.items() if required and name not in items]
@@ -316,6 +322,25 @@ class _Checker:
                 wanted=", ".join(f"{name}: {render_type(wanted[name][0] or 'any')}" for name in missing[:8]),
                 suggestion=f'with = {{ {missing[0]} = "${{ … }}" }}',
             )
+
+    def limits(self, flow: FlowDecl, items: dict[str, Expr]) -> None:
+        """What reads nothing is checked against `values pattern min max` of the params that it is for."""
+        for name, expr in items.items():
+            param = flow.params.get(name)
+            if param is None or expr.type is None or free_vars(expr.tree):
+                continue
+            try:
+                value = evaluate(expr.tree, _nothing)
+            except ExpressionError:
+                continue
+            # A value of a wrong type was told when the type was checked.
+            for problem in () if problems(param.type, value) else limit_problems(record(param, None), value):
+                self.flow.report.error(
+                    "GR308",
+                    f"param {quoted(name)} of the flow {quoted(flow.name)} does not take this: {problem}",
+                    expr.at,
+                    notes=[("its limits are here", param.at, "key", flow.source)],
+                )
 
     def sleep(self, block: BlockDecl, node: NodeDecl) -> Any:
         expr = node.keys.get("sleep")
@@ -391,6 +416,10 @@ class _Checker:
     def outputs(self) -> Any:
         outputs = self.flow.outputs
         return ("record", ()) if outputs is None else self.typing.type_of(self.flow.root, None, outputs)
+
+
+def _nothing(name: str) -> Any:
+    raise AssertionError(f"a constant reads {name}")
 
 
 def _written_patterns(written: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:

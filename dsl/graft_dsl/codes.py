@@ -849,6 +849,25 @@ _OWN = (
         """,
     ),
     _code(
+        "GR308",
+        "a value outside of a param's limits",
+        """
+        The sub-flow's param says `values`, `pattern`, `min` or `max`, and the value that is written here is
+        outside of them: the run would fail when it comes to this node.
+        """,
+        """
+        [nodes.a]
+        flow = 'pick.toml'
+        with = { size = 'huge' }
+        """,
+        """
+        [nodes.a]
+        flow = 'pick.toml'
+        with = { size = 'large' }
+        """,
+        files={"pick.toml": "[params.size]\ntype = 'string'\npattern = 'small|large'\n[nodes.a]\nvalue = 1\n"},
+    ),
+    _code(
         "GR401",
         "the sub-flow cannot be read",
         """
@@ -914,7 +933,8 @@ _OWN = (
         "a limit that does not fit",
         """
         `pattern` limits strings; `min` and `max` limit numbers, and the length of strings and lists;
-        `values` are of the param's type.
+        `values` are of the param's type. A pattern has to match the whole value, and is written in the part
+        of regular expressions that can be matched in linear time: no look-around, no back references.
         """,
         """
         [params.n]

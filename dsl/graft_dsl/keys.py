@@ -374,7 +374,7 @@ PARAM = Fields(
         "type": Field(TypeText(), "the type; taken from `default` when it is left out"),
         "default": Field(Anything(), "the value when none is given; without it the param is required"),
         "doc": Field(Text(empty=True), "the help of the flag"),
-        "pattern": Field(Text("a regular expression"), "what a string must match somewhere"),
+        "pattern": Field(Text("a regular expression"), "what the whole of a string must match"),
         "min": Field(Bound(), "the least value; for strings and lists the least length"),
         "max": Field(Bound(), "the greatest value; for strings and lists the greatest length"),
         "values": Field(ListOf(Anything(), least=1), "the only values that are allowed"),

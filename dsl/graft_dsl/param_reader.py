@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from typing import Any
 
 from graft.plan import Param
 from graft.plan.limits import limit_problems
+from graft.plan.patterns import PatternError, compile_pattern
 from graft.plan.types import convert, infer, is_number, render_type
 from graft_dsl.declarations import MISSING, ParamDecl
 from graft_dsl.diagnostics import At
@@ -15,7 +14,6 @@ from graft_dsl.keys import PARAM
 from graft_dsl.reading import BAD, ValueReader
 from graft_dsl.suggest import a, quoted
 
-MAX_PATTERN = 1000
 _SIZED = ("list", "table", "record")
 
 
@@ -121,14 +119,10 @@ def _pattern(values: ValueReader, param: ParamDecl, pattern: str) -> str | None:
         )
         return None
     try:
-        if len(pattern) > MAX_PATTERN:
-            raise re.error(f"longer than {MAX_PATTERN} characters")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)  # a pattern whose meaning will change
-            re.compile(pattern)
-    except (re.error, FutureWarning, RecursionError, OverflowError) as error:
-        span = (error.pos, error.pos + 1) if isinstance(error, re.error) and error.pos is not None else None
-        values.report.error("GR502", f"`pattern` is not a regular expression: {error}", at, span=span)
+        compile_pattern(pattern)
+    except PatternError as error:
+        span = (error.position, error.position + 1)
+        values.report.error("GR502", f"`pattern` is not a regular expression of Graft: {error}", at, span=span)
         return None
     return pattern
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from graft.plan.patterns import PatternError, TooMuchWork, compile_pattern
 from graft.plan.records import Param
 
 
@@ -15,8 +15,8 @@ def limit_problems(param: Param, value: Any) -> list[str]:
     found = []
     if param.values and not any(type(each) is type(value) and each == value for each in param.values):
         found.append(f"it must be {_listed(param.values)}, not {_quoted(value)}")
-    if param.pattern is not None and isinstance(value, str) and not re.search(param.pattern, value):
-        found.append(f"{_quoted(value)} does not match the pattern {_quoted(param.pattern)}")
+    if param.pattern is not None and isinstance(value, str) and (misfit := _misfit(param.pattern, value)):
+        found.append(misfit)
     sized = isinstance(value, (str, list, dict))
     measure = len(value) if sized else value
     what = "its length" if sized else "it"
@@ -26,6 +26,18 @@ def limit_problems(param: Param, value: Any) -> list[str]:
         if param.max is not None and measure > param.max:
             found.append(f"{what} must be at most {param.max:g}, and is {measure:g}")
     return found
+
+
+def _misfit(pattern: str, value: str) -> str | None:
+    """Why a value does not match a pattern as a whole."""
+    try:
+        if compile_pattern(pattern).matches(value):
+            return None
+    except PatternError as error:  # in a plan that was compiled before patterns had bounds
+        return f"its pattern {_quoted(pattern)} cannot be used: {error}"
+    except TooMuchWork:
+        return f"a text of {len(value)} characters is too long for the pattern {_quoted(pattern)}"
+    return f"{_quoted(value)} does not match the pattern {_quoted(pattern)}"
 
 
 def _quoted(value: Any) -> str:

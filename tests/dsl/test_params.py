@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from graft.errors import InvalidParams
 from graft.plan import Plan
+from graft.plan.limits import limit_problems
 from graft_dsl import coerce_params, compile_text
 
 PARAMS = """
@@ -20,7 +23,7 @@ day = { type = "date", default = 2026-03-01 }
 level = { type = "enum", values = ["low", "high"], default = "low" }
 tags = { type = "list[string]", default = ["a"], min = 1 }
 any = { type = "any", default = 1 }
-token = { type = "string", secret = true, default = "x", pattern = "^x" }
+token = { type = "string", secret = true, default = "x", pattern = "^x.*" }
 maybe = { type = "int?", default = 1 }
 [nodes.a]
 value = 1
@@ -51,6 +54,19 @@ def test_defaults(plan: Plan) -> None:
         "token": "x",
         "maybe": 1,
     }
+
+
+@pytest.mark.parametrize("value", ["ann\n", "ann bo", "7ann", ""])
+def test_a_pattern_has_to_match_the_whole_value(plan: Plan, value: str) -> None:
+    assert "does not match the pattern" in problems(plan, name=value)[0]
+
+
+def test_a_pattern_of_an_old_plan_is_told_and_not_tried(plan: Plan) -> None:
+    """Plans that were compiled before patterns had bounds may hold what is refused now."""
+    old = evolve(plan.root.params[0], pattern=r"(?=x)(a+)+\1")
+    assert "cannot be used" in limit_problems(old, "a" * 50)[0]
+    slow = evolve(plan.root.params[0], pattern="(a|b)*a(a|b){400}", max=None)
+    assert "too long" in limit_problems(slow, "".join(Random(7).choices("ab", k=60_000)))[0]
 
 
 def test_texts_of_the_command_line(plan: Plan) -> None:
