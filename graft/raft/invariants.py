@@ -80,7 +80,7 @@ def check_followers(s: State) -> None:
     config, log = s.config, s.log
     for id, p in s.progress.items():
         assert id == p.id, (id, p.id)
-        assert id in s.view.incarnations or id in s.departing, id
+        assert (id in s.view.incarnations) != (id in s.departing), id
         assert 0 <= p.match < p.next <= log.last + 1, (id, p.match, p.next, log.last)
         assert p.state == "replicate" or not p.inflight, (id, p.state)
         assert p.state == "snapshot" or p.snapshot is None, (id, p.state)

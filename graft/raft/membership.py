@@ -14,7 +14,9 @@ import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import quorum, recovery, repair, replication, transfer
+from attrs import define
+
+from . import quorum, recovery, repair, replication, snapshots, transfer
 from .effects import AnswerRequest, ReportMembership
 from .events import Change, MembershipChangeRequested
 from .messages import Heartbeat
@@ -28,9 +30,29 @@ if TYPE_CHECKING:
 MAX_RETIRED = 1_000
 
 
+@define
+class Leaver:
+    """A member that the configuration at `index` removed. The leader follows it until it knows that it was removed.
+
+    `until` is None as long as that is not committed. `told_in` is the first round whose heartbeat told it of the
+    commit: an answer to that or a later one is an acknowledgement.
+    """
+
+    incarnation: int
+    index: int
+    until: float | None = None
+    told_in: int | None = None
+
+
 def knows(s: State, id: str, incarnation: int) -> bool:
     """True if `id` in this very incarnation is a member, or is just leaving: only then its replies count (S13)."""
-    return incarnation in (s.view.incarnations.get(id), s.departing.get(id))
+    return incarnation_of(s, id) == incarnation
+
+
+def incarnation_of(s: State, id: str) -> int | None:
+    """Of a member, or of one that is just leaving; None for anybody else."""
+    leaver = s.departing.get(id)
+    return s.view.incarnations.get(id) if leaver is None else leaver.incarnation
 
 
 # ---- what a change leads to (pure) ---------------------------------------------------------------------------------
@@ -177,14 +199,65 @@ def _refresh(s: State) -> None:
 
 
 def _follow_members(s: State, old: View) -> None:
-    """The leader follows every member; who was removed is followed until that is committed, to be told."""
-    s.departing = {id: old.incarnations[id] for id in old.others if id not in s.view.incarnations}
+    """The leader follows every member, and who was removed (see `Leaver`)."""
+    for id in old.others:
+        if id not in s.view.incarnations:
+            s.departing[id] = Leaver(old.incarnations[id], s.view.index)
     for id in s.view.others:
-        if id not in s.progress:
+        if id not in s.progress or s.departing.pop(id, None) is not None:  # another server of the same name
             s.progress[id] = Progress(id, s.log.last + 1, s.now)
     s.lease_from_round = s.round + 1
     s.lease_until = None
     s.replicate_wanted = True
+
+
+# ---- who was removed ---------------------------------------------------------------------------------------------
+
+
+def follow_all(s: State) -> None:
+    """A term begins: follow every member, and who was removed of late, for the leader before may not have told it. A
+    leader that handed over to this one because it was removed knows it."""
+    predecessor = s.told_to_stand[1] if s.told_to_stand[0] == s.term else None
+    s.departing = {
+        member.id: Leaver(member.incarnation, s.view.index)
+        for _, configuration in s.configurations
+        for member in (*configuration.members, *configuration.outgoing)
+        if member.id not in s.view.incarnations and member.id not in (s.id, predecessor)
+    }
+    if s.view.index <= s.commit:
+        removal_committed(s)
+    s.progress = {id: Progress(id, s.log.last + 1, s.now) for id in (*s.view.others, *s.departing)}
+
+
+def removal_committed(s: State) -> None:
+    """From now on those that were removed may be told, and are given an election timeout to acknowledge it."""
+    for leaver in s.departing.values():
+        if leaver.until is None:
+            leaver.until = s.now + s.config.election_timeout_seconds
+
+
+def heartbeat_sent(s: State, p: Progress, commit: int) -> None:
+    """The heartbeat of the present round tells `p` of the commit index `commit`."""
+    leaver = s.departing.get(p.id)
+    if leaver is not None and leaver.told_in is None and commit >= leaver.index:
+        leaver.told_in = s.round
+
+
+def round_answered(s: State, p: Progress) -> None:
+    """`p` answered a newer round than before. If that one told it of its removal, it is followed no more."""
+    leaver = s.departing.get(p.id)
+    if leaver is not None and leaver.told_in is not None and leaver.told_in <= p.round:
+        let_go(s, p.id)
+
+
+def let_go(s: State, id: str) -> None:
+    del s.departing[id], s.progress[id]
+    snapshots.drop_unused(s)
+
+
+def is_followed(s: State, p: Progress) -> bool:
+    """False when this member leads no more, or let `p` go, since `p` was looked up."""
+    return s.progress.get(p.id) is p
 
 
 # ---- changing it ---------------------------------------------------------------------------------------------------
@@ -261,6 +334,8 @@ def follow_round(s: State, p: Progress) -> None:
 
 def tick(s: State) -> None:
     """What had to wait: for another change to end, or for damage to be mended."""
+    for id in [id for id, leaver in s.departing.items() if leaver.until is not None and s.now >= leaver.until]:
+        let_go(s, id)
     if s.view.configuration.joint:
         commit_advanced(s)
     promote_learners(s)
@@ -285,7 +360,7 @@ def is_unsettled(s: State) -> bool:
     """True if a configuration waits for the commit index to move."""
     if s.configuration_committed < s.configurations[-1][0]:
         return True
-    return s.role == "leader" and bool(s.view.configuration.outgoing or s.departing or s.change_request is not None)
+    return s.role == "leader" and bool(s.view.configuration.outgoing or s.change_request is not None)
 
 
 def commit_advanced(s: State) -> None:
@@ -311,12 +386,10 @@ def _finish_change(s: State) -> None:
     if s.change_request is not None:
         s.emit(AnswerRequest(s.change_request, "", s.id))
         s.change_request = None
-    for id in [id for id in s.progress if id not in s.view.incarnations]:
-        removed = s.progress.pop(id)
-        commit = min(s.commit, removed.match)
-        s.send(Heartbeat(s.id, id, s.config.incarnation, s.term, commit, 0))
-    s.departing = {}
+    removal_committed(s)
     if not s.view.is_voter:
+        for id in s.departing:  # the last word: the next leader follows them if it remembers them
+            s.send(Heartbeat(s.id, id, s.config.incarnation, s.term, min(s.commit, s.progress[id].match), 0))
         transfer.step_aside(s)
     else:
         promote_learners(s)

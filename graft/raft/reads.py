@@ -115,6 +115,7 @@ def heartbeat_all(s: State) -> None:
     for p in s.progress.values():
         commit = min(s.commit, p.match)
         p.commit_told = max(p.commit_told, commit)
+        membership.heartbeat_sent(s, p, commit)
         s.send(Heartbeat(s.id, p.id, s.config.incarnation, s.term, commit, s.round))
     if not s.view.peers:
         confirm(s)
@@ -141,7 +142,7 @@ def heartbeat_replied(s: State, m: HeartbeatReply) -> None:
         p.lease_round = m.round
     if m.round > p.round:
         acknowledged(s, p, m.round)
-        if s.role != "leader":
+        if not membership.is_followed(s, p):
             return
     elif promises:
         confirm(s)  # the answer to an append came first: it confirms the round, and promises nothing
@@ -160,6 +161,7 @@ def acknowledged(s: State, p: Progress, round: int) -> None:
     if round <= s.round:
         p.round = round
         confirm(s)
+        membership.round_answered(s, p)
 
 
 def confirm(s: State) -> None:

@@ -220,7 +220,7 @@ def requested(s: State, m: RepairRequest) -> None:
     if index < log.first:
         answer(s, m.source, index, m.entry_term, purged=True)
         p = s.progress.get(m.source)
-        if p is not None and p.state != "snapshot" and p.forgot_at is None:
+        if p is not None and p.state != "snapshot" and p.forgot_at is None and p.id not in s.departing:
             snapshots.begin(s, p)
     elif index > log.last or log.term_at(index) != m.entry_term:
         answer(s, m.source, index, m.entry_term, absent=True)

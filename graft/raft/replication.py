@@ -29,8 +29,7 @@ def begin_term(s: State) -> None:
     s.leader = s.id
     transfer.leader_found(s, s.id)
     s.votes = {}
-    s.progress = {id: Progress(id, s.log.last + 1, s.now) for id in s.view.others}
-    s.departing = {}
+    membership.follow_all(s)
     s.transfer_tainted = False
     s.round = s.confirmed_round = 0
     s.round_times.clear()
@@ -152,7 +151,7 @@ def send(s: State, p: Progress) -> None:
         elif p.state == "snapshot" or p.probed:
             return
         if p.next < log.first or (log.corrupt and repair.is_hopeless(s, p.next)):
-            if s.now - p.heard_at <= config.rpc_timeout_seconds:
+            if s.now - p.heard_at <= config.rpc_timeout_seconds and p.id not in s.departing:
                 snapshots.begin(s, p)
             return  # one that is away gets a fresh one when it is heard of
         if p.next <= s.applied_durable and s.takes("snapshot.early"):
@@ -254,7 +253,7 @@ def append_replied(s: State, m: AppendReply) -> None:
     p.max_version = m.max_version
     if m.round > p.round:
         reads.acknowledged(s, p, m.round)
-        if s.role != "leader":
+        if not membership.is_followed(s, p):
             return
     if m.success:
         accepted(s, p, m.match)

@@ -21,6 +21,7 @@ from .records import Configuration, HardState, Recovered, SnapshotMeta, record
 from .view import View
 
 if TYPE_CHECKING:
+    from .membership import Leaver
     from .reads import ReadRound, Waiting
     from .repair import Ask
     from .snapshots import Arrival
@@ -98,6 +99,7 @@ class State:
         "term",
         "term_start",
         "ticket",
+        "told_to_stand",
         "tracer",
         "transfer",
         "transfer_tainted",
@@ -158,6 +160,7 @@ class State:
         self.leader_contact = float("-inf")  # when a leader was last heard of: the promise not to vote starts there
         self.grace_until = float("-inf")  # no votes before (lease reads, after a restart)
         self.votes: dict[str, bool] = {}
+        self.told_to_stand: tuple[int, str | None] = (0, None)  # the last term in which a leader asked me to, and who
         self.vote_ticket = 0  # the write that holds my vote for myself
 
         # writes
@@ -168,7 +171,7 @@ class State:
 
         # leader
         self.progress: dict[str, Progress] = {}
-        self.departing: dict[str, int] = {}  # removed members that are followed until that is committed
+        self.departing: dict[str, Leaver] = {}  # removed members that are followed until they know it
         self.term_start = 0  # index of this term's no-op
         self.heartbeat_due = now
         self.quorum_contact = now  # start of the newest round that a quorum answered

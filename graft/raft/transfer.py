@@ -130,6 +130,7 @@ def timeout_now(s: State, m: TimeoutNow) -> None:
     """The leader of this term wants me to lead."""
     if s.role == "follower" and s.leader == m.source and s.view.is_voter and not repair.is_blocking(s):
         s.trace("transfer", f"{m.source} tells me to stand")
+        s.told_to_stand = (s.term + 1, m.source)
         election.start_transfer_election(s)
 
 

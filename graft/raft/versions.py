@@ -86,5 +86,5 @@ def refusal(s: State, version: int) -> str:
         return "busy"
     if version <= s.version:
         return "no_change"
-    known = [s.config.max_version, *(p.max_version for p in s.progress.values())]
+    known = [s.config.max_version, *(s.progress[id].max_version for id in s.view.others)]
     return "" if min(known) >= version else "unsupported"

@@ -6,7 +6,10 @@ so take each as *in substance*, and the section number as where to look."""
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from attrs import evolve
 
 from graft.raft import Config, Kind
 from graft.raft import effects as fx
@@ -222,12 +225,70 @@ def test_a_removed_server_does_not_disrupt() -> None:
     c = leading("a", "b", "c", config=Config("", pre_vote=False))
     c.partition("ab", "c")
     change(c, ev.Change("remove", "c"))
-    c.deliver()
+    c.advance(1)  # longer than the leader tries to tell it
     c.heal()
     c.advance(5)
     assert c["c"].raft.state.term > 3
     assert c["a"].raft.state.term == 1
     assert c.leader("a")
+
+
+def shuffle(c: Cluster, dice: Random, seconds: float) -> None:
+    """Messages keep their order on each way and come in any order otherwise. None is lost."""
+    end = c.now + seconds
+    while c.now < end:
+        c.now += 0.01
+        c.wake()
+        while c.wire and dice.random() < 0.9:
+            way = dice.choice(sorted({(m.source, m.target) for m in c.wire}))
+            message = next(m for m in c.wire if (m.source, m.target) == way)
+            c.wire.remove(message)
+            c.pass_on(message)
+
+
+def has_learned(c: Cluster, id: str) -> bool:
+    """It knows of a committed configuration that it is not in."""
+    s = c[id].raft.state
+    return s.view.index <= s.commit and s.view.configuration.find(id) is None
+
+
+@pytest.mark.parametrize("removed", ["e", "a", "de", "ae"])
+def test_a_removed_server_learns_it(removed: str) -> None:
+    """4.2.3: a server that is not in C_new should be shut down. It learns that it is not from its leader, in whatever
+    order the messages come; and from the next leader if the leader is removed too."""
+    for seed in range(60):
+        c = leading("a", "b", "c", "d", "e")
+        change(c, *(ev.Change("remove", id) for id in removed))
+        shuffle(c, Random(seed), 2.0)
+        assert [id for id in removed if not has_learned(c, id)] == [], seed
+        leader = next(id for id in "abcde" if c.leader(id))
+        assert leader not in removed
+        assert sorted(c[leader].raft.state.progress) == sorted(set("abcde") - {leader, *removed})
+
+
+def test_who_comes_back_as_another_server_is_followed_from_the_start() -> None:
+    """S13: (id, incarnation) is the server. The new one is sent the log, while the old one is still to be told."""
+    c = leading("a", "b", "c")
+    c.cut = {("a", "c")}
+    change(c, ev.Change("remove", "c"))
+    c.deliver()
+    assert "c" in c["a"].raft.state.departing
+    change(c, ev.Change("add", "c", 2))
+    assert c["a"].raft.state.departing == {}
+    assert c["a"].raft.state.progress["c"].match == 0
+
+
+def test_a_removed_program_that_is_too_old_stands_against_no_new_version() -> None:
+    c = leading("a", "b", "c", config=Config("", max_version=2))
+    c["c"].config = evolve(c["c"].config, max_version=1)
+    c.restart("c")
+    c.advance(0.2)
+    c.cut = {("a", "c")}
+    change(c, ev.Change("remove", "c"))
+    c.deliver()
+    c.tell("a", ev.VersionRequested(2, 2))
+    c.advance(0.2)
+    assert fx.AnswerRequest(2, "", "a") in answers(c, "a", fx.AnswerRequest)
 
 
 # ---- 4.3 arbitrary changes by joint consensus ----------------------------------------------------------------------

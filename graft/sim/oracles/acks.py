@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graft.raft import events as ev
+from graft.raft.membership import incarnation_of
 from graft.raft.messages import AppendReply, Message, RequestVote, SnapshotReply, VoteReply
 from graft.sim.invariants import Violation
 
@@ -62,7 +63,7 @@ class Acks:
         progress = state.progress.get(source)
         if progress is None:
             return
-        incarnation = state.view.incarnations.get(source, state.departing.get(source, 0))
+        incarnation = incarnation_of(state, source) or 0
         told = self.member.ledger.acknowledgements.get(((source, incarnation), state.term), 0)
         if progress.match > told:
             text = f"{self.member.identity} counts {source} up to {progress.match}, it has acknowledged {told}"
