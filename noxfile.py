@@ -1,7 +1,7 @@
 """What CI and a developer run: `nox` alone is the quick set, `nox -l` lists all.
 
-Tools come in the versions of uv.lock, so that a new release of a linter breaks nothing by itself. The suite runs on
-what pip resolves today (`tests`) and on the oldest versions allowed (`tests_lowest`).
+Everything comes in the versions of uv.lock, so that a new release of somebody else's breaks nothing by itself. The
+suite also runs on the oldest versions allowed (`tests_lowest`) and on the newest there are (`tests_newest`, weekly).
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ nox.options.sessions = ["lint", "layers", "types", "quick"]
 
 PYTHON = ["graft", "dsl", "tests", "examples", "fuzz", "docs", "noxfile.py"]
 DIST = Path("dist")
+CONSTRAINTS = Path("constraints.txt")
+CONSTRAINTS_HEAD = (
+    "# What uv.lock says, for `pip install -c constraints.txt`. Written by `nox -s generated -- --write`.\n"
+)
 
 
 @nox.session
@@ -47,15 +51,21 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def generated(session: nox.Session) -> None:
-    """Generate the code of graft.proto anew and compare it with what is committed; `-- --write` puts it in place."""
+    """Generate the code of graft.proto and constraints.txt anew and compare; `-- --write` puts them in place."""
     _sync(session, "--group=proto")
-    target = Path("." if "--write" in session.posargs else session.create_tmp())
+    write = "--write" in session.posargs
+    target = Path("." if write else session.create_tmp())
     kinds = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpclib_python")]
     session.run("python", "-m", "grpc_tools.protoc", "-I.", *kinds, "graft/transport/proto/graft.proto")
     for name in ("graft_pb2.py", "graft_pb2.pyi", "graft_grpc.py"):
         file = Path("graft/transport/proto") / name
         if (target / file).read_bytes() != file.read_bytes():
             session.error(f"{file} is not what graft.proto says: nox -s generated -- --write")
+    constraints = CONSTRAINTS_HEAD + _locked_versions(session)
+    if write:
+        CONSTRAINTS.write_text(constraints)
+    elif CONSTRAINTS.read_text() != constraints:
+        session.error(f"{CONSTRAINTS} is not what uv.lock says: nox -s generated -- --write")
 
 
 @nox.session
@@ -70,7 +80,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite against the built wheel, in an environment without the source tree's packages."""
     session.install("build", "hatchling")
     wheel = _build(session)
-    session.install(f"{wheel}[test]")
+    session.install(f"--constraint={CONSTRAINTS}", f"{wheel}[test]")
     session.run("pytest", *session.posargs)
 
 
@@ -79,6 +89,13 @@ def tests_lowest(session: nox.Session) -> None:
     """The suite with the oldest versions that pyproject.toml allows for our direct dependencies."""
     session.install("--resolution=lowest-direct", "-e", ".[test]")
     session.run("pytest", *(session.posargs or ["-m", "not slow"]))
+
+
+@nox.session
+def tests_newest(session: nox.Session) -> None:
+    """The suite with the newest version of everything, as a user gets it who installs Graft today. Run it weekly."""
+    session.install("--upgrade", "-e", ".[test]")
+    session.run("pytest", *session.posargs)
 
 
 @nox.session
@@ -176,6 +193,12 @@ def _sync(session: nox.Session, *arguments: str) -> None:
         *arguments,
         env={"UV_PROJECT_ENVIRONMENT": location},
     )
+
+
+def _locked_versions(session: nox.Session) -> str:
+    """Every package that Graft or an extra of it needs, with its version: requirements as pip reads them."""
+    export = ("uv", "export", "--frozen", "--quiet", "--all-extras", "--no-default-groups", "--no-emit-project")
+    return str(session.run(*export, "--no-hashes", "--no-annotate", "--no-header", silent=True))
 
 
 def _build(session: nox.Session) -> Path:

@@ -33,6 +33,7 @@ from graft.engine.scopes import FINALLY_MS
 from graft.expressions.budget import DEFAULT_BUDGET, MAX_VALUE_DEPTH
 from graft.expressions.functions import FUNCTIONS
 from graft.plan.error_types import FAMILIES, GROUP, PLAIN
+from graft.plan.nesting import MAX_JSON_DEPTH
 from graft.security.roles import METHOD_ROLES, WHO
 from graft.worker import WorkerSettings
 from graft_dsl import CODES, explain, keys
@@ -141,6 +142,7 @@ def limits() -> str:
     slots, worker = dict(SLOTS), WorkerSettings()
     rows = [
         ("the result of one step, as JSON", f"{MAX_RESULT_BYTES:,} bytes"),
+        ("levels of lists and tables in a result or a param", f"{MAX_JSON_DEPTH:,}"),
         ("attempts at once in one process", f"{slots['*']:,}"),
         *((f"of them `{kind}`", f"{number:,}") for kind, number in slots.items() if kind != "*"),
         ("plain Python functions at once, in threads", f"{worker.thread_limit:,}"),

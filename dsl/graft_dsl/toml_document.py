@@ -22,7 +22,7 @@ def parse_document(source: TomlSource, report: Report) -> dict[str, Any] | None:
         )
     except tomli.TOMLDecodeError as error:
         repeated = source.index.repeated
-        if repeated and ("overwrite" in error.msg or "twice" in error.msg or "Duplicate" in error.msg):
+        if repeated and repeated[0][1][0] <= error.pos:  # tomli stops at the first mistake
             _report_repeated(source, report, repeated)
         else:
             _report_syntax(source, report, error)

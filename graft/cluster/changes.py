@@ -149,7 +149,7 @@ class Changes:
         except Rejected as error:
             text = f"{error.message}\n{error.hint or ''}"
             self._post.answer(ask, refused=error.reason, text=text, leader=error.leader or "")
-        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             self._post.answer(ask, refused="unknown_change", text=f"not a change that this member knows: {error}")
         else:
             self._post.answer(ask)

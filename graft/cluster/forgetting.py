@@ -48,7 +48,7 @@ class Forgetting:
     def _take(self, ask: Ask) -> None:
         try:
             incarnation, text = _decode(ask.body)
-        except msgspec.MsgspecError:
+        except ValueError:
             return  # of a version to come
         if incarnation == self._door.identity.incarnation:  # else it is about the disk that was here before
             self._told(f"{text}, says {ask.source}")

@@ -212,7 +212,7 @@ class Renewals:
             return
         try:
             self._waiting.append((ask, _decode_int(ask.body), self._clock.monotonic()))
-        except msgspec.MsgspecError:
+        except ValueError:
             self._post.answer(ask, refused=UNKNOWN)
         self._wake.set()
 

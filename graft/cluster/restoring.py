@@ -85,7 +85,7 @@ def _head(file: Path, backup: BinaryIO) -> dict[str, Any]:
     try:
         about: dict[str, Any] = msgspec.json.decode(line[len(HEAD) :])
         return {"applied": int(about["applied"]), "made_by": str(about["made_by"])}
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"its first line cannot be read: {error}") from error
 
 

@@ -12,6 +12,7 @@ from graft.errors import InvalidParams, UsageError
 from graft.ids import RUN_ID
 from graft.plan import Param, Plan
 from graft.plan.limits import limit_problems
+from graft.plan.nesting import MAX_JSON_DEPTH, nests_deeper
 from graft.plan.types import convert, render_type
 
 MAX_BASE: Final = 4095  # bytes of a path, of Linux
@@ -39,12 +40,12 @@ def checked_given(given: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _read_json(data: bytes, what: str) -> Any:
+    if nests_deeper(data, MAX_JSON_DEPTH):
+        raise InvalidParams(f"{what}: it nests deeper than {MAX_JSON_DEPTH} levels")
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InvalidParams(f"{what}: not JSON: {error}") from None
-    except RecursionError:
-        raise InvalidParams(f"{what}: nested too deep") from None
 
 
 def checked_nodes(plan: Plan, names: Iterable[str]) -> None:

@@ -247,7 +247,7 @@ class ClusterSubmitter:
             return
         try:
             commands = [decode_command(data) for data in _decode_batch(ask.body)]
-        except (ValueError, msgspec.MsgspecError) as error:
+        except ValueError as error:
             self._post.answer(ask, refused="not_a_command", text=str(error))
             return
         gathering = _Gathering(len(commands), lambda fates: self._post.answer(ask, _encode(fates)))

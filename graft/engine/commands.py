@@ -276,7 +276,7 @@ def decode_command(data: bytes) -> Command:
         cls = BY_TAG[tag]
         fields = dict(zip(_names[cls], values, strict=False))
         return cls(**{name: _restore(name, value) for name, value in fields.items()})
-    except (msgspec.DecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"not a command: {error}") from error
 
 

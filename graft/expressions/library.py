@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from graft.errors import AbsentValue, ExpressionError
-from graft.expressions.budget import Meter
+from graft.expressions.budget import MAX_VALUE_DEPTH, Meter
 from graft.expressions.operators import equal, field, iterate, number
 from graft.expressions.text import to_json, to_text
+from graft.plan.nesting import nests_deeper
 from graft.plan.types import kind
 
 MAX_NUMBER_TEXT = 400
@@ -256,11 +257,11 @@ def as_json(meter: Meter, x: Any) -> str:
 def from_json(meter: Meter, text: Any) -> Any:
     marks = _text(text).count("[") + text.count("{")
     meter.spend(len(text) // 16, len(text) + 64 * marks + 60 * text.count(",") + 60 * text.count(":"))
+    if marks > MAX_VALUE_DEPTH and nests_deeper(text.encode("utf-8", "surrogatepass"), MAX_VALUE_DEPTH):
+        raise ExpressionError(f"the value nests deeper than {MAX_VALUE_DEPTH} levels")
     try:
         value = msgspec.json.decode(text)
-    except RecursionError:
-        raise ExpressionError("this JSON nests too deep") from None
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except ValueError as error:
         raise ExpressionError(f"not JSON: {error}") from None
     meter.visit(value)
     return value

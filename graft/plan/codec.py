@@ -55,7 +55,7 @@ def decode(data: bytes) -> Plan:
         raise PlanError(f"not a plan: there is no {error}") from error
     except RecursionError:
         raise PlanError("not a plan: it nests too deep") from None
-    except (msgspec.DecodeError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise PlanError(f"not a plan: {error}") from error
 
 
@@ -65,7 +65,7 @@ def encode_node(node: Node) -> bytes:
 
 
 def decode_node(data: bytes) -> Node:
-    """The node of `encode_node`. Raises KeyError, TypeError, ValueError (msgspec.DecodeError is one) otherwise."""
+    """The node of `encode_node`. Raises KeyError, TypeError, ValueError otherwise."""
     return _node(msgspec.json.decode(data))
 
 

@@ -31,7 +31,7 @@ def decode_hard_state(data: bytes) -> tuple[raft.HardState, int | None]:
                 hint="use the version of Graft that wrote it, or a newer one",
             )
         return msgspec.convert(fields, raft.HardState), int(more[0]) if more else None
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise StoreCorrupt(f"the store's Raft state cannot be read: {error}") from error
 
 

@@ -179,16 +179,34 @@ def converter(annotation: Any) -> Callable[[Any], Any]:
 
         return check
 
+    has_durations = _has_durations(annotation)
+
     def convert(value: Any) -> Any:
         try:
             return msgspec.convert(own(value), annotation, dec_hook=_decode, str_keys=True)
-        except msgspec.ValidationError as error:
-            if "`duration" not in str(error):
+        except msgspec.ValidationError:
+            if not has_durations:
                 raise
         # Our durations are seconds; msgspec takes a number for a timedelta only when it is not strict.
         return msgspec.convert(own(value), annotation, dec_hook=_decode, str_keys=True, strict=False)
 
     return convert
+
+
+def _has_durations(annotation: Any) -> bool:
+    """Whether a timedelta stands anywhere in it, in the fields of its classes too."""
+    seen: set[int] = set()
+    waiting: list[Any] = [msgspec.inspect.type_info(annotation)]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, msgspec.inspect.TimeDeltaType):
+            return True
+        if isinstance(found, (tuple, list)):
+            waiting += found
+        elif isinstance(found, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(found) not in seen:
+            seen.add(id(found))
+            waiting += (getattr(found, name) for name in found.__struct_fields__)
+    return False
 
 
 def _decode(wanted: type[Any], value: Any) -> Any:

@@ -116,7 +116,7 @@ def read_format(layout: Layout) -> int | None:
     try:
         document: Any = msgspec.json.decode(data)
         found, made_by = int(document["format"]), str(document["made_by"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"{layout.format} cannot be read: {error}", hint=WAY_OUT) from error
     if found > FORMAT:
         raise StoreFormatUnknown(

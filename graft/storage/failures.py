@@ -66,16 +66,9 @@ def translate_commit(error: lmdb.Error, directory: Path, data_file: Path) -> Sto
 
 
 def code_of(error: lmdb.Error | OSError) -> int:
-    """The errno behind an error, 0 when there is none. py-lmdb before 3 only tells its text."""
-    if isinstance(error, OSError):
-        return error.errno or 0
-    code = getattr(error, "code", None)
-    if code is not None:
-        return int(code)
-    text = str(error)
-    return next(
-        (known for known in (*FULL, *READ_ONLY, errno.EIO, errno.ENOMEM) if text.endswith(os.strerror(known))), 0
-    )
+    """The errno behind an error, 0 when there is none. Those that LMDB does not raise itself have no code."""
+    code = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
+    return int(code or 0)
 
 
 def is_full(data_file: Path) -> bool:

@@ -142,7 +142,7 @@ def _read(descriptor: int) -> Holder | None:
     try:
         document: Any = msgspec.json.decode(os.pread(descriptor, 1 << 16, 0))
         return Holder(**document)
-    except (msgspec.DecodeError, TypeError, OSError):
+    except (ValueError, TypeError, OSError):
         return None
 
 

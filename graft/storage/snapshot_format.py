@@ -75,7 +75,7 @@ def decode(read: Callable[[int], bytes]) -> Iterator[list[Change]]:
             return
         try:
             table, flat = _decode(payload)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise bad(str(error)) from error
         if table not in TABLES:
             raise bad(f"it has rows of a table {table!r}, which this version of Graft does not know")

@@ -118,7 +118,7 @@ class SnapshotDirectory:
             return None
         try:
             meta = msgspec.msgpack.decode(record[4:], type=SnapshotMeta)
-        except msgspec.DecodeError:  # four zeros are the checksum of nothing
+        except ValueError:  # four zeros are the checksum of nothing
             return None
         return StagedSnapshot(meta, min(size, meta.size))
 

@@ -519,8 +519,7 @@ def _remove_stale(path: str) -> None:
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
-    text = str(error)
-    if "PEER_DID_NOT_RETURN" in text:
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "no_certificate"
     if isinstance(error, ssl.SSLCertVerificationError):
         return {10: "expired", 9: "expired"}.get(error.verify_code, "foreign_authority")

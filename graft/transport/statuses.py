@@ -62,7 +62,7 @@ def decode_error(data: bytes) -> GraftError:
     """Raises ValueError."""
     try:
         row = msgspec.msgpack.decode(data, type=dict[str, str | int | bool | None])
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         raise ValueError(f"no error: {error}") from None
     kind = _CLASSES.get(str(row.get("type")), GraftError)
     # Not by its constructor: each has another one, and an older server may not fill all fields.

@@ -148,7 +148,7 @@ def decode(data: bytes | memoryview) -> Message | Letter:
     """The message of these bytes. Raises ValueError for bytes that are none."""
     try:
         twin = _DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise ValueError(f"no message between members: {error}") from None
     found: Message | Letter = _UNPACKERS[type(twin)](twin)
     return found

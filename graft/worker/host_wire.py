@@ -45,6 +45,7 @@ from attrs import frozen
 from graft.errors import AbsentValue, ExpressionError
 from graft.expressions import ProgramCache
 from graft.plan import ErrorRecord, Node, Secret
+from graft.plan.nesting import MAX_JSON_DEPTH, nests_deeper
 from graft.worker.assignment import Assignment, Outcome, OutcomeStatus
 from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, shorten
 
@@ -101,7 +102,7 @@ class FrameReader:
 def _message(data: bytearray) -> list[Any]:
     try:
         message = _decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise HostileFrame(f"a frame that is not msgpack: {error}") from None
     if type(message) is not list or not message or type(message[0]) is not int:
         raise HostileFrame("a frame without a tag")
@@ -218,9 +219,11 @@ def read_settled(message: list[Any], a: Assignment) -> Outcome:
 def _check_value(value: Any, limit: int) -> None:
     if type(value) is not bytes or len(value) > limit:
         raise HostileFrame(f"a result that is no JSON text of at most {limit} bytes")
+    if nests_deeper(value, MAX_JSON_DEPTH):
+        raise HostileFrame(f"a result that nests deeper than {MAX_JSON_DEPTH} levels")
     try:
         _json(value)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise HostileFrame(f"a result that is not JSON: {error}") from None
 
 

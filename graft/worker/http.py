@@ -55,13 +55,12 @@ class Client:
 
 async def run_http(attempt: Attempt, action: HttpAction) -> Any:
     """Send it: the value of the answer. Raises StepFailure."""
-    tools = attempt.tools
-    if tools.client is None:
-        tools.client = Client()
-    request = build(attempt, action, tools.client.http)
+    client = attempt.tools.client
+    assert client is not None, "the worker makes it before the step's time begins"
+    request = build(attempt, action, client.http)
     shown = f"{request.method} {_shown(request.url)}"
     try:
-        response = await _send(tools.client.http, request, _secret_headers(action))
+        response = await _send(client.http, request, _secret_headers(action))
         try:
             attempt.log.note(f"{shown} answered {response.status_code} {response.reason_phrase}".rstrip())
             return await _receive(attempt, action, response, shown)

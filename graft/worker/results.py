@@ -15,6 +15,7 @@ import attrs
 import msgspec
 from attrs import frozen
 
+from graft.plan.nesting import MAX_JSON_DEPTH, nests_deeper
 from graft.plan.types import problems
 from graft.worker.failures import StepFailure
 
@@ -58,6 +59,8 @@ def encode_result(value: Any, returns: Any | None, max_bytes: int) -> bytes:
     if b"null" in data and value is not None and (found := _find(value, _is_not_finite, "", set())):
         raise StepFailure("output_schema", f"the result{found[0]} is not a finite number, which JSON cannot hold")
     check_size(len(data), max_bytes)
+    if nests_deeper(data, MAX_JSON_DEPTH):
+        raise StepFailure("output_schema", f"the result nests deeper than {MAX_JSON_DEPTH} levels")
     if returns is not None:
         misfits = problems(returns, msgspec.json.decode(data))
         if misfits:
@@ -86,23 +89,23 @@ def decode_json(data: bytes, what: str) -> Any:
     """The value of a JSON text that a step printed or a server sent. Raises StepFailure `output_schema`."""
     if not data.strip():
         raise StepFailure("output_schema", f"{what} is empty, not JSON")
+    if nests_deeper(data, MAX_JSON_DEPTH):
+        raise StepFailure("output_schema", f"{what} is JSON that nests deeper than {MAX_JSON_DEPTH} levels")
     try:
         return msgspec.json.decode(data)
-    except UnicodeDecodeError as error:
-        raise StepFailure("output_schema", f"{what} is not UTF-8 text: byte {error.start}") from None
-    except RecursionError:
-        raise StepFailure("output_schema", f"{what} is JSON that nests too deep") from None
-    except msgspec.DecodeError as error:
-        reason, position = _why_not_json(data, str(error))
+    except ValueError as error:  # of msgspec or of UTF-8: which one tells of bytes that are not text changed in 0.23
+        try:
+            reason, position = _why_not_json(data.decode(), str(error))
+        except UnicodeDecodeError as error:
+            raise StepFailure("output_schema", f"{what} is not UTF-8 text: byte {error.start}") from None
     line = data.count(b"\n", 0, position) + 1
     column = position - data.rfind(b"\n", 0, position)
     title = f"{what} is not JSON: {reason} at line {line}, column {column}"
     raise StepFailure("output_schema", title, _excerpt(data, position))
 
 
-def _why_not_json(data: bytes, message: str) -> tuple[str, int]:
+def _why_not_json(text: str, message: str) -> tuple[str, int]:
     """What is wrong and at which byte. The standard library says it better, and msgspec's offsets are not exact."""
-    text = data.decode()
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import resource
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from graft.worker.http import Client
     from graft.worker.isolation import Processes
 
+CLIENT_HELP = "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR, where Graft was started"
 WANTED_FILES = 65_536  # open files: a step under way needs three
 
 
@@ -53,6 +52,7 @@ class Tools:
         self.grace_seconds = settings.grace_ms / 1000
         self.processes: Processes | None = None  # of isolated functions; made when first needed
         self.client: Client | None = None  # of http steps; made when first needed
+        self.making_client = trio.Lock()
 
     async def close(self) -> None:
         self.printing.close()
@@ -65,13 +65,31 @@ class Tools:
 Executor = Callable[[Attempt, Any], Awaitable[Any]]
 
 
-async def _run_http(attempt: Attempt, action: HttpAction) -> Any:
-    """The client is 150 ms of imports that most flows do not need; a thread does them, so that Trio goes on."""
-    module = sys.modules.get("graft.worker.http")
-    if module is None:
-        module = await trio.to_thread.run_sync(import_module, "graft.worker.http")
-    return await module.run_http(attempt, action)
+async def _make_client(tools: Tools) -> None:
+    """Half a second of imports and certificates that most flows do not need; a thread does it, so that Trio goes on."""
+    async with tools.making_client:
+        if tools.client is None:
+            tools.client = await trio.to_thread.run_sync(_new_client)
 
+
+def _new_client() -> Client:
+    from graft.worker.http import Client
+
+    try:
+        return Client()
+    except Exception as error:  # of the environment: a proxy that is not a URL, a file of certificates that is missing
+        title = f"the HTTP client cannot be made: {str(error) or type(error).__name__}"
+        raise StepFailure("http.connect", title, CLIENT_HELP) from error
+
+
+async def _run_http(attempt: Attempt, action: HttpAction) -> Any:
+    from graft.worker.http import run_http
+
+    return await run_http(attempt, action)
+
+
+PREPARATIONS: dict[type[Any], Callable[[Tools], Awaitable[None]]] = {HttpAction: _make_client}
+"""What the first step of a kind makes for all that follow: it is not in that step's timeout."""
 
 EXECUTORS: dict[type[Any], Executor] = {
     RunAction: run_command,
@@ -172,6 +190,8 @@ class Worker:
             with attempt.scope as scope:
                 if scope.cancel_called:  # before it began: not even a step without a checkpoint may run
                     await trio.lowlevel.checkpoint()
+                if (prepare := PREPARATIONS.get(type(assignment.node.action))) is not None:
+                    await prepare(self._tools)
                 if assignment.node.timeout_ms is not None:
                     scope.deadline = deadline_of(assignment.node.timeout_ms)
                 outcome = await self._execute(attempt)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+import tomli
 
 from graft.errors import InvalidFlow
 from graft_dsl import Diagnostic, compile_text, render
@@ -120,3 +122,27 @@ def test_names_in_messages_are_one_line_and_short() -> None:
     assert len(quoted("x" * 500)) <= 62
     assert listed(["a", "b", "c"]) == "`a`, `b` or `c`"
     assert listed([str(i) for i in range(30)]).endswith("and 22 more")
+
+
+REPEATED = {
+    "a key": 'name = "a"\nname = "b"\n',
+    "a table": "[nodes.a]\n[nodes.a]\n",
+    "a key of an inline table": "params = { a = 1, a = 2 }\n",
+    "before a mistake": 'name = "a"\nname = "b"\n[nodes.x]\nrun = ?\n',
+}
+
+
+@pytest.mark.parametrize("text", REPEATED.values(), ids=REPEATED)
+def test_a_repeated_key_is_told_whatever_tomli_says(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place says what tomli stopped at, not its words, which a release may change."""
+    real = tomli.loads
+
+    def loads(text: str) -> dict[str, Any]:
+        try:
+            return real(text)
+        except tomli.TOMLDecodeError as error:
+            raise tomli.TOMLDecodeError("in other words", error.doc, error.pos) from None
+
+    monkeypatch.setattr(tomli, "loads", loads)
+    assert message(text).startswith("error[GR002]")
+    assert message("run = ?\n" + text).startswith("error[GR001]")

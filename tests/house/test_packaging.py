@@ -47,10 +47,24 @@ def test_the_lock_file_has_every_requirement_of_pyproject() -> None:
         assert specifiers[name] == each.removeprefix(name), "run `uv lock`"
 
 
+def test_the_constraints_are_the_versions_of_the_lock_file() -> None:
+    """`nox -s generated` compares the whole file; this says it to whoever runs the tests only."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    locked = {(package["name"], package.get("version")) for package in lock["package"]}
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    constrained = [tuple(line.partition(" ;")[0].split("==")) for line in lines]
+    assert set(constrained) <= locked, "run `nox -s generated -- --write`"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    assert names(project["dependencies"] + extras) <= {name for name, _ in constrained}
+
+
 def test_the_readme_opens_with_two_commands_that_newcomers_can_paste() -> None:
     run, test = fenced("run"), fenced("test")
     assert "\n" not in run
     assert "\n" not in test
+    for command in (run, test):
+        assert "pip install --quiet -c constraints.txt " in command
     assert run.endswith("graft run examples/hello/flow.toml")
     assert test.endswith("pytest -n auto")
     blocks = re.findall(r"^```(\w.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)

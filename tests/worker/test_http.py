@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import trio
 
 from graft.plan import ErrorRecord, HttpAction, Secret
-from graft.worker import Outcome
-from graft.worker.http import retry_after_ms
+from graft.worker import Outcome, Worker
+from graft.worker import worker as worker_module
+from graft.worker.http import Client, retry_after_ms
 from tests.support.attempts import Bench, const, everywhere
 from tests.support.http_server import Received, Server, answer, open_server
 from tests.support.processes import until
@@ -241,6 +244,66 @@ async def test_secrets_are_redacted_in_errors_and_logs(bench: Bench, server: Ser
     assert record.detail == "you sent ***"
     assert TOKEN not in str(record)
     assert bench.log() == [f"graft GET {server.url}/x answered 500 oh ***"]
+
+
+class SlowMaking:
+    """The making of the client, which waits for `go`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = 0
+        self.go = threading.Event()
+        monkeypatch.setattr(worker_module, "_new_client", self._new_client)
+
+    def _new_client(self) -> Client:
+        self.made += 1
+        self.go.wait(30)
+        return Client()
+
+
+@pytest.fixture
+def making(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowMaking]:
+    making = SlowMaking(monkeypatch)
+    yield making
+    making.go.set()
+
+
+async def test_the_client_is_made_once_and_in_no_steps_timeout(
+    bench: Bench, server: Server, making: SlowMaking
+) -> None:
+    server.answers["/x"] = answer(body=b"1")
+    attempts = [bench.start(bench.assign(HttpAction(const(f"{server.url}/x")), timeout_ms=5000)) for _ in range(3)]
+    await until(lambda: making.made == 1)
+    assert isinstance(bench.worker, Worker)
+    assert {each.scope.deadline for each in bench.worker._attempts.values()} == {math.inf}
+    making.go.set()
+    assert [value(await each.wait()) for each in attempts] == [1, 1, 1]
+    assert making.made == 1
+
+
+async def test_a_step_that_waits_for_the_client_can_be_cancelled(
+    bench: Bench, server: Server, making: SlowMaking
+) -> None:
+    attempts = [bench.start(bench.assign(HttpAction(const(f"{server.url}/x")))) for _ in range(2)]
+    await until(lambda: making.made == 1)
+    for each in attempts:
+        each.cancel()
+    making.go.set()
+    assert [(await each.wait()).status for each in attempts] == ["cancelled", "cancelled"]
+    assert server.received == []
+
+
+@pytest.mark.parametrize(("name", "text"), [("ALL_PROXY", "gopher://x"), ("SSL_CERT_FILE", "/nowhere/ca.pem")])
+async def test_an_environment_that_no_client_can_be_made_in(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(name, text)
+    found = error(await request(bench, f"{server.url}/x"))
+    assert found.type == "http.connect"
+    assert found.title.startswith("the HTTP client cannot be made: ")
+    assert name in found.detail
+    monkeypatch.delenv(name)
+    server.answers["/x"] = answer(body=b"1")
+    assert value(await request(bench, f"{server.url}/x")) == 1
 
 
 async def test_timeout_and_cancel(bench: Bench, server: Server) -> None:

@@ -8,12 +8,13 @@ import pathlib
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.worker.failures import StepFailure, shorten
-from graft.worker.results import encode_result
+from graft.worker.results import decode_json, encode_result
 
 
 @attrs.frozen
@@ -72,3 +73,33 @@ def test_json_values_come_back_as_they_are(value: Any) -> None:
 def test_shorten(text: str, limit: int) -> None:
     short = shorten(text, limit)
     assert short == text if len(text) <= limit else len(short) < limit + 50
+
+
+NOT_JSON = {
+    b'{"a": "\xff"}': "it is not UTF-8 text: byte 7",
+    b'{"\xff": 1}': "it is not UTF-8 text: byte 2",
+    b"\xff": "it is not UTF-8 text: byte 0",
+    b'{"a": 1,}\xff': "it is not UTF-8 text: byte 9",
+    b'{"a": 1 2}': "it is not JSON: expecting ',' delimiter at line 1, column 9",
+    b"[" * 501: "it is JSON that nests deeper than 500 levels",
+    b" ": "it is empty, not JSON",
+}
+
+
+@pytest.mark.parametrize("raised", [None, msgspec.DecodeError, UnicodeDecodeError])
+@pytest.mark.parametrize("data", NOT_JSON)
+def test_what_is_not_json_is_told_alike_whatever_msgspec_raises(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, raised: type[Exception] | None
+) -> None:
+    """Which of the two it raises for bytes that are not UTF-8 changed in 0.23."""
+
+    def decode(data: bytes) -> Any:
+        if raised is UnicodeDecodeError:
+            raise UnicodeDecodeError("utf-8", data, 0, 1, "in other words")
+        raise msgspec.DecodeError("in other words")
+
+    if raised is not None:
+        monkeypatch.setattr(msgspec.json, "decode", decode)
+    with pytest.raises(StepFailure) as caught:
+        decode_json(data, "it")
+    assert (caught.value.type, caught.value.title) == ("output_schema", NOT_JSON[data])
