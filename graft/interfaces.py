@@ -95,7 +95,7 @@ class LogBounds:
 
 
 class Reader(Protocol):
-    """The state tables of a store, read only: what another process may open while one holds the directory."""
+    """The log and the state tables of a store, read only: what others may open while one process holds them."""
 
     def get(self, table: str, key: bytes) -> bytes | None: ...
 
@@ -109,6 +109,17 @@ class Reader(Protocol):
         limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop (None: to the end) in key order, the last ones first when `reverse`."""
+        ...
+
+    def bounds(self) -> LogBounds: ...
+
+    def hard_state(self) -> bytes | None: ...
+
+    def entries(self, first: int, last: int, max_bytes: int = ...) -> list[Entry]:
+        """Entries with first <= index <= last, at least one if there is one, then while they fit in `max_bytes`.
+
+        Indexes outside of the bounds are left out; a damaged or missing one inside raises StoreCorrupt naming it.
+        """
         ...
 
 
@@ -129,17 +140,6 @@ class Store(Reader, Protocol):
         kernel works. It is called in the committing thread, and not at all when the turn is refused before or has
         nothing to write. Also raises ValueError for a turn that
         contradicts the log; nothing was written then.
-        """
-        ...
-
-    def bounds(self) -> LogBounds: ...
-
-    def hard_state(self) -> bytes | None: ...
-
-    def entries(self, first: int, last: int, max_bytes: int = ...) -> list[Entry]:
-        """Entries with first <= index <= last, at least one if there is one, then while they fit in `max_bytes`.
-
-        Indexes outside of the bounds are left out; a damaged or missing one inside raises StoreCorrupt naming it.
         """
         ...
 

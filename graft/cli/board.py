@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from graft.cli import looks
 from graft.cli.looks import Piece
+from graft.cluster.views import Idle, active_ms
 
 if TYPE_CHECKING:
     from graft.cluster.views import EventView, RunView
@@ -42,6 +43,7 @@ class Line:
     attempt: int = 0
     started_at: int | None = None
     ended_at: int | None = None
+    due_at: int | None = None  # when a timer lets it go on
     contained: bool = False  # its failure was caught
     total: int | None = None  # items of a map, once known
     children: dict[str, Line] = field(factory=dict)
@@ -83,6 +85,7 @@ class Board:
         self.counts: Counter[str] = Counter()  # of steps that are no scopes
         self.sleeping = 0  # of those that wait, the ones that a timer wakes
         self.paused = ""  # why nothing new starts
+        self.idle: Idle = ()
         self._nodes: dict[int, Mapping[str, Node]] = {}
         self._lines: dict[str, Line] = {"": self.root}
         for node in self._block(0).values():
@@ -93,7 +96,7 @@ class Board:
         """The board of a run as it stands."""
         board = cls(view.plan)
         board.root.status, board.root.started_at, board.root.ended_at = view.status, view.started_at, view.ended_at
-        board.paused = view.paused or ""
+        board.paused, board.idle = view.paused or "", view.idle
         board._take(view)
         return board
 
@@ -103,7 +106,7 @@ class Board:
             step = waiting.popleft()
             line = self.line(step.path)
             line.started_at, line.ended_at, line.attempt = step.started_at, step.ended_at, step.attempt
-            line.total = step.map_total
+            line.total, line.due_at = step.map_total, step.due_at
             reason = step.reason or (looks.error_title(step.error) if step.error is not None else "")
             if view.paused == "interrupted" and step.status in ("running", "cancelling") and not step.children:
                 line.started_at, reason = None, view.paused
@@ -115,7 +118,7 @@ class Board:
         line = self.line(event.path)
         status = STATUS_OF_EVENT.get(event.what, event.what)
         if event.path == "" and event.what in ("paused", "resumed"):
-            self.paused = event.reason if event.what == "paused" else ""
+            self._pause(event)
         if event.what == "caught":
             line.contained, line.reason = True, f"{line.reason}, caught {event.reason}".lstrip(", ")
         if event.attempt:
@@ -125,9 +128,17 @@ class Board:
             if status == "running" and _begins(line):
                 line.started_at = event.at
                 self._open(line)
-            line.ended_at = event.at if status in looks.FINAL else None
+            line.ended_at, line.due_at = event.at if status in looks.FINAL else None, None
             self._move(line, status, event.reason)
         return line
+
+    def _pause(self, event: EventView) -> None:
+        self.paused = event.reason if event.what == "paused" else ""
+        lasts = bool(self.idle) and not self.idle[-1][1]
+        if event.what == "paused" and not lasts:
+            self.idle = (*self.idle, (event.at, 0))
+        elif event.what == "resumed" and lasts:
+            self.idle = (*self.idle[:-1], (self.idle[-1][0], event.at))
 
     def line(self, path: str) -> Line:
         """The line of a step; it and the scopes above it are made when they are new."""
@@ -235,7 +246,7 @@ def _chosen(scope: Line, limit: int) -> list[Line]:
     return bad + active
 
 
-def row_pieces(row: Row, now: int, column: int, *, unicode: bool = True) -> list[Piece]:
+def row_pieces(row: Row, now: int, column: int, *, idle: Idle = (), unicode: bool = True) -> list[Piece]:
     """A row as text. `now`: wall time in ms; `column`: where what follows the label begins."""
     indent = "  " * row.depth
     if row.line is None:
@@ -250,7 +261,7 @@ def row_pieces(row: Row, now: int, column: int, *, unicode: bool = True) -> list
         (" ", ""),
         (label, "dim" if line.status in ("pending", "ready", "queued", "skipped") else bold),
     ]
-    facts = list(_facts(line, now))
+    facts = list(_facts(line, now, idle))
     if facts:
         pad = max(2, column - len(indent) - 2 - len(label))
         pieces.append((" " * pad, ""))
@@ -267,10 +278,12 @@ def label_of(line: Line) -> str:
     return f"{line.label} {line.ended_children}/{total}"
 
 
-def _facts(line: Line, now: int) -> Iterable[Piece]:
+def _facts(line: Line, now: int, idle: Idle) -> Iterable[Piece]:
     if line.started_at is not None:
-        yield (looks.duration((line.ended_at or max(now, line.started_at)) - line.started_at), "dim")
+        yield (looks.duration(active_ms(line.started_at, line.ended_at or now, idle)), "dim")
     if line.attempt > 1:
         yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
+    if line.due_at is not None:
+        yield (f"until {looks.moment(line.due_at)}", "yellow")
     if line.reason and line.status not in ("pending", "ready"):
         yield (line.reason, "yellow" if line.contained or line.status == "queued" else looks.style(line.status))

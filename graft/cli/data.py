@@ -39,20 +39,30 @@ def must_exist(data: str) -> Path:
 
 def is_held(data: str) -> bool:
     """Whether a process works on the data directory, as far as can be told from here."""
-    from graft.storage import read_holder
+    from graft.storage import LOCK, read_holder
 
-    holder = read_holder(Path(data) / "lock")
+    holder = read_holder(Path(data) / LOCK)
     return holder is not None and holder.closed_at is None and holder.is_alive()
 
 
 R = TypeVar("R", "RunSummary", "RunView")
 
 
-def as_it_is(run: R, held: bool) -> R:
-    """A run that has not ended and that no process works on is interrupted, though nobody was left to record it."""
-    if held or run.paused or run.status in FINAL:
+def as_it_is(run: R, stopped_at: int | None) -> R:
+    """A run that has not ended and that no process works on is interrupted, though nobody was left to record it.
+
+    `stopped_at`: since when none does (wall ms); None while one does.
+    """
+    if stopped_at is None or run.paused or run.status in FINAL:
         return run
-    return evolve(run, paused=INTERRUPTED)
+    return evolve(run, paused=INTERRUPTED, idle=(*run.idle, (max(stopped_at, run.started_at), 0)))
+
+
+def stopped_at(data: str) -> int | None:
+    """Since when no process works on the data directory (wall ms), as far as can be told; None while one does."""
+    from graft.storage import LOCK, last_alive
+
+    return None if is_held(data) else last_alive(Path(data) / LOCK) or 0
 
 
 def check_id(run_id: str) -> str:

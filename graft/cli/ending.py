@@ -18,6 +18,7 @@ from graft.cli.labels import advice, is_unplaceable
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
 from graft.cli.terminal import Paint, clip, note, out, plain_text, speaks_unicode, width
+from graft.cluster.views import active_ms
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def headline(view: RunView, *, unicode: bool, opened_at: int | None = None) -> l
     ]
     if view.ended_at is not None:
         pieces.append((_took(view, view.ended_at, opened_at), ""))
+    elif view.paused and view.idle:
+        pieces.append((f" after {looks.duration(view.took_ms(view.idle[-1][0]))}", ""))
     pieces.append((f"  {view.run_id}", "dim"))
     return pieces
 
@@ -93,7 +96,7 @@ def headline(view: RunView, *, unicode: bool, opened_at: int | None = None) -> l
 def _took(view: RunView, ended_at: int, opened_at: int | None) -> str:
     if opened_at is None and view.generation > 1:  # the time between two generations is no work of the run
         return f" {looks.duration(ended_at - view.started_at)} after its first start"
-    return f" in {looks.duration(ended_at - (opened_at or view.started_at))}"
+    return f" in {looks.duration(active_ms(opened_at or view.started_at, ended_at, view.idle))}"
 
 
 def failures(view: RunView) -> list[ErrorRecord]:

@@ -18,6 +18,7 @@ from rich.text import Text
 from graft.cli import looks
 from graft.cli.board import Board, label_of, row_pieces
 from graft.cli.looks import Piece
+from graft.cluster.views import active_ms
 
 FRAME_SECONDS = 0.1
 MARGIN = 4  # lines of the terminal that the tree leaves free: header, footer, prompt
@@ -73,14 +74,14 @@ class LiveTree:
         rows = self._board.rows(min(MAX_ROWS, max(MIN_ROWS, lines - MARGIN)))
         labels = [len(label_of(row.line)) + 2 * row.depth for row in rows if row.line is not None]
         column = min(MAX_COLUMN, columns // 2, max(labels, default=0) + 4)
-        body = [row_pieces(row, now, column, unicode=self._unicode) for row in rows]
+        body = [row_pieces(row, now, column, idle=self._board.idle, unicode=self._unicode) for row in rows]
         return Group(*(_text(pieces) for pieces in (self._header(now), *body, self.footer) if pieces))
 
     def _header(self, now: int) -> list[Piece]:
         root = self._board.root
         pieces: list[Piece] = [(root.label, "bold"), (f"  {self._run_id}  ", "dim")]
         if root.started_at is not None:
-            pieces += [(looks.duration(now - root.started_at), ""), ("  ", "")]
+            pieces += [(looks.duration(active_ms(root.started_at, now, self._board.idle)), ""), ("  ", "")]
         if root.status != "running":
             pieces += [(looks.words(root.status), looks.style(root.status)), ("  ", "")]
         return [*pieces, *looks.counted(list(self._board.counts.items()))]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.cli import exits
 from graft.cli.looks import iso
+from graft.cluster.views import active_ms
 
 if TYPE_CHECKING:
     from graft.cluster.views import EventView, RunSummary, RunView, StepView
@@ -51,7 +52,7 @@ def run_record(view: RunView, *, stale: bool = False) -> dict[str, Any]:
         "waiting": view.waiting,
         "started_at": iso(view.started_at),
         "ended_at": iso(view.ended_at),
-        "took_ms": _took(view.started_at, view.ended_at),
+        "took_ms": None if view.ended_at is None else view.took_ms(view.ended_at),
         "params": shown_params(view),
         "outputs": view.outputs,
         "error": error_record(view.error),
@@ -73,7 +74,9 @@ def step_records(view: RunView, *, stale: bool = False) -> Iterator[dict[str, An
             "attempt": step.attempt,
             "started_at": iso(step.started_at),
             "ended_at": iso(step.ended_at),
-            "took_ms": _took(step.started_at, step.ended_at),
+            "took_ms": _took(step, view),
+            "due_at": iso(step.due_at),
+            "member": step.member or None,
             "items": step.map_total,
             "items_ended": step.map_done if step.map_total is not None else None,
             "error": error_record(step.error),
@@ -92,7 +95,7 @@ def summary_record(summary: RunSummary, *, stale: bool = False) -> dict[str, Any
         "paused": summary.paused or None,
         "started_at": iso(summary.started_at),
         "ended_at": iso(summary.ended_at),
-        "took_ms": _took(summary.started_at, summary.ended_at),
+        "took_ms": None if summary.ended_at is None else summary.took_ms(summary.ended_at),
         "stale": stale,
     }
 
@@ -156,5 +159,7 @@ def exit_code(view: RunView) -> int:
     return exits.WAITING
 
 
-def _took(started_at: int | None, ended_at: int | None) -> int | None:
-    return None if started_at is None or ended_at is None else ended_at - started_at
+def _took(step: StepView, view: RunView) -> int | None:
+    if step.started_at is None or step.ended_at is None:
+        return None
+    return active_ms(step.started_at, step.ended_at, view.idle)

@@ -20,7 +20,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from graft.cli.data import INTERRUPTED, as_it_is, complete_id, is_held, must_exist
+from graft.cli.data import INTERRUPTED, as_it_is, complete_id, is_held, must_exist, stopped_at
 from graft.cli.looks import FINAL
 from graft.cli.place import Place
 from graft.errors import GraftError, UnknownRun
@@ -133,13 +133,18 @@ class Stored(_Local):
         super().__init__(history)
         self._data = data
 
+    def _stopped_at(self) -> int | None:
+        """Since when nobody works here (wall ms); None while somebody does."""
+        stopped = stopped_at(self._data)
+        return None if stopped is None else max(stopped, self._history.told_at())
+
     async def runs(self, limit: int | None = None, *, prefix: str = "") -> Sequence[RunSummary]:
-        held = is_held(self._data)
-        return [as_it_is(each, held) for each in await super().runs(limit, prefix=prefix)]
+        stopped = self._stopped_at()
+        return [as_it_is(each, stopped) for each in await super().runs(limit, prefix=prefix)]
 
     async def run_view(self, run_id: str) -> RunView:
-        held = is_held(self._data)  # asked first: who lets go of the directory later had recorded everything by then
-        return as_it_is(await super().run_view(run_id), held)
+        stopped = self._stopped_at()  # asked first: who lets go of the directory later had recorded all by then
+        return as_it_is(await super().run_view(run_id), stopped)
 
     def _is_over(self, run_id: str) -> bool:
         """Whether nothing more will happen in a run for now: it has ended, or no process works on it."""

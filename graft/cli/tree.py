@@ -18,7 +18,7 @@ def tree_lines(board: Board, now: int, *, everything: bool = False, unicode: boo
     rows = list(tree_rows(board.root, everything=everything))
     widths = [len(label_of(row.line)) + 2 * row.depth for row in rows if row.line is not None]
     column = min(MAX_COLUMN, max(widths, default=0) + 4)
-    return [row_pieces(row, now, column, unicode=unicode) for row in rows]
+    return [row_pieces(row, now, column, idle=board.idle, unicode=unicode) for row in rows]
 
 
 def tree_rows(root: Line, *, everything: bool = False) -> Iterator[Row]:

@@ -23,7 +23,7 @@ _READERS: dict[str, tuple[str, str, Reader]] = {
     "generation": ("int", "1, 2, …", lambda run, _: run.generation),
     "started_at": ("string", "UTC as ISO 8601", lambda run, _: iso(run.started_at)),
     "ended_at": ("string", "'' while it goes on", lambda run, _: iso(run.ended_at) or ""),
-    "took": ("float", "seconds", lambda run, now: ((run.ended_at or now) - run.started_at) / 1000),
+    "took": ("float", "seconds", lambda run, now: run.took_ms(now) / 1000),
     "age": ("float", "seconds since its start", lambda run, now: (now - run.started_at) / 1000),
 }
 FIELDS: dict[str, str] = {name: about for name, (_, about, _) in _READERS.items()}

@@ -20,10 +20,11 @@ from graft.cluster.system import SystemClock, SystemEntropy
 from graft.errors import StorageError
 from graft.interfaces import Store
 from graft.raft_driver import sole_member
-from graft.storage import MemoryStore, open_store
+from graft.storage import LOCK, MemoryStore, keep_alive, last_alive, open_store
 from graft.worker import WorkerSettings, open_worker
 
 MEMBER: Final = "local"
+ALIVE_SECONDS: Final = 1.0
 # Attempts at once: all kinds together, shell commands and programs (processes are dear), requests.
 SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
 
@@ -57,6 +58,8 @@ def open_embedded(
 
 @asynccontextmanager
 async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> AsyncIterator[Embedded]:
+    lock = data / LOCK
+    stopped_at = None if ephemeral else last_alive(lock)
     store: Store = MemoryStore() if ephemeral else open_store(data)
     try:
         member = MEMBER if store.hard_state() is None else sole_member(store).id  # it may have been served
@@ -68,7 +71,9 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
             async with trio.open_nursery() as nursery:
                 await nursery.start(host.door.run)
                 async with open_worker(WorkerSettings(log_dir=logs)) as worker:
-                    await host.serve_alone(worker)
+                    await host.serve_alone(worker, stopped_at)
+                    if not ephemeral:
+                        nursery.start_soon(_stay_alive, lock)
                     nursery.start_soon(host.run_decisions)
                     nursery.start_soon(host.run_timers)
                     try:
@@ -80,6 +85,13 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
             raise _the_cause(group) from None
     finally:
         store.close()
+
+
+async def _stay_alive(lock: Path) -> None:
+    """Let others know, should this process be killed, how long its runs went on."""
+    while True:
+        keep_alive(lock)
+        await trio.sleep(ALIVE_SECONDS)
 
 
 def _the_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from graft.cluster.loading import Loading
 from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
@@ -23,11 +24,13 @@ from graft.cluster.views import (
     summary,
     unknown,
 )
+from graft.engine import Engine
+from graft.engine.commands import Command, decode_command
 from graft.engine.graph import plan_graph
 from graft.engine.records import NONE, Run, Step
 from graft.engine.state import State
-from graft.errors import UnknownRun
-from graft.storage import open_reader
+from graft.errors import StoreCorrupt, UnknownRun
+from graft.storage import LmdbReader, open_reader
 
 LOGS = "logs"  # the directory of the steps' logs, in the data directory
 
@@ -53,6 +56,10 @@ class Readable:
 
     def _why_queued(self, step: Step) -> str:
         return unknown(step)
+
+    def told_at(self) -> int:
+        """When something last happened here (wall ms), as far as the state knows."""
+        return self._view.meta().clock
 
     def status(self, run_id: str) -> str:
         return self._run(run_id).status
@@ -116,14 +123,59 @@ class Readable:
             plans[run.plan] = plan_graph(plan, run.plan)
 
 
+def _log_behind(store: LmdbReader) -> Iterator[tuple[int, Command]]:
+    """(index, command) of what the state does not cover."""
+    from graft.raft import Kind
+    from graft.raft_driver.hard_state import from_stored
+
+    bounds = store.bounds()
+    index = bounds.applied
+    while index < bounds.last:
+        for stored in store.entries(index + 1, bounds.last):
+            index, entry = stored.index, from_stored(stored)
+            if entry.kind == Kind.COMMAND:
+                yield index, decode_command(entry.data)
+
+
 @contextmanager
 def open_history(data: Path) -> Iterator[Readable]:
-    """Read runs of a data directory, whoever holds it. Shows what has reached the store."""
+    """Read runs of a data directory, whoever holds it.
+
+    Shows what has reached the store; when its holder was killed also what the log holds beyond that.
+    """
     store = open_reader(data)
     try:
-        state = State()
-        view = StateView(store)
+        state, view = State(), StateView(store)
+        if not _is_held(store) and store.bounds().last > store.bounds().applied:
+            state, view = _replayed(store)
         values = Values(state, view)
         yield Readable(view, values, Paths(values))
     finally:
         store.close()
+
+
+def _is_held(store: LmdbReader) -> bool:
+    return store.holder is not None and store.holder.closed_at is None and store.holder.is_alive()
+
+
+def _replayed(store: LmdbReader) -> tuple[State, StateView]:
+    """The state after the whole log, in memory: with one voter everything in it is committed.
+
+    A log that has to be mended first, or that only a cluster can tell the end of, is not looked at.
+    """
+    from graft.raft_driver import Overlay, is_of_many  # loads Trio, which is not needed otherwise
+
+    overlay = Overlay()
+    engine, view = Engine(), StateView(store, overlay)
+    try:
+        if is_of_many(store):
+            return State(), StateView(store)
+        loading = Loading(engine, view)
+        loading.load(store)
+        for command in _log_behind(store):
+            loading.apply(*command)
+            for change in engine.drain():
+                overlay.put(*change)
+    except StoreCorrupt:
+        return State(), StateView(store)
+    return engine.state, view

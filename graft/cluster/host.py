@@ -21,6 +21,7 @@ from attrs import Factory, frozen
 
 from graft import raft
 from graft.cluster.deciding import Decider
+from graft.cluster.loading import Loading
 from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
@@ -37,6 +38,7 @@ from graft.engine import (
     StartAttempt,
 )
 from graft.engine.commands import (
+    RULES,
     AttemptSettled,
     Command,
     Decided,
@@ -50,9 +52,7 @@ from graft.engine.commands import (
     encode_command,
 )
 from graft.engine.defaults import with_defaults
-from graft.engine.engine import HASH_KEY
 from graft.engine.records import NONE, Scope, id_key
-from graft.errors import StoreCorrupt
 from graft.ids import StepKey
 from graft.interfaces import Clock, Entropy, Snapshots, Store, Transport
 from graft.plan import Block
@@ -159,7 +159,8 @@ class Host:
         self._timers_due: tuple[int | None, int | None] = (None, None)  # what `run_timers` sleeps for
         self._origin, self._engine_origin = clock.monotonic(), 0
         self._wall_time = WallTime(clock)
-        self._load(store)
+        self._loading = Loading(self.engine, self.view)
+        self._loading.load(store)
         self.door.replay()
 
     # Time
@@ -201,43 +202,19 @@ class Host:
 
     # Starting
 
-    def _load(self, store: Store) -> None:
-        """The live records of the store."""
-        engine = self.engine
-        engine.load(("members", data) for _, data in store.scan("members"))
-        if (meta := store.get("meta", b"engine")) is not None:
-            engine.load([("meta", meta)])
-        for run in self.view.live_runs():
-            self._load_run(run)
-        stored = store.get("meta", HASH_KEY)
-        engine.restore(store.bounds().applied, 0 if stored is None else int.from_bytes(stored, "big"))
-
-    def _load_run(self, run: int) -> None:
-        rows = list(self.view.record_rows(run))
-        self.engine.load(rows)
-        self._load_plan(self.engine.state.runs[run].plan)
-
-    def _load_plan(self, plan_hash: str) -> None:
-        if plan_hash not in self.engine.state.plans:
-            plan = self.view.plan(plan_hash)
-            if plan is None:
-                raise StoreCorrupt(
-                    f"the plan {plan_hash[:12]} of a run is not in the store",
-                    hint="restore the data directory from a backup",
-                )
-            self.engine.load_plan(plan_hash, plan)
-
-    async def serve_alone(self, worker: Attempts) -> None:
+    async def serve_alone(self, worker: Attempts, stopped_at: int | None = None) -> None:
         """Run attempts from now on. Runs that an earlier process left unfinished are held until they are resumed.
+        `stopped_at` (ms since the Unix epoch) is when that process stopped, as far as is known.
 
         The registration goes through the log, and settles what earlier incarnations had as lost; returns after it.
         """
         self.begin_term()
         self._worker = worker
         self._submit_clock_offset()
+        since = max(stopped_at or 0, self.engine.state.meta.clock)
         for run in self.engine.state.live_runs():
             if not run.paused:
-                self.submitter.submit(PauseRun(run.no, "interrupted", **self.stamp()))
+                self.submitter.submit(PauseRun(run.no, "interrupted", since, **self.stamp()))
         for other in sorted(self.engine.state.members.keys() - {self.member}):
             self.submitter.submit(ForgetMember(other, **self.stamp()))  # the state may come from a cluster's backup
         await self.submitter.request(self.registration())
@@ -257,6 +234,7 @@ class Host:
             offer.node_types,
             offer.zone,
             offer.version,
+            RULES,
             **self.stamp(),
         )
 
@@ -282,29 +260,9 @@ class Host:
         return decode_command(data)
 
     def apply(self, index: int, command: Command) -> Applied:
-        for want in self.engine.wants(command):
-            self._WANTS[want.what](self, want.key)
         if isinstance(command, AttemptSettled):
             self._settling.discard(((command.run, command.scope, command.ordinal), command.token))
-        return self.engine.apply(index, command)
-
-    def _want_id(self, key: bytes) -> None:
-        found = self.view.get("keys", key)
-        self.engine.load_id(key, 0 if found is None else int.from_bytes(found, "big"))
-
-    def _want_plan(self, plan_hash: str) -> None:
-        plan = self.view.plan(plan_hash)
-        if plan is not None:
-            self.engine.load_plan(plan_hash, plan)
-
-    def _want_run(self, run: int) -> None:
-        if self.view.run(run) is not None:
-            self._load_run(run)
-            state = self.engine.state
-            for key in state.scopes:
-                state.children.setdefault(key, {})
-
-    _WANTS: Final[dict[str, Callable[[Host, Any], None]]] = {"id": _want_id, "plan": _want_plan, "run": _want_run}
+        return self._loading.apply(index, command)
 
     def drain(self) -> list[Change]:
         return self.engine.drain()
@@ -323,7 +281,8 @@ class Host:
         self.snapshots_installed += 1
         self.engine = Engine(strict=self.engine.strict)
         self.values.rebase(self.engine.state)
-        self._load(self._store)
+        self._loading = Loading(self.engine, self.view)
+        self._loading.load(self._store)
         self._reconcile()
         for waiters in (self._changed, self._ended):
             for waiter in waiters.values():

@@ -13,6 +13,7 @@ from graft.engine.records import (
     NONE,
     OUT,
     PARAMS,
+    Meta,
     Run,
     Scope,
     Step,
@@ -76,6 +77,11 @@ class StateView:
     def _record(self, table: str, key: bytes) -> Any:
         data = self.get(table, key)
         return None if data is None else decode_record(table, data)
+
+    def meta(self) -> Meta:
+        """The engine's own counters and clocks."""
+        found: Meta | None = self._record("meta", b"engine")
+        return Meta() if found is None else found
 
     def run(self, no: int) -> Run | None:
         run: Run | None = self._record("runs", run_key(no))

@@ -35,6 +35,18 @@ class StepView:
     children: tuple[StepView, ...] = ()
     map_total: int | None = None
     map_done: int | None = None
+    member: str = ""  # of its attempt, or of the last one
+    due_at: int | None = None  # when a timer lets it go on
+
+
+Idle = tuple[tuple[int, int], ...]
+"""When nothing of a run went on, because it was held: (from, to) in wall ms; the last `to` is 0 while it lasts."""
+
+
+def active_ms(since: int, until: int, idle: Idle) -> int:
+    """The time between two moments (wall ms) without that for which the run stood still."""
+    lost = sum(max(0, min(end or until, until) - max(begin, since)) for begin, end in idle)
+    return max(0, until - since - lost)
 
 
 @frozen
@@ -47,6 +59,10 @@ class RunSummary:
     ended_at: int | None
     paused: str
     reason: str
+    idle: Idle = ()
+
+    def took_ms(self, now: int) -> int:
+        return active_ms(self.started_at, self.ended_at or now, self.idle)
 
 
 @frozen
@@ -70,6 +86,10 @@ class RunView:
     steps: tuple[StepView, ...]
     counts: dict[str, int]
     waiting: str | None
+    idle: Idle = ()
+
+    def took_ms(self, now: int) -> int:
+        return active_ms(self.started_at, self.ended_at or now, self.idle)
 
 
 @frozen
@@ -115,6 +135,7 @@ def summary(run: Run) -> RunSummary:
         run.ended_wall or None,
         run.paused,
         told_once(run.reason),
+        run.idle,
     )
 
 
@@ -152,6 +173,7 @@ def run_view(view: StateView, values: Values, paths: Paths, run: Run, why_queued
         steps=steps,
         counts=reader.counts,
         waiting=reader.waiting() if run.status not in FINAL else None,
+        idle=run.idle,
     )
 
 
@@ -166,6 +188,7 @@ class _Reader:
         self.counts: dict[str, int] = {}
         self._reasons: list[str] = []
         self._can_go_on = False
+        self._meta = view.meta()
         for step in view.steps_of(run.no):
             self._steps[step.scope][step.ordinal] = step
 
@@ -206,7 +229,17 @@ class _Reader:
             children=() if child is None else self.scope_steps(child),
             map_total=child.total if child is not None and is_map else None,
             map_done=child.total - child.remaining if child is not None and is_map else None,
+            member=step.member or step.ran_on,
+            due_at=self._due_at(step),
         )
+
+    def _due_at(self, step: Step) -> int | None:
+        meta = self._meta
+        if step.status == "waiting" and step.wake:
+            return step.wake + meta.clock_offset
+        if step.status == "backing_off":
+            return meta.clock + step.due - meta.now
+        return None
 
     def _reason(self, step: Step) -> str:
         if step.status == "queued" and not self._run.paused:

@@ -12,7 +12,7 @@ import msgspec
 
 from graft import errors
 from graft.cluster.membership import ClusterStatus, MemberView
-from graft.cluster.views import EventView, RunSummary, RunView, StepView
+from graft.cluster.views import EventView, Idle, RunSummary, RunView, StepView
 from graft.errors import GraftError, Rejected
 from graft.plan import ErrorRecord, decode, encode
 from graft.transport.proto import graft_pb2 as pb
@@ -67,7 +67,12 @@ def summary_message(summary: RunSummary | RunView) -> pb.RunSummary:
         started_at=summary.started_at,
         ended_at=summary.ended_at or 0,
         paused=summary.paused,
+        idle=[moment for pair in summary.idle for moment in pair],
     )
+
+
+def read_idle(message: pb.RunSummary) -> Idle:
+    return tuple(zip(message.idle[::2], message.idle[1::2], strict=False))
 
 
 def read_summary(message: pb.RunSummary) -> RunSummary:
@@ -80,6 +85,7 @@ def read_summary(message: pb.RunSummary) -> RunSummary:
         ended_at=message.ended_at or None,
         paused=message.paused,
         reason=message.reason,
+        idle=read_idle(message),
     )
 
 
@@ -119,6 +125,7 @@ def read_run(message: pb.RunReply) -> RunView:
         steps=tuple(read_step(step) for step in message.steps),
         counts=dict(message.counts),
         waiting=message.waiting if message.waits else None,
+        idle=read_idle(head),
     )
 
 
@@ -138,6 +145,8 @@ def step_message(step: StepView) -> pb.Step:
         is_map=step.map_total is not None,
         map_total=step.map_total or 0,
         map_done=step.map_done or 0,
+        member=step.member,
+        due_at=step.due_at or 0,
     )
 
 
@@ -156,6 +165,8 @@ def read_step(message: pb.Step) -> StepView:
         children=tuple(read_step(child) for child in message.children),
         map_total=message.map_total if message.is_map else None,
         map_done=message.map_done if message.is_map else None,
+        member=message.member,
+        due_at=message.due_at or None,
     )
 
 

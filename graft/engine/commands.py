@@ -19,6 +19,9 @@ from graft.engine.records import ClusterConfig, config_from, error_from
 from graft.plan import ErrorRecord
 
 VERSION: Final = 1
+RULES: Final = 1
+"""The newest rules of replay that this program knows. A registration brings those of its program into force, so that a
+log from before gives the state that it always gave. 1: steps and events name members, runs remember their pauses."""
 
 
 @frozen
@@ -71,6 +74,7 @@ class RegisterMember(Command):
     node_types: tuple[str, ...] = ()  # kinds of steps it can run; none named: all built-in ones
     zone: str = ""
     version: int = 0  # of what it understands; `ClusterConfig.min_version` asks for one
+    rules: int = 0
 
 
 @frozen
@@ -140,11 +144,15 @@ class CancelRun(Command):
 
 @frozen
 class PauseRun(Command):
-    """Start nothing new in a run; what runs goes on. Its engine-time deadlines stand still."""
+    """Start nothing new in a run; what runs goes on. Its engine-time deadlines stand still.
+
+    `since` is when it came to a stop (ms since the Unix epoch), where that was before the command; 0: it is now.
+    """
 
     tag = 8
     run: int
     reason: str
+    since: int = 0
 
 
 @frozen

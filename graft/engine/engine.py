@@ -237,7 +237,7 @@ class Engine:
             return "the run has ended"
         if run.paused:
             return "the run is paused already"
-        pausing.pause(self.state, run, command.reason, command.reason)
+        pausing.pause(self.state, run, command.reason, command.reason, command.since)
         return None
 
     def _unpause_run(self, command: UnpauseRun) -> str | None:

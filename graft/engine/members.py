@@ -40,6 +40,7 @@ def register(s: State, command: RegisterMember) -> str | None:
     member.slots, member.live = command.slots, True
     member.address, member.zone, member.version = command.address, command.zone, command.version
     member.labels, member.node_types = command.labels, command.node_types
+    s.meta.rules = max(s.meta.rules, command.rules)
     steps.members_changed(s)
     return None
 

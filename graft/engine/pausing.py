@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from graft.engine import scopes, steps
 from graft.engine.lifecycle import FINAL
 from graft.engine.records import NONE, Run, Step
 from graft.engine.state import State
 
+MAX_IDLE: Final = 100  # pauses that a run remembers
 
-def pause(s: State, run: Run, word: str, reason: str) -> None:
+
+def pause(s: State, run: Run, word: str, reason: str, since: int = 0) -> None:
     """Take the run's queued steps out of the queue. What runs goes on, and its results count."""
     s.edit(run)
+    if s.meta.rules:
+        began = max(run.started_wall, min(since or s.meta.clock, s.meta.clock))
+        run.idle = (*run.idle, (began, 0))[-MAX_IDLE:]
     run.paused, run.paused_at = word, s.meta.now
     s.tell(run.no, 0, NONE, "paused", reason, run.generation)
     for step in s.steps_of_run(run.no):
@@ -23,6 +30,8 @@ def unpause(s: State, run: Run) -> None:
     shift = s.meta.now - run.paused_at
     s.edit(run)
     run.paused = ""
+    if run.idle and not run.idle[-1][1]:
+        run.idle = (*run.idle[:-1], (run.idle[-1][0], max(s.meta.clock, run.idle[-1][0])))
     s.tell(run.no, 0, NONE, "resumed", "", run.generation)
     for scope in s.scopes_of_run(run.no):
         if scope.deadline:

@@ -124,6 +124,7 @@ class Run(Record):
     out: int = 0
     error: ErrorRecord | None = None
     near: str = ""  # the member that ran its last step, where there is a choice of members
+    idle: tuple[tuple[int, int], ...] = ()  # when it was paused (clock, ms): from, to; to is 0 while it is
 
     def key(self) -> bytes:
         return _run_key(self.no)
@@ -177,6 +178,7 @@ class Step(Record):
     """
 
     table = "steps"
+    first_fields = 27
 
     run: int = 0
     scope: int = 0
@@ -205,6 +207,7 @@ class Step(Record):
     contained: bool = False  # its failure was caught, or the flow goes on after it
     neutral: bool = False  # loser of an any_succeeded
     error: ErrorRecord | None = None
+    ran_on: str = ""  # the member of its last attempt
 
     def key(self) -> bytes:
         return _step_key(self.run, self.scope, self.ordinal)
@@ -251,6 +254,7 @@ class Meta(Record):
     term_offset: int = 0
     config: ClusterConfig | None = None  # None: never set
     clock_offset: int = 0  # ms by which the clock that people read is ahead of `wall`
+    rules: int = 0  # see `graft.engine.commands.RULES`
 
     def key(self) -> bytes:
         return b"engine"
@@ -303,6 +307,8 @@ def decode_record(table: str, data: bytes) -> Record:
     made: Any = cls(**dict(zip(cls.field_names, values, strict=False)))
     if isinstance(made, (Run, Step)):
         made.error = error_from(made.error)
+        if isinstance(made, Run):
+            made.idle = tuple((since, until) for since, until in made.idle)
     elif isinstance(made, Scope):
         made.errors = tuple(error for each in made.errors if (error := error_from(each)) is not None)
         made.todo = None if made.todo is None else tuple(made.todo)

@@ -162,8 +162,10 @@ def start(s: State, step: Step, member: str, kind: str) -> None:
     s.edit(step)
     step.attempt += 1
     step.token += 1
-    s.move(step, "start")
+    s.move(step, "start", f"on {member}" if s.meta.rules and len(s.members) > 1 else "")
     step.member = member
+    if s.meta.rules:
+        step.ran_on = member
     step.incarnation = s.members[member].incarnation
     s.ledger.take(member, kind)
     key = key_of(step)

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from graft import raft
 from graft.errors import UsageError
-from graft.interfaces import Entropy, LogBounds, Snapshots, Store, Turn
+from graft.interfaces import Entropy, LogBounds, Reader, Snapshots, Store, Turn
 from graft.raft.view import View
 from graft.raft_driver.hard_state import decode_hard_state, encode_hard_state
 
@@ -78,7 +78,7 @@ def found(
     return state, incarnation
 
 
-def is_of_many(store: Store) -> bool:
+def is_of_many(store: Reader) -> bool:
     """Whether it is that of a member of a cluster that has others."""
     stored = store.hard_state()
     if stored is None:

@@ -26,6 +26,7 @@ from attrs import frozen
 from graft import __version__
 from graft.errors import StorageError, StoreCorrupt, StoreFormatUnknown
 from graft.storage.failures import WAY_OUT, corrupt, translate
+from graft.storage.lock import LOCK
 
 FORMAT = 1
 
@@ -46,7 +47,7 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        return self.root / "lock"
+        return self.root / LOCK
 
     @property
     def store(self) -> Path:
@@ -62,7 +63,7 @@ class Layout:
         return self.root / "store" / "data.mdb"
 
 
-OURS_BEFORE_FORMAT = frozenset({"lock", "format.new", "store.new", "holder.log"})
+OURS_BEFORE_FORMAT = frozenset({LOCK, "format.new", "store.new", "holder.log"})
 """What a start that died early may leave: still a new directory."""
 
 

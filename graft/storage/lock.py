@@ -22,6 +22,7 @@ from attrs import asdict, evolve, frozen
 
 from graft.errors import StorageError, StoreHeld
 
+LOCK = "lock"  # its file, in a data directory
 COMMAND_LENGTH = 120
 ORPHAN_PATIENCE_SECONDS = 2.0
 
@@ -95,6 +96,20 @@ class DirectoryLock:
         data = msgspec.json.encode(asdict(holder)) + b"\n"
         os.pwrite(self._descriptor, data, 0)
         os.ftruncate(self._descriptor, len(data))
+
+
+def keep_alive(path: Path) -> None:
+    """Let the lock file say that its holder is alive now: `last_alive` is how others learn when one was killed."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def last_alive(path: Path) -> int | None:
+    """When the holder of a lock was last known to be alive: ms since the Unix epoch; None when there was none."""
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return None
 
 
 def read_holder(path: Path) -> Holder | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +207,11 @@ def test_a_run_that_was_killed_is_shown_as_interrupted(write: Any, tmp_path: Pat
         program.end()
     assert "◌ interrupted" in graft_process("runs", cwd=tmp_path)[1]
     shown = graft_process("show", cwd=tmp_path)[1]
-    assert shown.startswith("◌ shop interrupted  mine\n")
+    assert re.match(r"◌ shop interrupted after [\d.]+m?s  mine\n", shown)
     assert "  ● long     interrupted\n" in shown
+    started = datetime.fromisoformat(json.loads(graft_process("runs", "--json", cwd=tmp_path)[1])["started_at"])
+    os.utime(tmp_path / ".graft" / "lock", (started.timestamp() + 7.5,) * 2)  # when its process was last alive
+    assert graft_process("show", cwd=tmp_path)[1].startswith("◌ shop interrupted after 7.5s  mine\n")
     code, out, _ = graft_process("events", "-f", "--json", cwd=tmp_path)  # nobody will add an event: it ends
     assert (code, json.loads(out.splitlines()[-1])["path"]) == (0, "long")
 

@@ -6,6 +6,7 @@ import msgspec
 
 from graft.engine import Applied, CancelAttempt, Decide, Engine, RunEnded, StartAttempt, invariants
 from graft.engine.commands import (
+    RULES,
     AttemptSettled,
     CancelRun,
     Command,
@@ -119,6 +120,7 @@ class Driven:
         self._lose(member)
         self.incarnations[member] = self.incarnation
         slots = self.slots if slots is None else slots
+        offer = {"rules": RULES} | offer
         return self.apply(RegisterMember(member, self.incarnation, slots, **offer, **self.stamp()))  # type: ignore[arg-type]
 
     def _lose(self, member: str) -> dict[tuple[int, int, int], StartAttempt]:

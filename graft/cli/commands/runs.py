@@ -65,5 +65,5 @@ def row(summary: RunSummary, now: int, *, unicode: bool) -> list[Piece]:
         (summary.name, ""),
         (f"{looks.symbol(look, unicode=unicode)} {looks.words(status)}", looks.style(look)),
         (looks.moment(summary.started_at), "dim"),
-        (looks.duration((summary.ended_at or now) - summary.started_at), "dim"),
+        (looks.duration(summary.took_ms(now)), "dim"),
     ]

@@ -364,7 +364,7 @@ class RunReply(_message.Message):
     def __init__(self, summary: _Optional[_Union[RunSummary, _Mapping]] = ..., params: _Optional[bytes] = ..., outputs: _Optional[bytes] = ..., error: _Optional[bytes] = ..., plan: _Optional[bytes] = ..., plan_hash: _Optional[str] = ..., flow_base: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., waiting: _Optional[str] = ..., waits: _Optional[bool] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "name", "status", "reason", "generation", "started_at", "ended_at", "paused")
+    __slots__ = ("run_id", "name", "status", "reason", "generation", "started_at", "ended_at", "paused", "idle")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -373,6 +373,7 @@ class RunSummary(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     name: str
     status: str
@@ -381,10 +382,11 @@ class RunSummary(_message.Message):
     started_at: int
     ended_at: int
     paused: str
-    def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., generation: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., paused: _Optional[str] = ...) -> None: ...
+    idle: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., generation: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., paused: _Optional[str] = ..., idle: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("path", "node", "kind", "status", "attempt", "started_at", "ended_at", "error", "reason", "has_out", "children", "is_map", "map_total", "map_done")
+    __slots__ = ("path", "node", "kind", "status", "attempt", "started_at", "ended_at", "error", "reason", "has_out", "children", "is_map", "map_total", "map_done", "member", "due_at")
     PATH_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -399,6 +401,8 @@ class Step(_message.Message):
     IS_MAP_FIELD_NUMBER: _ClassVar[int]
     MAP_TOTAL_FIELD_NUMBER: _ClassVar[int]
     MAP_DONE_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    DUE_AT_FIELD_NUMBER: _ClassVar[int]
     path: str
     node: str
     kind: str
@@ -413,7 +417,9 @@ class Step(_message.Message):
     is_map: bool
     map_total: int
     map_done: int
-    def __init__(self, path: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[bytes] = ..., reason: _Optional[str] = ..., has_out: _Optional[bool] = ..., children: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., map_done: _Optional[int] = ...) -> None: ...
+    member: str
+    due_at: int
+    def __init__(self, path: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[bytes] = ..., reason: _Optional[str] = ..., has_out: _Optional[bool] = ..., children: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., map_done: _Optional[int] = ..., member: _Optional[str] = ..., due_at: _Optional[int] = ...) -> None: ...
 
 class StepReply(_message.Message):
     __slots__ = ("status", "has_out", "out", "is_map", "map_total")
