@@ -34,6 +34,7 @@ class Assignment:
     idempotency_key: str  # the same on every attempt of the step
     programs: ProgramCache
     max_result_bytes: int
+    hidden: frozenset[str] = frozenset()  # texts of secret params: known already, and to be hidden as secrets are
 
 
 @frozen(eq=False)

@@ -46,13 +46,16 @@ class Attempt:
         if self._log is None:
             a = self.assignment
             self._log = self.tools.logs.open_writer(a.run_id, a.path, a.attempt, self.redactor)
+            for sentence in self.tools.vault.short(a.secrets, a.base) if a.secrets else ():
+                self._log.note(sentence)
         return self._log
 
     @property
     def redactor(self) -> Redactor | None:
         if isinstance(self._redactor, bool):
             a = self.assignment
-            self._redactor = self.tools.vault.redactor(a.secrets, a.base) if a.secrets else None
+            has_secrets = a.secrets or a.hidden
+            self._redactor = self.tools.vault.redactor(a.secrets, a.base, a.hidden) if has_secrets else None
         return self._redactor
 
     def close(self) -> None:
@@ -87,14 +90,14 @@ class Attempt:
             return Outcome("cancelled", error=self.record(failure) if failure else None)
         timeout_ms = self.assignment.node.timeout_ms or 0
         cause = (self.record(failure),) if failure else ()
-        late = StepFailure("timeout", f"did not end within {render_seconds(timeout_ms)}", cause=cause)
+        late = StepFailure("timeout", f"did not end within {render_seconds(timeout_ms)}", cause=cause, is_ours=True)
         return Outcome("timed_out", error=self.record(late))
 
     def record(self, failure: StepFailure) -> ErrorRecord:
         return ErrorRecord(
             type=failure.type,
-            title=shorten(self._clean(failure.title), TITLE_CHARS),
-            detail=shorten(self._clean(failure.detail), DETAIL_CHARS),
+            title=shorten(failure.title if failure.is_ours else self.clean(failure.title), TITLE_CHARS),
+            detail=shorten(self.redactor.excerpt(failure.detail) if self.redactor else failure.detail, DETAIL_CHARS),
             node=self.assignment.path,
             attempt=self.assignment.attempt,
             cause=failure.cause,
@@ -104,9 +107,18 @@ class Attempt:
         """A record for the `cause` of a failure."""
         return self.record(StepFailure(type, title, detail, cause=cause))
 
-    def _clean(self, text: str) -> str:
-        redactor = self.redactor if self.assignment.secrets else None
-        return redactor.text(text) if redactor else text
+    def clean(self, text: str) -> str:
+        """`text`, which may be the step's, without secrets."""
+        return self.redactor.text(text) if self.redactor else text
+
+    def clean_result(self, data: bytes) -> bytes:
+        """A result as it may be kept: JSON without secrets. Raises StepFailure `output_schema`."""
+        if not self.redactor:
+            return data
+        try:
+            return self.redactor.json(data)
+        except RecursionError:
+            raise StepFailure("output_schema", "the result nests too deep", is_ours=True) from None
 
 
 def deadline_of(timeout_ms: int | None) -> float:

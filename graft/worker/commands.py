@@ -228,9 +228,9 @@ def _not_started(command: Command, error: SpawnFailed) -> StepFailure:
 
 def _bad_end(status: int, detail: str) -> StepFailure:
     if status > 0:
-        return StepFailure(f"exit.{status}", f"the command exited with {status}", detail)
+        return StepFailure(f"exit.{status}", f"the command exited with {status}", detail, is_ours=True)
     name = signal_name(-status)
-    return StepFailure(f"signal.{name}", f"the command was killed by {name}", detail)
+    return StepFailure(f"signal.{name}", f"the command was killed by {name}", detail, is_ours=True)
 
 
 def _value(attempt: Attempt, output: str, capture: Capture) -> Any:

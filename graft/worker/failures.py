@@ -11,7 +11,8 @@ TITLE_CHARS = 500
 class StepFailure(Exception):
     """The step failed. `type` is one of R9's; `title` is one line for a person; `detail` may be several lines.
 
-    Texts may still hold secrets: the attempt redacts and shortens them when it makes the record.
+    Texts may still hold secrets: the attempt redacts and shortens them when it makes the record. It leaves a title
+    alone that `is_ours`, which holds nothing of the step's: a secret may be a word that we use.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class StepFailure(Exception):
         *,
         cause: tuple[ErrorRecord, ...] = (),
         retry_after_ms: int | None = None,
+        is_ours: bool = False,
     ) -> None:
         super().__init__(f"{type}: {title}")
         self.type = type
@@ -29,6 +31,7 @@ class StepFailure(Exception):
         self.detail = detail
         self.cause = cause
         self.retry_after_ms = retry_after_ms
+        self.is_ours = is_ours
 
 
 def shorten(text: str, limit: int) -> str:

@@ -58,11 +58,11 @@ async def run_http(attempt: Attempt, action: HttpAction) -> Any:
     client = attempt.tools.client
     assert client is not None, "the worker makes it before the step's time begins"
     request = build(attempt, action, client.http)
-    shown = f"{request.method} {_shown(request.url)}"
+    shown = attempt.clean(f"{request.method} {_shown(request.url)}")
     try:
         response = await _send(client.http, request, _secret_headers(action))
         try:
-            attempt.log.note(f"{shown} answered {response.status_code} {response.reason_phrase}".rstrip())
+            attempt.log.note(f"{shown} answered {_status(attempt, response)}")
             return await _receive(attempt, action, response, shown)
         finally:
             with trio.move_on_after(1, shield=True):
@@ -177,7 +177,7 @@ def _reason(error: Exception) -> str:
 async def _receive(attempt: Attempt, action: HttpAction, response: httpx2.Response, shown: str) -> Any:
     status = response.status_code
     if status >= 400 or status in REDIRECTS:
-        raise await _bad_status(response, action.method, shown)
+        raise await _bad_status(response, action.method, f"{shown} answered {_status(attempt, response)}")
     if action.output == "none":
         return None
     if action.output == "file":
@@ -215,16 +215,19 @@ async def _read(response: httpx2.Response, limit: float, take: Callable[[bytes],
     return size
 
 
-async def _bad_status(response: httpx2.Response, method: str, shown: str) -> StepFailure:
+def _status(attempt: Attempt, response: httpx2.Response) -> str:
+    return f"{response.status_code} {attempt.clean(response.reason_phrase)}".rstrip()
+
+
+async def _bad_status(response: httpx2.Response, method: str, title: str) -> StepFailure:
     status = response.status_code
-    title = f"{shown} answered {status} {response.reason_phrase}".rstrip()
     if status in REDIRECTS:
         title += f", which is not followed for {method}"
     pieces: list[bytes] = []
     with suppress(httpx2.TransportError, StepFailure):  # the status is what counts
         await _read(response, EXCERPT_BYTES, pieces.append)
     detail = b"".join(pieces)[:EXCERPT_BYTES].decode("utf-8", "replace")
-    return StepFailure(f"http.{status}", title, detail, retry_after_ms=retry_after_ms(response.headers))
+    return StepFailure(f"http.{status}", title, detail, retry_after_ms=retry_after_ms(response.headers), is_ours=True)
 
 
 def retry_after_ms(headers: Any, wall: float | None = None) -> int | None:

@@ -95,5 +95,6 @@ def _died(error: BaseException) -> StepFailure:
     code = getattr(error.args[-1], "exitcode", None) if error.args else None
     if isinstance(code, int) and code < 0:
         name = signal.Signals(-code).name
-        return StepFailure(f"signal.{name}", f"the step's process was killed by {name}")
-    return StepFailure(f"exit.{code}", f"the step's process exited with {code} before the function returned")
+        return StepFailure(f"signal.{name}", f"the step's process was killed by {name}", is_ours=True)
+    title = f"the step's process exited with {code} before the function returned"
+    return StepFailure(f"exit.{code}", title, is_ours=True)

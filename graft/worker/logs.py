@@ -34,6 +34,8 @@ MAX_BYTES = 64 * 1024 * 1024  # of one step's file
 MAX_PARTIAL = 16 * 1024  # a line longer than this is written in pieces
 MAX_NAME = 200  # bytes of a file name; file systems allow 255
 
+OURS = "graft"  # the stream of our own words: they hold nothing of the step's that is not clean
+
 _LINE = re.compile(rb"(\S{20,32}) (\d{1,9}) (out|err|log|graft)(\+?) ?(.*)", re.DOTALL)
 
 
@@ -83,10 +85,10 @@ class StepLog:
         with self._lock:
             state = self._streams.get(stream)
             if state is None:
-                state = self._streams[stream] = _Stream(stream, self._redactor)
+                state = self._streams[stream] = _Stream(stream, None if stream == OURS else self._redactor)
             self._emit(state, state.feed(data))
 
-    def note(self, text: str, stream: str = "graft") -> None:
+    def note(self, text: str, stream: str = OURS) -> None:
         """One message of our own, or of `ctx.log()`."""
         self.write(stream, text.encode("utf-8", "replace") + b"\n")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from graft.plan import Secret
 from graft.worker.failures import StepFailure
-from graft.worker.redaction import Redactor
+from graft.worker.redaction import Redactor, is_too_short, too_short
 
 PREFIX = "secrets."
 
@@ -35,9 +36,19 @@ class Vault:
         except (OSError, ValueError) as error:
             raise _missing(secret, f"the file {path} cannot be read: {getattr(error, 'strerror', error)}") from None
 
-    def redactor(self, secrets: Mapping[str, Secret], base: Path) -> Redactor | None:
-        """A redactor for every declared secret that is there, used by the step or not: `env` prints them all."""
-        texts = set()
+    def short(self, secrets: Mapping[str, Secret], base: Path) -> list[str]:
+        """A sentence for each secret that is there, and is not hidden because its text is too ordinary."""
+        told = []
+        for name, secret in sorted(secrets.items()):
+            with contextlib.suppress(StepFailure):
+                text = self.resolve(secret, base)
+                if text and is_too_short(text):
+                    told.append(too_short(f"the secret {name}", text))
+        return told
+
+    def redactor(self, secrets: Mapping[str, Secret], base: Path, hidden: frozenset[str]) -> Redactor | None:
+        """For `hidden` and every declared secret that is there, used by the step or not: `env` prints them all."""
+        texts = set(hidden)
         for secret in secrets.values():
             try:
                 texts.add(self.resolve(secret, base))

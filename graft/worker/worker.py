@@ -215,8 +215,9 @@ class Worker:
         action = a.node.action
         value = await EXECUTORS[type(action)](attempt, action)
         if type(value) is Encoded:
-            return Outcome("succeeded", value.data)
-        return Outcome("succeeded", encode_result(value, a.node.returns, a.max_result_bytes))
+            return Outcome("succeeded", attempt.clean_result(value.data))
+        data = encode_result(value, a.node.returns, a.max_result_bytes)
+        return Outcome("succeeded", attempt.clean_result(data))
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         """The step's code raised `error`. Raises it again when it stands for a cancel from outside of the attempt."""
