@@ -11,10 +11,16 @@ from collections.abc import Iterator
 
 from graft.config.converting import Mistake
 from graft.config.settings import Settings
+from graft.plan.records import TASK_KINDS
 
 
 def contradictions(settings: Settings) -> list[Mistake]:
-    return [*_of_timeouts(settings), *_of_certificates(settings), *_of_founding(settings)]
+    return [
+        *_of_timeouts(settings),
+        *_of_certificates(settings),
+        *_of_founding(settings),
+        *_of_slots(settings),
+    ]
 
 
 def unfit_for_serving(settings: Settings) -> list[Mistake]:
@@ -79,6 +85,13 @@ def _of_founding(settings: Settings) -> Iterator[Mistake]:
         yield Mistake(("discovery", "founders"), f"expected different ids, got {', '.join(sorted(twice))} twice")
     if settings.node_id in founders and "voter" not in settings.resources.roles:
         yield Mistake(("resources", "roles"), "expected `voter` among them: this member is one of the founders")
+
+
+def _of_slots(settings: Settings) -> Iterator[Mistake]:
+    """Another member may know more kinds; this one would wait for ever for steps of a kind that there is not."""
+    for kind in sorted(settings.resources.slots.keys() - TASK_KINDS):
+        known = ", ".join(f"`{each}`" for each in sorted(TASK_KINDS))
+        yield Mistake(("resources", "slots", kind), f"expected a kind of node that has attempts ({known})")
 
 
 def _of_encryption(settings: Settings) -> Iterator[Mistake]:

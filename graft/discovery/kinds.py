@@ -55,12 +55,21 @@ def choose(settings: Settings, environ: Mapping[str, str], *, has_zeroconf: bool
     return "static", "nothing is configured, and zeroconf (the extra `mdns`) is not installed"
 
 
-def _plugin(kind: str) -> SourceFactory:
-    found = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
-    if kind not in found:
-        known = ", ".join(sorted({*KINDS, *found, "auto"}))
-        hint = f"there are: {known}; others come from packages with an entry point in `{GROUP}`"
+def check_kind(kind: str) -> None:
+    """Raises DiscoveryUnfit when there is no such kind here. Loads none."""
+    known = {"auto", *KINDS, *_plugins()}
+    if kind not in known:
+        hint = f"there are: {', '.join(sorted(known))}; others come from packages with an entry point in `{GROUP}`"
         raise DiscoveryUnfit(f"there is no discovery `{kind}`", hint=hint)
+
+
+def _plugins() -> dict[str, metadata.EntryPoint]:
+    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+
+
+def _plugin(kind: str) -> SourceFactory:
+    check_kind(kind)
+    found = _plugins()
     try:
         factory: SourceFactory = found[kind].load()
     except Exception as error:

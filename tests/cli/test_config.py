@@ -70,6 +70,23 @@ def test_check_tells_every_problem(graft: Graft, write: Write, monkeypatch: pyte
     assert "2 problems" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[discovery]\nkind = 'consul'\n",
+            "g.toml:2: `discovery.kind`: there is no discovery `consul` (there are: auto,",
+        ),
+        ("[resources.slots]\nrun = 1\nshell = 2\n", "g.toml:3: `resources.slots.shell`: expected a kind of node that"),
+    ],
+)
+def test_check_knows_the_kinds(graft: Graft, write: Write, text: str, said: str) -> None:
+    write("g.toml", text)
+    ended = graft("config", "check", "g.toml")
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+
+
 def test_text_of_a_file_cannot_drive_the_terminal(graft: Graft, write: Write) -> None:
     write("g.toml", '"\\u001b[2J" = 1\n[resources]\nzone = "\\u001b[2J"\n')
     ended = graft("config", "check", "g.toml")

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio.testing
 from attrs import evolve
 
-from graft.cli.commands.member import lacking
+from graft.cli.commands.member import lacking, wait_for
 from graft.cli.sources import There
 from graft.cluster.identity import Identity, save_identity
 from graft.cluster.membership import Change, ClusterStatus, MemberView
@@ -24,6 +25,7 @@ from graft.security.certs import make_dev
 from graft.security.tls import ServerSecurity
 from tests.support.background import background_server
 from tests.support.commands import Graft
+from tests.support.screens import golden
 
 FLOW = """
     graft = 1
@@ -474,7 +476,31 @@ def test_wait_for_a_member(graft: Graft, tmp_path: Path) -> None:
             "local takes part, with the log to "
         )
         assert json.loads(graft("member", "wait", "local", "--json", "--server", address).out)["live"] is True
-        assert graft("member", "wait", "nobody", "--server", address).code == 2
+        nobody = graft("member", "wait", "nobody", "--timeout", "0.5", "--server", address)
+        assert (nobody.code, nobody.out) == (1, "")
+        assert nobody.err == golden("""
+            there is no member nobody yet: waiting for it to join
+            error: nobody does not take part after 0.5 s: there is no such member
+              see `graft member ls`
+        """)
+
+
+class Joining:
+    """A client of a cluster that a member joins while somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def members(self) -> list[MemberView]:
+        self.asked += 1
+        late = evolve(MEMBER, id="n2", match=20 if self.asked > 3 else 1)
+        return [MEMBER, late] if self.asked > 1 else [MEMBER]
+
+
+async def test_wait_for_a_member_that_is_yet_to_join(autojump_clock: trio.testing.MockClock) -> None:
+    client: Any = Joining()
+    assert (await wait_for(client, "n2", 60)).id == "n2"
+    assert client.asked == 4
 
 
 @pytest.mark.parametrize(("member", "why"), MEMBERS_AWAY)

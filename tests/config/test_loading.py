@@ -71,12 +71,12 @@ def test_flags_win_over_environment_over_later_files_over_earlier_ones(write: Wr
 
 def test_tables_merge_key_by_key_and_lists_are_replaced(write: Write) -> None:
     file = write(
-        "a.toml", '[resources]\nslots = { run = 4, "my.kind" = 2 }\nroles = ["voter"]\n[resources.labels]\na = "1"\n'
+        "a.toml", '[resources]\nslots = { run = 4, "python" = 2 }\nroles = ["voter"]\n[resources.labels]\na = "1"\n'
     )
     environ = {"GRAFT_RESOURCES__SLOTS__HTTP": "5", "GRAFT_RESOURCES__ROLES": "executor"}
     loaded = load([file], environ=environ, flags={"resources.labels": {"b": "2"}}, host_name="here")
     resources = loaded.settings.resources
-    assert resources.slots == {"run": 4, "exec": 32, "http": 5, "my.kind": 2}
+    assert resources.slots == {"run": 4, "exec": 32, "http": 5, "python": 2}
     assert resources.kinds()[0] == ("*", 1024)
     assert resources.roles == ("executor",)
     assert resources.labels == {"b": "2"}

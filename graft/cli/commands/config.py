@@ -52,7 +52,8 @@ def check(files: tuple[str, ...], no_certs: bool) -> None:
     """Check a configuration and report every error. GRAFT_ variables are left out.
 
     Several files are read together, later ones win. Exit code 0 when they are valid, 2 otherwise. The certificates that
-    they name are read: they have to be there, belong together, be valid now, and be those of this member. What
+    they name are read: they have to be there, belong together, be valid now, and be those of this member. A way of
+    discovery that is a plugin has to be installed here. What
     `graft serve` would miss is said too; it is no error, because flags and the environment may bring it.
     """
     from graft.config import load, unfit_for_serving
@@ -60,12 +61,25 @@ def check(files: tuple[str, ...], no_certs: bool) -> None:
     from graft.config.sources import without_settings
 
     loaded = load(files, environ=without_settings(os.environ, TOP))
+    _check_discovery(loaded)
     if not no_certs:
         _check_certificates(loaded)
     for missing in unfit_for_serving(loaded.settings):
         tail = f" ({missing.suggestion})" if missing.suggestion else ""
         note(plain_text(f"`graft serve` needs more: `{'.'.join(missing.path)}`: {missing.message}{tail}"))
     out(f"{', '.join(files)}: ok")
+
+
+def _check_discovery(loaded: Loaded) -> None:
+    from graft.config.problems import Problem, invalid
+    from graft.discovery.kinds import check_kind
+    from graft.errors import DiscoveryUnfit
+
+    try:
+        check_kind(loaded.settings.discovery.kind)
+    except DiscoveryUnfit as error:
+        where = loaded.origins["discovery.kind"].where
+        raise invalid([Problem(where, "discovery.kind", error.message, error.hint)]) from None
 
 
 def _check_certificates(loaded: Loaded) -> None:

@@ -26,6 +26,7 @@ HEAD = ("MEMBER", "ROLE", "STATE", "ADDRESS", "RUNNING", "LOG")
 SILENT_SECONDS = 2.0
 WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.2
+NO_SUCH_MEMBER = "there is no such member"
 STYLES = {"live": "green", "draining": "yellow", "silent": "yellow", "unknown": "yellow", "down": "red"}
 """What STATE can be, in colours."""
 
@@ -71,7 +72,7 @@ def ls(stale: bool, as_json: bool, place: Place) -> None:
 @json_option
 @place_options
 def wait(member: str, seconds: float, as_json: bool, place: Place) -> None:
-    """Wait until NAME takes part: it is live, heard by the leader, takes work, and has all of the log.
+    """Wait until NAME takes part: it has joined, is live, heard by the leader, takes work, and has all of the log.
 
     For upgrades, one member after the other. All of the log: what there was when the wait began. Exit code 1 when it
     takes longer than --timeout.
@@ -84,12 +85,12 @@ def wait(member: str, seconds: float, as_json: bool, place: Place) -> None:
 
 
 async def wait_for(client: Client, name: str, seconds: float) -> MemberView:
-    """The member, when it takes part. Raises GraftError when that takes longer; UsageError."""
+    """The member, when it takes part; it may be yet to join. Raises GraftError when that takes longer."""
     import trio
 
-    from graft.errors import GraftError, NoQuorum, Unreachable, UsageError
+    from graft.errors import GraftError, NoQuorum, Unreachable
 
-    wanted, lacks = 0, "the cluster did not answer"
+    wanted, lacks, said = 0, "the cluster did not answer", False
     with trio.move_on_after(seconds):
         while True:
             try:
@@ -99,13 +100,15 @@ async def wait_for(client: Client, name: str, seconds: float) -> MemberView:
             else:
                 wanted = wanted or max((each.match for each in members), default=0)
                 found = next((each for each in members if each.id == name), None)
-                if found is None:
-                    raise UsageError(f"there is no member {name}", hint="see `graft member ls`")
-                lacks = lacking(found, wanted)
-                if not lacks:
+                lacks = NO_SUCH_MEMBER if found is None else lacking(found, wanted)
+                if found is not None and not lacks:
                     return found
+                if found is None and not said:
+                    said = True
+                    note(plain_text(f"there is no member {name} yet: waiting for it to join"))
             await trio.sleep(LOOK_SECONDS)
-    raise GraftError(f"{name} does not take part after {seconds:g} s: {lacks}", hint="look at its log")
+    hint = "see `graft member ls`" if lacks == NO_SUCH_MEMBER else "look at its log"
+    raise GraftError(f"{name} does not take part after {seconds:g} s: {lacks}", hint=hint)
 
 
 def lacking(member: MemberView, wanted: int) -> str:
