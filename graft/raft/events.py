@@ -137,7 +137,11 @@ class Change:
 @record
 class MembershipChangeRequested:
     """All `changes` in one step. Answered by `AnswerRequest` when the new configuration is committed and in force
-    (a voter that is added is then a learner)."""
+    (a voter that is added is then a learner).
+
+    With a voter that is added and anybody removed or demoted there are two steps: the first takes the additions as
+    learners, the second does all else when they have caught up (see `replacing`). The answer comes after the second.
+    """
 
     request: int
     changes: tuple[Change, ...]

@@ -64,6 +64,7 @@ def check_role(s: State) -> None:
         assert s.leader != s.id, s.role
         assert not s.progress, s.role
         assert s.transfer is None, s.role
+        assert s.replacement is None, s.role
         assert s.uncommitted_bytes == 0, s.uncommitted_bytes
     if s.role in ("candidate", "pre_candidate"):
         assert s.leader is None, s.leader

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from . import quorum, recovery, repair, replication, snapshots, transfer
+from . import quorum, recovery, repair, replacing, replication, snapshots, transfer
 from .effects import AnswerRequest, ReportMembership
 from .events import Change, MembershipChangeRequested
 from .messages import Heartbeat
@@ -266,17 +266,24 @@ def is_followed(s: State, p: Progress) -> bool:
 def change_requested(s: State, event: MembershipChangeRequested) -> None:
     reason = may_change(s)
     if not reason:
+        coming, rest = replacing.parts(event.changes)
         try:
-            new = plan(s.view.configuration, event.changes, caught_up(s))
+            if coming:
+                reason = replacing.begin(s, event.request, coming, rest)
+            else:
+                reason = _begin(s, event.request, plan(s.view.configuration, rest, caught_up(s)))
         except Impossible as impossible:
             reason = str(impossible.args[0])
-        else:
-            reason = "" if is_reachable(s, new) else "quorum_unreachable"
-    if not reason:
-        s.change_request = event.request
-        propose(s, new)
-        return
-    s.emit(AnswerRequest(event.request, reason, s.leader))
+    if reason:
+        s.emit(AnswerRequest(event.request, reason, s.leader))
+
+
+def _begin(s: State, request: int, new: Configuration) -> str:
+    if not is_reachable(s, new):
+        return "quorum_unreachable"
+    s.change_request = request
+    propose(s, new)
+    return ""
 
 
 def may_change(s: State) -> str:
@@ -329,7 +336,7 @@ def follow_round(s: State, p: Progress) -> None:
     p.round_target = s.log.last
     p.round_started = s.now
     if p.caught_up:
-        promote_learners(s)
+        go_on(s)
 
 
 def tick(s: State) -> None:
@@ -338,17 +345,25 @@ def tick(s: State) -> None:
         let_go(s, id)
     if s.view.configuration.joint:
         commit_advanced(s)
+    go_on(s)
+
+
+def go_on(s: State) -> None:
+    """Make the changes that wait for a member to catch up."""
+    replacing.advance(s)
     promote_learners(s)
 
 
 def promote_learners(s: State) -> None:
-    """Make voters of all learners that have caught up; executors stay what they are."""
+    """Make voters of all learners that have caught up; executors stay what they are. Those that come in the place of
+    somebody wait for each other (see `replacing`)."""
     if may_change(s):
         return
     ready = [
         Change("promote", m.id)
         for m in s.view.configuration.members
         if m.role == "learner" and m.id in s.progress and s.progress[m.id].caught_up
+        if s.replacement is None or not s.replacement.is_coming(m.id)
     ]
     if ready:
         new = plan(s.view.configuration, ready, caught_up(s))
@@ -392,4 +407,4 @@ def _finish_change(s: State) -> None:
             s.send(Heartbeat(s.id, id, s.config.incarnation, s.term, min(s.commit, s.progress[id].match), 0))
         transfer.step_aside(s)
     else:
-        promote_learners(s)
+        go_on(s)

@@ -66,7 +66,7 @@ def become_follower(s: State, cause: str, term: int, leader: str | None) -> None
 
 def lay_down(s: State) -> None:
     """What only a leader has is given up; whoever waits for it is told."""
-    from . import election, reads, snapshots, transfer
+    from . import election, reads, replacing, snapshots, transfer
 
     s.progress = {}
     s.departing = {}
@@ -77,6 +77,7 @@ def lay_down(s: State) -> None:
     reads.deposed(s)
     snapshots.drop_unused(s)
     transfer.deposed(s)
+    replacing.end(s, "deposed")
     if s.change_request is not None:
         s.emit(AnswerRequest(s.change_request, "deposed", s.leader))
         s.change_request = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .membership import Leaver
     from .reads import ReadRound, Waiting
     from .repair import Ask
+    from .replacing import Replacement
     from .snapshots import Arrival
     from .transfer import Transfer
 
@@ -86,6 +87,7 @@ class State:
         "reads_waiting",
         "recovery_request",
         "repair",
+        "replacement",
         "replicate_wanted",
         "reported",
         "role",
@@ -188,6 +190,7 @@ class State:
         self.replicate_wanted = False  # the log grew: send to all followers at the end of this call
         self.broadcast_commit = False  # the commit index grew: tell followers that get nothing else
         self.change_request: int | None = None
+        self.replacement: Replacement | None = None  # a change that waits for those who come
         self.version_request: tuple[int, int] | None = None  # (request, index)
         self.recovery_request: tuple[int, int] | None = None
 

@@ -304,6 +304,33 @@ def test_the_leader_goes_on_to_c_new_by_itself() -> None:
     assert [m.id for m in c["a"].raft.state.view.configuration.members] == ["a", "c", "d"]
 
 
+@pytest.mark.parametrize("before", ["a", "ab", "abc", "abcde"])
+@pytest.mark.parametrize("how", ["remove", "demote"])
+@pytest.mark.parametrize("first", [True, False])
+def test_replacing_a_voter_takes_none_away_before_the_new_one_has_caught_up(before: str, how: str, first: bool) -> None:
+    """4.2.1: a server that is added without the log could leave the cluster unable to commit. 4.3: an arbitrary change
+    is one joint step. So whoever is replaced votes until that step, and the number of voters never falls below what it
+    was, whatever stands first in the request."""
+    for seed in range(6):
+        c = leading(*before, joining=("x",))
+        changes = [ev.Change("add", "x", 1), ev.Change(how, before[-1])]
+        change(c, *(changes if first else reversed(changes)))
+        shuffle(c, Random(seed), 2.0)
+        after = {*before[:-1], "x"}
+        configurations = {
+            e.index: e.configuration for id in c.servers for e in c[id].effects if isinstance(e, fx.ReportMembership)
+        }
+        joint = [each for each in configurations.values() if each.joint]
+        assert len(joint) == 1, seed
+        assert {m.id for m in joint[0].outgoing} == set(before)
+        assert {m.id for m in joint[0].members if m.role == "voter"} == after
+        sizes = [sum(m.role == "voter" for m in each.members) for each in configurations.values()]
+        assert min(sizes) == len(before), seed
+        assert fx.AnswerRequest(1, "", "a") in answers(c, "a", fx.AnswerRequest), seed
+        leader = next(id for id in c.servers if c.leader(id))
+        assert set(c[leader].raft.state.view.voters[0]) == after
+
+
 def test_elections_need_both_majorities() -> None:
     """4.3: "Agreement (for elections and entry commitment) requires majorities from both the old and new
     configurations." """
