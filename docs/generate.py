@@ -35,6 +35,7 @@ from graft.expressions.functions import FUNCTIONS
 from graft.plan.error_types import FAMILIES, GROUP, PLAIN
 from graft.plan.nesting import MAX_JSON_DEPTH
 from graft.security.roles import METHOD_ROLES, WHO
+from graft.storage.space import OF_DISK, OF_QUOTA
 from graft.worker import WorkerSettings
 from graft_dsl import CODES, explain, keys
 from graft_dsl.shapes import Field, Fields, ListOf, Shape, TableOf, wanted
@@ -152,6 +153,19 @@ def limits() -> str:
     return table(("limit", "is"), rows)
 
 
+ROOM = {
+    "WARNING": "the member warns, in its log and in `graft status`; it keeps less of its log of commands",
+    "REFUSING": "and no new runs are taken, nor final ones retried (exit code 8); those under way go on",
+    "PAUSING": "and runs under way start no new steps, until there is room: `paused: store_full`",
+}
+
+
+def room() -> str:
+    disk = dict(OF_DISK)
+    rows = [(f"{part:.0%}", f"{disk[level] >> 20} MiB", ROOM[level.name]) for level, part in reversed(OF_QUOTA)]
+    return table(("from so much of the quota", "or so little left on the disk", "what follows"), rows)
+
+
 def command_line() -> str:
     """The help of every command, as the program prints it."""
     parts = []
@@ -215,6 +229,7 @@ EXITS = {
     "TIMED_OUT": "the run's deadline was over",
     "UNREACHABLE": "no quorum, or nobody answered",
     "UNCERTAIN": 'a step may or may not have had its effect: kept for `effect = "once"`, not used by this version',
+    "FULL": "a store or a disk is full, or so nearly that nothing new is taken: [make room](../how-to/make-room.md)",
     "INTERRUPTED": "stopped; the run is on disk and `graft resume` goes on with it",
 }
 
@@ -261,6 +276,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "method-roles": method_roles,
     "modifiers": modifiers,
     "roles": roles,
+    "room": room,
     "settings": settings,
     "run-states": lambda: moves(lifecycle.RUN),
     "scope-states": lambda: moves(lifecycle.SCOPE),

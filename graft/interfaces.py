@@ -129,7 +129,8 @@ class Store(Reader, Protocol):
     One writer: `commit` blocks and is called from one dedicated thread. Reads may come from any thread, see what the
     last finished commit wrote, and verify checksums. Every method may raise `StoreCorrupt`; `commit` also raises
     `StoreFull` (nothing was written, the store goes on working: turns without entries have some room left, turns that
-    only delete, truncate or purge are always taken) and `SyncFailed` (stop at once). Keys are 1 to 511 bytes.
+    only delete, truncate or purge are always taken) and `SyncFailed` (stop at once). It does so far beyond the quota,
+    which whoever takes new work in has to watch (`usage`). Keys are 1 to 511 bytes.
     """
 
     def commit(self, turn: Turn, staged: Callable[[], None] | None = None) -> None:
@@ -162,10 +163,11 @@ class Store(Reader, Protocol):
 
 @frozen
 class Usage:
-    """Bytes used of our own quota."""
+    """Bytes used of our own quota. `free_bytes`: what the file system has left, None where there is none."""
 
     used_bytes: int
     quota_bytes: int
+    free_bytes: int | None = None
 
 
 class Snapshots(Protocol):

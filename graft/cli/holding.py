@@ -51,7 +51,7 @@ async def with_engine(place: Place, interrupts: Interrupts, body: Body, *, ephem
             return await body(There(client))
     data = Path(place.data)
     if ephemeral:
-        async with open_embedded(data, ephemeral=True) as engine:
+        async with open_embedded(data, ephemeral=True, tell=note) as engine:
             return await body(Here(engine))
     given_up_at: float | None = None
     while True:
@@ -81,7 +81,7 @@ async def with_engine(place: Place, interrupts: Interrupts, body: Body, *, ephem
 
 @asynccontextmanager
 async def _own_engine(data: Path) -> AsyncIterator[tuple[Embedded, SocketDoor]]:
-    async with open_embedded(data) as engine, open_socket(engine, data, note) as door:
+    async with open_embedded(data, tell=note) as engine, open_socket(engine, data, note) as door:
         yield engine, door
 
 

@@ -6,7 +6,7 @@ attempts until the block is left.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ import trio
 
 from graft.cluster.history import LOGS
 from graft.cluster.host import MAX_RESULT_BYTES, Host, Offer
+from graft.cluster.room import Room, lead_alone
 from graft.cluster.runs import Runs, new_run_id
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.errors import StorageError
@@ -25,6 +26,7 @@ from graft.worker import WorkerSettings, open_worker
 
 MEMBER: Final = "local"
 ALIVE_SECONDS: Final = 1.0
+QUOTA: Final = 16 << 30  # bytes that the store should hold
 # Attempts at once: all kinds together, shell commands and programs (processes are dear), requests.
 SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
 
@@ -32,9 +34,9 @@ SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
 class Embedded(Runs):
     """The engine of this process, which is a cluster of its own."""
 
-    def __init__(self, host: Host, log_directory: Path | None, store: Store) -> None:
+    def __init__(self, host: Host, log_directory: Path | None, store: Store, room: Room) -> None:
         super().__init__(host, log_directory)
-        self.host, self.store = host, store
+        self.host, self.store, self.room = host, store, room
 
     def busy(self) -> list[str]:
         """Runs that go on in this process: neither paused, nor waiting for a person."""
@@ -46,26 +48,34 @@ class Embedded(Runs):
 
 
 def open_embedded(
-    data: Path, *, ephemeral: bool = False, max_result_bytes: int = MAX_RESULT_BYTES
+    data: Path,
+    *,
+    ephemeral: bool = False,
+    max_result_bytes: int = MAX_RESULT_BYTES,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> AbstractAsyncContextManager[Embedded]:
     """Hold `data` (made if missing) and run a cluster of one in it; `ephemeral` keeps everything in memory.
+
+    `tell` gets lines for a person.
 
     Unfinished runs of earlier processes are held until `resume`. Raises the storage errors of `graft.errors`; those of
     a running store (full, sync failed) end the block.
     """
-    return _open_embedded(data, ephemeral, max_result_bytes)
+    return _open_embedded(data, ephemeral, max_result_bytes, tell)
 
 
 @asynccontextmanager
-async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> AsyncIterator[Embedded]:
+async def _open_embedded(
+    data: Path, ephemeral: bool, max_result_bytes: int, tell: Callable[[str], None]
+) -> AsyncIterator[Embedded]:
     lock = data / LOCK
     stopped_at = None if ephemeral else last_alive(lock)
-    store: Store = MemoryStore() if ephemeral else open_store(data)
+    store: Store = MemoryStore() if ephemeral else open_store(data, quota_bytes=QUOTA)
     try:
         member = MEMBER if store.hard_state() is None else sole_member(store).id  # it may have been served
-        host = Host(
-            store, SystemClock(), SystemEntropy(), member=member, offer=Offer(SLOTS), max_result_bytes=max_result_bytes
-        )
+        clock = SystemClock()
+        host = Host(store, clock, SystemEntropy(), member=member, offer=Offer(SLOTS), max_result_bytes=max_result_bytes)
+        room = Room(host, store, clock, None, tell)
         logs = None if ephemeral else data / LOGS
         try:
             async with trio.open_nursery() as nursery:
@@ -76,8 +86,10 @@ async def _open_embedded(data: Path, ephemeral: bool, max_result_bytes: int) -> 
                         nursery.start_soon(_stay_alive, lock)
                     nursery.start_soon(host.run_decisions)
                     nursery.start_soon(host.run_timers)
+                    nursery.start_soon(room.run)
+                    nursery.start_soon(lead_alone, room)
                     try:
-                        yield Embedded(host, logs, store)
+                        yield Embedded(host, logs, store, room)
                     finally:
                         host.stop_serving()
                 nursery.cancel_scope.cancel()

@@ -20,6 +20,7 @@ from graft.cluster.host import MAX_RESULT_BYTES, Attempts, Host, Offer
 from graft.cluster.leading import Leading
 from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
+from graft.cluster.room import Room
 from graft.cluster.runs import Runs
 from graft.cluster.submitting import ClusterSubmitter
 from graft.engine.commands import DrainMember, ForgetMember, MemberDown, SetClusterConfig
@@ -61,7 +62,7 @@ class ClusterMember:
 
     `limits` are those of a new cluster, if this member is the first to lead it. `located` is told where a member that
     joins is reached; `leased` until when (of `clock`) attempts may run, `stopped` how many were stopped then.
-    For `noticed` and `told` see `Forgetting`.
+    `warned` gets lines about room in the store. For `noticed` and `told` see `Forgetting`.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ClusterMember:
         noticed: Callable[[str, str], None] = lambda member, text: None,
         told: Callable[[str], None] = lambda text: None,
         stopped: Callable[[int], None] = lambda attempts: None,
+        warned: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.id = member
         self._stopped = stopped
@@ -115,7 +117,9 @@ class ClusterMember:
         self.followers = Followers(host, self.post)
         Forgetting(host.door, self.post, noticed, told)
         self._limits = ClusterConfig() if limits is None else limits
-        self._leading = Leading(host, (self._configure, host.run_decisions, host.run_timers, self._renewals.lead))
+        self.room = Room(host, store, clock, self.post, warned)
+        duties = (self._configure, host.run_decisions, host.run_timers, self._renewals.lead, self.room.lead)
+        self._leading = Leading(host, duties)
         self.runs = ClusterRuns(host, log_directory)
 
     def _lease_ended(self) -> None:
@@ -190,5 +194,6 @@ class ClusterMember:
             nursery.start_soon(self.submitter.run)
             nursery.start_soon(self._leading.run)
             nursery.start_soon(self.changes.run)
+            nursery.start_soon(self.room.run)
             await nursery.start(self.lease.run)
             task_status.started()

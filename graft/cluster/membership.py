@@ -32,6 +32,7 @@ class ClusterStatus:
     has_quorum: bool
     graft_version: str
     live_runs: int
+    warnings: tuple[str, ...] = ()  # what a person should know, in words
 
 
 @frozen

@@ -35,7 +35,7 @@ class ClusterOperators:
     async def status(self) -> ClusterStatus:
         host = self._member.host
         has_quorum = host.door.leader is not None
-        return await cluster_status(host, self._store, cluster=self._cluster, has_quorum=has_quorum)
+        return await cluster_status(host, self._store, self._member.room, cluster=self._cluster, has_quorum=has_quorum)
 
     async def members(self, *, stale: bool = False) -> tuple[MemberView, ...]:
         if not stale:

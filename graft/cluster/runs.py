@@ -19,7 +19,7 @@ from graft.engine.engine import request_digest
 from graft.engine.graph import plan_graph
 from graft.engine.lifecycle import FINAL
 from graft.engine.placement import why_queued
-from graft.engine.records import NONE, Run, Step
+from graft.engine.records import NONE, STORE_FULL, Run, Step
 from graft.errors import RunConflict, UnknownRun
 from graft.plan import Plan, encode, plan_hash
 
@@ -137,9 +137,11 @@ class Runs(Readable):
         return self.run_view(run_id)
 
     def _only_waits(self, run: int) -> bool:
-        """Cheap look before the whole run is read: some step waits, and none has an attempt out."""
-        steps = self._host.engine.state.steps_of_run(run)
-        return any(step.status == "waiting" for step in steps) and not any(step.member for step in steps)
+        """Cheap look before the whole run is read: some step waits, or all for room, and none has an attempt out."""
+        state = self._host.engine.state
+        steps = state.steps_of_run(run)
+        is_held = run in state.runs and state.runs[run].paused == STORE_FULL
+        return (is_held or any(step.status == "waiting" for step in steps)) and not any(step.member for step in steps)
 
     async def cancel(self, run_id: str, path: str | None = None, reason: str = "cancelled by a person") -> None:
         """Ask a run, or one step of it, to end; its `finally` runs. Raises RunConflict when it has ended."""

@@ -319,6 +319,7 @@ async def _open_member(
         noticed=lambda member, text: audit(AuditRecord("forgotten", text, identity=member)),
         told=serving.told_to_have_forgotten,
         stopped=serving.tell_stopped,
+        warned=tell,
     )
     for id, address in addresses.items():
         hub.set_address(id, address)

@@ -15,11 +15,11 @@ class SoleMember:
     """Satisfies `Membership`."""
 
     def __init__(self, engine: Embedded) -> None:
-        self._host, self._store = engine.host, engine.store
+        self._host, self._store, self._room = engine.host, engine.store, engine.room
         self._directory = None if engine.log_directory is None else engine.log_directory.parent
 
     async def status(self) -> ClusterStatus:
-        return await cluster_status(self._host, self._store, cluster="", has_quorum=True)
+        return await cluster_status(self._host, self._store, self._room, cluster="", has_quorum=True)
 
     async def members(self, *, stale: bool = False) -> tuple[MemberView, ...]:
         host = self._host

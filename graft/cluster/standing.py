@@ -18,6 +18,7 @@ import trio
 from graft import __version__
 from graft.cluster.host import Host
 from graft.cluster.membership import ClusterStatus
+from graft.cluster.room import Room
 from graft.errors import StorageError
 from graft.interfaces import TABLES, Store
 from graft.storage.snapshot_format import encode
@@ -29,7 +30,7 @@ Row = tuple[str, bytes, bytes]
 Coming = Mapping[str, Mapping[bytes, bytes | None]]  # changes by table and key; None removes
 
 
-async def cluster_status(host: Host, store: Store, *, cluster: str, has_quorum: bool) -> ClusterStatus:
+async def cluster_status(host: Host, store: Store, room: Room, *, cluster: str, has_quorum: bool) -> ClusterStatus:
     """`has_quorum`: whether the member has heard of a majority lately."""
     found, usage = host.door.status(), await trio.to_thread.run_sync(store.usage)
     return ClusterStatus(
@@ -49,6 +50,7 @@ async def cluster_status(host: Host, store: Store, *, cluster: str, has_quorum: 
         has_quorum=has_quorum,
         graft_version=__version__,
         live_runs=len(host.engine.state.live_runs()),
+        warnings=room.warnings(),
     )
 
 

@@ -21,7 +21,7 @@ from graft.cluster.host import Host
 from graft.cluster.post import Post
 from graft.engine import Applied
 from graft.engine.commands import Command, RegisterMember, decode_command, encode_command
-from graft.errors import NoQuorum, Rejected
+from graft.errors import NoQuorum, NoRoom, Rejected
 from graft.transport.letters import Ask
 
 KIND: Final = "propose"
@@ -34,7 +34,7 @@ MAX_BATCH_BYTES: Final = 512 << 10
 MAX_ASKED: Final = 16  # batches on their way
 MAX_ASKED_BYTES: Final = 2 << 20  # and one batch: a leader that is slow is not asked for more and more
 # What does not get better by asking again.
-FINAL_REFUSALS: Final = frozenset({"too_large", "stopping", "not_a_member"})
+FINAL_REFUSALS: Final = frozenset({"too_large", "stopping", "not_a_member", NoRoom.REASON})
 
 Fate = tuple[int, Any, str | None, str, str]
 """Of one command: index, result and refusal of its apply; or why the log did not take it: a reason and a text."""
@@ -215,7 +215,7 @@ class ClusterSubmitter:
     def _settle(self, item: _Item, fate: Fate) -> None:
         index, result, refused, reason, text = fate
         if reason:
-            self._not_taken(item, Rejected(text, reason=reason))
+            self._not_taken(item, refusal(reason, text))
         else:
             item.done(Applied(index, result, refused, ()))
 
@@ -260,6 +260,14 @@ class ClusterSubmitter:
     def _is_member(self, member: str) -> bool:
         """One that was removed and does not know it yet must get no work."""
         return self._door.configuration.find(member) is not None
+
+
+def refusal(reason: str, text: str) -> Rejected:
+    """The error again of which a fate tells; `text` is all that it says to a person."""
+    message, _, hint = text.partition("\n  ")
+    if reason == NoRoom.REASON:
+        return NoRoom(message, hint=hint or None)
+    return Rejected(message, reason=reason, hint=hint or None)
 
 
 def size_of(batch: list[_Item]) -> int:

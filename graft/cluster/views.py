@@ -14,7 +14,7 @@ from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
 from graft.engine.effects import Happened
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Run, Scope, Step
+from graft.engine.records import NONE, STORE_FULL, Run, Scope, Step
 from graft.plan import ErrorRecord, Node, Plan
 
 
@@ -189,6 +189,7 @@ class _Reader:
         self._reasons: list[str] = []
         self._can_go_on = False
         self._meta = view.meta()
+        self._is_running = False
         for step in view.steps_of(run.no):
             self._steps[step.scope][step.ordinal] = step
 
@@ -257,9 +258,12 @@ class _Reader:
             self._reasons.append(f"{self._paths.path(step.run, step.scope, step.ordinal)}: {told_once(step.reason)}")
         elif step.child == NONE:
             self._can_go_on = True
+            self._is_running = self._is_running or bool(step.member)
 
     def waiting(self) -> str | None:
         """Why only a person can make the run go on, None when something of it can by itself."""
         if self._run.paused == "internal":
             return f"internal: {self._run.reason}"
+        if self._run.paused == STORE_FULL and not self._is_running:
+            return "room in the store: see `graft status`"
         return None if self._can_go_on or not self._reasons else "; ".join(self._reasons[:3])

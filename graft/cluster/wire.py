@@ -13,7 +13,7 @@ import msgspec
 from graft import errors
 from graft.cluster.membership import ClusterStatus, MemberView
 from graft.cluster.views import EventView, Idle, RunSummary, RunView, StepView
-from graft.errors import GraftError, Rejected
+from graft.errors import GraftError, NoRoom, Rejected
 from graft.plan import ErrorRecord, decode, encode
 from graft.transport.proto import graft_pb2 as pb
 from graft.worker.logs import LogLine
@@ -47,6 +47,8 @@ def problem_message(error: GraftError) -> pb.Problem:
 def read_problem(message: pb.Problem) -> GraftError:
     """The error again, of the nearest class that this version knows."""
     hint = message.hint or None
+    if message.reason == NoRoom.REASON:
+        return NoRoom(message.message, hint=hint)
     if message.reason:
         return Rejected(message.message, reason=message.reason, hint=hint)
     found = getattr(errors, message.type, None)
@@ -227,6 +229,7 @@ def status_message(status: ClusterStatus) -> pb.StatusReply:
         has_quorum=status.has_quorum,
         graft_version=status.graft_version,
         live_runs=status.live_runs,
+        warnings=status.warnings,
     )
 
 
@@ -248,6 +251,7 @@ def read_status(message: pb.StatusReply) -> ClusterStatus:
         has_quorum=message.has_quorum,
         graft_version=message.graft_version,
         live_runs=message.live_runs,
+        warnings=tuple(message.warnings),
     )
 
 

@@ -204,10 +204,14 @@ class StorageSettings:
 
     directory: str = setting(".graft", "The data directory. The variable GRAFT_DATA sets it, too.")
     quota: Size = setting(
-        Size(16 * GIB), "What the store may hold. Near it new runs are refused.", check=at_least(16 * MIB, " bytes")
+        Size(16 * GIB),
+        "What the store should hold. Near it new runs are refused: see [limits](limits.md).",
+        check=at_least(16 * MIB, " bytes"),
     )
     map_size: Size = setting(
-        Size(64 * GIB), "Address space reserved for it, at least twice the quota.", check=at_least(32 * MIB, " bytes")
+        Size(64 * GIB),
+        "Address space reserved for it, at least twice the quota; four times it are taken in any case.",
+        check=at_least(32 * MIB, " bytes"),
     )
     keep_log_entries: int = setting(
         10_000, "Applied entries kept for members that were away for a moment.", check=at_least(100)

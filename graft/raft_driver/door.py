@@ -20,7 +20,7 @@ import trio
 from attrs import evolve
 
 from graft import raft
-from graft.errors import SyncFailed
+from graft.errors import StoreFull, SyncFailed
 from graft.interfaces import Clock, Entropy, Snapshots, Store, Transport
 from graft.raft import effects as fx
 from graft.raft import events as ev
@@ -50,7 +50,8 @@ class RaftDoor:
 
     `overlay` holds the newest state changes that are not in the store yet: read it before the store.
     `founders`, `incarnation`: see `founding.open_member`. `config` is for all but the ids. Without a `transport`
-    messages go nowhere, without `snapshots` none are made or taken.
+    messages go nowhere, without `snapshots` none are made or taken; with one, a full disk is waited for.
+    `objection` may refuse a client's command before it is proposed; it is asked where the command would be proposed.
     """
 
     def __init__(
@@ -75,7 +76,15 @@ class RaftDoor:
         self._core = raft.Raft(config, recovered, entropy.u64, clock.monotonic())
         self.overlay = Overlay()
         self._applier = Applier(machine, self.overlay, recovered.applied)
-        self._writer = Writer(store, clock, self._applier, self.overlay, self.identity.incarnation, recovered.applied)
+        self._writer = Writer(
+            store,
+            clock,
+            self._applier,
+            self.overlay,
+            self.identity.incarnation,
+            recovered.applied,
+            waits_for_room=transport is not None,
+        )
         self._proposals = Proposals(config.max_entry_bytes)
         self._requests = Requests(self._post)
         self._requests.applied(recovered.applied)
@@ -91,10 +100,16 @@ class RaftDoor:
         self._rings_at = math.inf  # when the clock wakes
         self._closing = False
         self.on_forgotten: Callable[[fx.ReportForgotten], None] = lambda effect: None  # while this member leads
+        self.objection: Callable[[Any], Exception | None] = lambda command: None
 
     @property
     def applied(self) -> int:
         return self._applier.applied
+
+    @property
+    def full(self) -> StoreFull | None:
+        """Why the disk takes nothing for now, while this member waits for room."""
+        return self._writer.full
 
     @property
     def leads(self) -> bool:
@@ -137,7 +152,7 @@ class RaftDoor:
         A client's proposal is refused with the leader as a hint when another member leads.
         """
         data = self._machine.encode(command)
-        if refused is not None and (error := self._objection(len(data))) is not None:
+        if refused is not None and (error := self._objection(len(data)) or self.objection(command)) is not None:
             refused(error)
             return
         self._proposals.check_size(len(data))

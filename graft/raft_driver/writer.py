@@ -3,6 +3,10 @@
 Everything that Raft ordered to be written while the last turn synced goes into the next, together with the state
 changes of what was applied meanwhile. Such changes alone wait up to `FLUSH_SECONDS`: after a crash they are derived
 again from the log. A turn takes all that is ordered, so the state that it carries is never ahead of the log.
+
+A turn that a full disk refuses left nothing behind. A member of a cluster tries the same turn again until there is
+room: it stays up, and can be read and told to make room, while it acknowledges nothing. A cluster of one in a person's
+own process ends instead, and says why.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from graft.raft_driver.syncing import Syncer
 from graft.raft_driver.writes import Writes
 
 FLUSH_SECONDS: Final = 0.05
+FULL_SECONDS: Final = 1.0  # between two tries of a turn that a full disk refused
 
 Answer = Callable[[StoreFull | None], None]
 
@@ -39,10 +44,21 @@ class _Begun:
 
 
 class Writer:
-    """`has_failed`: a commit did, so what the disk holds is unknown, or it is full. There is never a second try."""
+    """`has_failed`: a commit did, so what the disk holds is unknown, or it is full: nothing is written any more.
+
+    `waits_for_room`: see above. `full`: why the disk took nothing when it was tried last.
+    """
 
     def __init__(
-        self, store: Store, clock: Clock, applier: Applier, overlay: Overlay, incarnation: int, applied: int
+        self,
+        store: Store,
+        clock: Clock,
+        applier: Applier,
+        overlay: Overlay,
+        incarnation: int,
+        applied: int,
+        *,
+        waits_for_room: bool = False,
     ) -> None:
         self._store, self._applier, self._overlay = store, applier, overlay
         self._syncer = Syncer(store, clock)
@@ -56,10 +72,13 @@ class Writer:
         self._turns = 0
         self.is_busy = False  # a turn is under way
         self.has_failed = False
+        self._waits_for_room = waits_for_room
+        self._refused: _Begun | None = None  # by a full disk, when it was written in place
+        self.full: StoreFull | None = None
 
     @property
     def has_work(self) -> bool:
-        return self.writes.is_due or bool(self._extra)
+        return self._refused is not None or self.writes.is_due or bool(self._extra)
 
     async def wait(self, until: Callable[[], bool]) -> None:
         """Return when `until` holds, looked at whenever `wake` is set, or when state changes waited long enough."""
@@ -81,7 +100,7 @@ class Writer:
 
     async def commit(self) -> tuple[int, int] | None:
         """One turn: its ticket (0: no write of Raft's) and how far the synced state goes; None: nothing to write."""
-        begun = self._begin()
+        begun, self._refused = self._refused or self._begin(), None
         if begun is None:
             await trio.lowlevel.checkpoint()
             return None
@@ -90,10 +109,16 @@ class Writer:
 
     def commit_here(self) -> tuple[int, int] | None:
         """The same without waiting; None as well where the disk is slow, and while another turn is under way."""
-        if self.is_busy or not self._syncer.is_fast or (begun := self._begin()) is None:
+        if self.is_busy or self.full is not None or not self._syncer.is_fast or (begun := self._begin()) is None:
             return None
-        with self._one_turn():
-            self._syncer.commit_here(begun.turn)
+        try:
+            with self._one_turn():
+                self._syncer.commit_here(begun.turn)
+        except StoreFull as error:
+            if not self._waits_for_room:
+                raise
+            self.has_failed, self._refused, self.full = False, begun, error
+            return None
         return self._end(begun)
 
     def _begin(self) -> _Begun | None:
@@ -133,6 +158,15 @@ class Writer:
 
     async def _store_turn(self, turn: Turn) -> None:
         with self._one_turn():
+            while self._waits_for_room:
+                try:
+                    await self._syncer.commit(turn)
+                except StoreFull as error:
+                    self.full = error
+                    await trio.sleep(FULL_SECONDS)
+                else:
+                    self.full = None
+                    return
             await self._syncer.commit(turn)
 
     @contextmanager
@@ -169,7 +203,8 @@ class Writer:
             return
         turn, take = self._extra.popleft()
         try:
-            await self._store_turn(turn)
+            with self._one_turn():
+                await self._syncer.commit(turn)
         except StoreFull as error:
             self.has_failed = False  # nothing but the snapshot waits for it
             take(error)

@@ -88,6 +88,15 @@ def is_full(data_file: Path) -> bool:
     return False
 
 
+def free_bytes(directory: Path) -> int | None:
+    """What the file system of `directory` has left for us; None when it does not say."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 def corrupt(directory: Path, what: str) -> StoreCorrupt:
     return StoreCorrupt(f"the store in {directory} is damaged: {what}", hint=WAY_OUT)
 

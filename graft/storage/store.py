@@ -25,7 +25,7 @@ from graft.storage import log
 from graft.storage.check import INLINE_BYTES, BackgroundCheck, walk_file
 from graft.storage.directory import Layout, bring_up_to_date, prepare
 from graft.storage.environment import create_store, open_environment, read_meta
-from graft.storage.failures import translate, translate_commit
+from graft.storage.failures import free_bytes, translate, translate_commit
 from graft.storage.generations import count_rows, sweep, write_rows
 from graft.storage.lock import DirectoryLock
 from graft.storage.reads import Reads
@@ -51,7 +51,7 @@ def open_store(
 ) -> LmdbStore:
     """Open the data directory `path` for writing; make it when it is not there.
 
-    `quota_bytes` is what the store may hold; `map_bytes` is address space, reserved once, at least twice the quota.
+    `quota_bytes` is what the store should hold; `map_bytes` is address space, reserved once, at least four times that.
     `command` names this process to others, by default its command line. Call `close` on the result.
 
     Raises StoreHeld, StoreReadOnly, StoreFull, StoreCorrupt, StoreFormatUnknown, or StorageError when the path cannot
@@ -63,7 +63,8 @@ def open_store(
     except OSError as error:
         raise translate(error, layout.root) from error
     try:
-        return _open_locked(layout, lock, quota_bytes, max(map_bytes, 2 * quota_bytes), inline_check_bytes)
+        quota = Quota(quota_bytes)
+        return _open_locked(layout, lock, quota, max(map_bytes, quota.map_bytes), inline_check_bytes)
     except BaseException as error:
         lock.release(closed_at=None if lock.previous is None else lock.previous.closed_at)
         if isinstance(error, (lmdb.Error, OSError)):
@@ -72,7 +73,7 @@ def open_store(
 
 
 def _open_locked(
-    layout: Layout, lock: DirectoryLock, quota_bytes: int, map_bytes: int, inline_check_bytes: int
+    layout: Layout, lock: DirectoryLock, quota: Quota, map_bytes: int, inline_check_bytes: int
 ) -> LmdbStore:
     is_new = create_store(layout, map_bytes)
     bring_up_to_date(layout)
@@ -91,7 +92,7 @@ def _open_locked(
             check.stop()
         raise
     environment.reader_check()  # dead ones, which would pin old pages
-    return LmdbStore(layout, lock, environment, reads, head, Quota(quota_bytes), check)
+    return LmdbStore(layout, lock, environment, reads, head, quota, check)
 
 
 class LmdbStore:
@@ -283,7 +284,8 @@ class LmdbStore:
         return self._reads.dump()
 
     def usage(self) -> Usage:
-        return Usage(sum(self._pages.values()) * self._reads.page_bytes, self._quota.quota_bytes)
+        used_bytes = sum(self._pages.values()) * self._reads.page_bytes
+        return Usage(used_bytes, self._quota.quota_bytes, free_bytes(self._layout.root))
 
     # The end
 

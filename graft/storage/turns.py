@@ -95,14 +95,25 @@ def bounds_after(bounds: LogBounds, turn: Turn, purged_to: int, purged_term: int
 
 @frozen
 class Quota:
-    """How much a store may hold. Three kinds of turns, three limits:
+    """How much a store takes. The quota itself is for whoever takes new work in (`graft.storage.space`): a member that
+    refused what its leader has committed could neither go on nor be told to remove anything. So the store goes far
+    beyond it, and keeps the rest of the map for what makes room, which needs pages, too (LMDB copies what it changes):
 
-    * new entries stop at `quota_bytes - reserve_bytes`: nothing new is taken in;
+    * new entries stop at `ceiling_bytes - reserve_bytes`;
     * state changes of entries that are committed already, and staged rows, may use the reserve as well;
     * turns that only delete, truncate, purge or vote are never refused, so that a full store can shrink.
     """
 
     quota_bytes: int
+
+    @property
+    def map_bytes(self) -> int:
+        """Address space that is needed at least."""
+        return 4 * self.quota_bytes
+
+    @property
+    def ceiling_bytes(self) -> int:
+        return 3 * self.quota_bytes
 
     @property
     def reserve_bytes(self) -> int:
@@ -111,14 +122,14 @@ class Quota:
     def limit(self, turn: Turn) -> int | None:
         """Bytes that may be used after `turn`, None for no limit."""
         if turn.entries:
-            return self.quota_bytes - self.reserve_bytes
+            return self.ceiling_bytes - self.reserve_bytes
         if turn.staging or any(value is not None for _table, _key, value in turn.changes):
-            return self.quota_bytes
+            return self.ceiling_bytes
         return None
 
     def full(self, used_bytes: int) -> StoreFull:
         return StoreFull(
-            f"the store is full: {mebibytes(used_bytes)} of its quota of {mebibytes(self.quota_bytes)} are used",
+            f"the store is full: {mebibytes(used_bytes)} are used, its quota is {mebibytes(self.quota_bytes)}",
             hint="remove old runs, or raise the quota; nothing that was recorded is lost",
         )
 

@@ -31,6 +31,7 @@ STATUSES: tuple[tuple[type[GraftError], Status], ...] = (
     (errors.GraftError, Status.INTERNAL),
 )
 REASONS: dict[str, Status] = {  # of a `Rejected`
+    errors.NoRoom.REASON: Status.RESOURCE_EXHAUSTED,
     "overloaded": Status.RESOURCE_EXHAUSTED,
     "too_large": Status.INVALID_ARGUMENT,
     "invalid": Status.INVALID_ARGUMENT,

@@ -46,7 +46,9 @@ LINE = LogLine("2026-01-01T00:00:00.000Z", "pick[0]", 2, "err", "text", True, "n
 MEMBER = MemberView(
     "n1", (1 << 63) - 1, "voter", "h:1", True, True, {"a": "b"}, ("python:x",), "z", {"*": 4}, {"*": 1}, 9, 2, True, 1.5
 )
-STATUS = ClusterStatus("c", "n1", "leader", "n1", 3, 1, 9, 8, 7, (1 << 64) - 1, 2, 10, 20, True, "0.1", 4)
+STATUS = ClusterStatus(
+    "c", "n1", "leader", "n1", 3, 1, 9, 8, 7, (1 << 64) - 1, 2, 10, 20, True, "0.1", 4, ("it is full",)
+)
 
 BOTH_WAYS: list[tuple[Any, Any, Any]] = [
     (wire.run_message, wire.read_run, RUN),

@@ -115,7 +115,7 @@ def test_staging_that_does_not_fit_is_refused_and_leaves_the_state_alone(stand_w
     store.commit(Turn(entries=some_entries(1, 3), changes=OLD, applied=3))
 
     def stage_for_ever() -> None:
-        for n in range(1000):
+        for n in range(2000):
             store.commit(Turn(staging=[("values", key(n), b"v" * 3000)]))
 
     with pytest.raises(StoreFull):

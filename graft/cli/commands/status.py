@@ -61,6 +61,7 @@ def status_record(status: ClusterStatus) -> dict[str, Any]:
         "store_used_bytes": status.store_used_bytes,
         "store_quota_bytes": status.store_quota_bytes,
         "live_runs": status.live_runs,
+        "warnings": list(status.warnings),
         "graft_version": status.graft_version,
     }
 
@@ -88,6 +89,8 @@ def _print(status: ClusterStatus, members: Sequence[MemberView]) -> None:
     ]
     for name, text in rows:
         out(f"{paint(name.ljust(11), 'dim')}  {plain_text(text) if name != 'leader' else text}")
+    for warning in status.warnings:
+        out(f"{paint('warning'.ljust(11), 'dim')}  {paint(plain_text(warning), 'yellow')}")
     out()
     for line in table(HEAD, [row(each, status.leader) for each in members], width(sys.stdout), give_way=3):
         out(paint_line(line, paint).rstrip())

@@ -158,7 +158,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("cluster", "member", "role", "leader", "term", "first_index", "last_index", "commit", "applied", "state_hash", "cluster_version", "store_used_bytes", "store_quota_bytes", "has_quorum", "graft_version", "live_runs")
+    __slots__ = ("cluster", "member", "role", "leader", "term", "first_index", "last_index", "commit", "applied", "state_hash", "cluster_version", "store_used_bytes", "store_quota_bytes", "has_quorum", "graft_version", "live_runs", "warnings")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +175,7 @@ class StatusReply(_message.Message):
     HAS_QUORUM_FIELD_NUMBER: _ClassVar[int]
     GRAFT_VERSION_FIELD_NUMBER: _ClassVar[int]
     LIVE_RUNS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     member: str
     role: str
@@ -191,7 +192,8 @@ class StatusReply(_message.Message):
     has_quorum: bool
     graft_version: str
     live_runs: int
-    def __init__(self, cluster: _Optional[str] = ..., member: _Optional[str] = ..., role: _Optional[str] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit: _Optional[int] = ..., applied: _Optional[int] = ..., state_hash: _Optional[int] = ..., cluster_version: _Optional[int] = ..., store_used_bytes: _Optional[int] = ..., store_quota_bytes: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., graft_version: _Optional[str] = ..., live_runs: _Optional[int] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster: _Optional[str] = ..., member: _Optional[str] = ..., role: _Optional[str] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit: _Optional[int] = ..., applied: _Optional[int] = ..., state_hash: _Optional[int] = ..., cluster_version: _Optional[int] = ..., store_used_bytes: _Optional[int] = ..., store_quota_bytes: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., graft_version: _Optional[str] = ..., live_runs: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MembersRequest(_message.Message):
     __slots__ = ("stale",)
