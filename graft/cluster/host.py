@@ -63,6 +63,10 @@ MAX_RESULT_BYTES: Final = 1 << 20
 MAX_DECIDED_BYTES: Final = 256 << 10  # of several decisions in one command
 MAX_DECIDING_SECONDS: Final = 0.005  # at a stretch, and as long again to propose it: Raft waits for that
 AGAIN_SECONDS: Final = 0.05
+STOPPED_TYPES: Final = frozenset(
+    {"signal.SIGTERM", "signal.SIGINT", "signal.SIGHUP", "exit.143", "exit.130", "exit.129"}
+)
+"""How a command fails that a signal told to stop; 128 and the signal's number is how a shell says it."""
 CLOCKS_SECONDS: Final = 10.0  # between two looks at the clocks
 
 
@@ -145,6 +149,7 @@ class Host:
         self._max_result_bytes = max_result_bytes
         self._leads = False
         self._running: dict[tuple[StepKey, int], bool] = {}  # attempts that the worker has; True: it is to be lost
+        self._told_to_stop = False
         self._settling: set[tuple[StepKey, int]] = set()  # attempts that ended, of which the state does not know yet
         self.snapshots_installed = 0
         self._idle = trio.Event()
@@ -340,6 +345,10 @@ class Host:
             if self._worker is not None:
                 self._worker.cancel(key, token)
 
+    def begin_stop(self) -> None:
+        """This process was told to stop. Commands that end of the same signals now were told, too: they are lost."""
+        self._told_to_stop = True
+
     def _assignment(self, effect: StartAttempt) -> Assignment:
         run_no, scope_no, ordinal = effect.key
         run = self.engine.state.runs[run_no]
@@ -370,7 +379,9 @@ class Host:
         return block
 
     def _settled(self, assignment: Assignment, outcome: Outcome) -> None:
-        is_lost = self._running.pop((assignment.key, assignment.token), False)
+        is_lost = self._running.pop((assignment.key, assignment.token), False) and outcome.status == "cancelled"
+        if self._told_to_stop and outcome.error is not None and outcome.error.type in STOPPED_TYPES:
+            is_lost = True
         if not self._running:
             self._idle.set()
             self._idle = trio.Event()
@@ -381,7 +392,7 @@ class Host:
             AttemptSettled(
                 *assignment.key,
                 token=assignment.token,
-                status="lost" if is_lost and outcome.status == "cancelled" else outcome.status,
+                status="lost" if is_lost else outcome.status,
                 dice=self._entropy.u64() & 0xFFFFFFFF if outcome.error is not None else 0,
                 value=outcome.value,
                 error=outcome.error,

@@ -194,6 +194,7 @@ class Serving:
         if member is None:
             return
         self.health.set(False)
+        member.host.begin_stop()
         timeout = float(self.settings.engine.drain_timeout)
         is_told = False
         with trio.move_on_after(HAND_OVER_SECONDS):

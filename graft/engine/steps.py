@@ -26,6 +26,7 @@ OPEN: Final = "open"
 GENERATION_BITS: Final = 32  # a token: the generation of the run before it, and the number of the start
 
 TIMEOUT = ErrorRecord("timeout", "total_timeout was over")
+SHORTAGE = "shortage"
 LOST = ErrorRecord("lost_member", "the member that ran it was lost")
 
 
@@ -199,7 +200,7 @@ def settle(s: State, step: Step | None, command: AttemptSettled) -> str | None:
     elif command.status == "cancelled":
         finish(s, step, "cancelled", "the worker was told to stop it", error=command.error)
     elif command.status == "lost":
-        _lose(s, step)
+        _lose(s, step, command.error)
     else:
         _fail_or_back_off(s, step, command)
     return None
@@ -218,15 +219,17 @@ def _cause(command: AttemptSettled) -> ErrorRecord | None:
     return command.error if command.status == "failed" else None
 
 
-def _lose(s: State, step: Step) -> None:
-    """Losing the member is not an attempt of the step's own code (R7)."""
+def _lose(s: State, step: Step, error: ErrorRecord | None) -> None:
+    """Losing the member is not an attempt of the step's own code (R7), and what its machine lacks neither."""
     step.lost += 1
     step.attempt -= 1
     retry = s.retry_of(step)
     limit = 10 if retry is None else retry.max_lost
     if step.lost > limit:
-        step.error = LOST
-        s.move(step, "park", f"gave up: it lost its member {step.lost} times")
+        is_shortage = error is not None and error.type == SHORTAGE
+        step.error = error if is_shortage else LOST
+        why = f"{step.lost} times too little for it" if is_shortage else f"it lost its member {step.lost} times"
+        s.move(step, "park", f"gave up: {why}")
         return
     s.move(step, "lose", "lost_member")
     _take_position(s, step)

@@ -23,6 +23,7 @@ PLAIN: dict[str, str] = {
     "output_schema": "the result is not what `output` or `returns` says",
     "too_large": "the result is larger than the limit",
     "lost_member": "the process that ran it was lost, too many times",
+    "shortage": "its member had too few files or processes, or too little memory or space to begin it, too many times",
     "rejected": "a person refused it",
     "failed": "what a `fail` node gives that names no type",
 }

@@ -11,7 +11,7 @@ import trio
 from graft.errors import ExpressionError
 from graft.plan import ErrorRecord, Tree
 from graft.worker.assignment import Assignment, Outcome, Settle
-from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, StepFailure, shorten
+from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, AttemptLost, StepFailure, shorten
 from graft.worker.secrets import PREFIX
 
 if TYPE_CHECKING:
@@ -28,7 +28,17 @@ class Attempt:
     Invariant: `settle` is called at most once, and never after the worker began to close.
     """
 
-    __slots__ = ("_log", "_redactor", "assignment", "cancel_requested", "lookup", "scope", "settle", "tools")
+    __slots__ = (
+        "_log",
+        "_redactor",
+        "assignment",
+        "cancel_requested",
+        "lookup",
+        "scope",
+        "settle",
+        "short_of",
+        "tools",
+    )
 
     def __init__(self, assignment: Assignment, settle: Settle, tools: Tools) -> None:
         self.assignment = assignment
@@ -36,6 +46,7 @@ class Attempt:
         self.tools = tools
         self.scope = trio.CancelScope()
         self.cancel_requested = False  # by the engine; a scope that is cancelled without it ran out of time
+        self.short_of: str | None = None  # what it waits for and the machine has not, before it begins
         self._log: StepLog | None = None
         self._redactor: Redactor | bool | None = False  # False: not made yet
         self.lookup: Callable[[str], Any] = self._lookup_secrets if assignment.secrets else assignment.lookup
@@ -82,12 +93,16 @@ class Attempt:
     # How it ended
 
     def failed(self, failure: StepFailure) -> Outcome:
+        if isinstance(failure, AttemptLost):
+            return Outcome("lost", error=self.record(failure))
         return Outcome("failed", error=self.record(failure), retry_after_ms=failure.retry_after_ms)
 
     def stopped(self, failure: StepFailure | None = None) -> Outcome:
         """Cancelled by the engine, or out of time. `failure`: what its code said when it was stopped."""
         if self.cancel_requested:
             return Outcome("cancelled", error=self.record(failure) if failure else None)
+        if self.short_of is not None:  # it has not begun
+            return self.failed(AttemptLost("shortage", self.short_of))
         timeout_ms = self.assignment.node.timeout_ms or 0
         cause = (self.record(failure),) if failure else ()
         late = StepFailure("timeout", f"did not end within {render_seconds(timeout_ms)}", cause=cause, is_ours=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import trio
@@ -22,15 +24,22 @@ from graft.plan import ExecAction, RunAction
 from graft.plan.error_types import signal_name
 from graft.worker.attempt import Attempt
 from graft.worker.capture import Capture, Tail
-from graft.worker.failures import StepFailure
+from graft.worker.failures import AttemptLost, StepFailure
 from graft.worker.guardian_client import GuardianLost, Process, SpawnFailed
 from graft.worker.results import check_size, decode_json
+from graft.worker.shortage import SHORT, Shortage, patiently, scarce
 
 DRAIN_SECONDS = 0.5  # how long output may come after the program ended (a pipeline's last process, say)
 LAST_OUTPUT_SECONDS = 0.05  # when the group is gone, what its pipes still hold is at hand at once
+TOLD_SECONDS = 0.2  # between the signals to a command and to its guardian, when somebody signals all processes
 CLOSE_SECONDS = 5.0  # how long a killed group may take to be gone
 READ_BYTES = 64 * 1024
 SHELL = "/bin/sh"
+
+TOLD_STATUSES = frozenset(
+    each for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) for each in (-number, 128 + number)
+)
+"""How a command ends that was told to stop, or whose shell says that of its own command."""
 
 _START_PROBLEMS = {2: (127, "command not found"), 20: (127, "command not found"), 13: (126, "permission denied")}
 
@@ -76,7 +85,15 @@ async def _run(
     attempt: Attempt, command: Command, take_stdout: Callable[[bytes], None], take_stderr: Callable[[bytes], None]
 ) -> int:
     """Exit status of the program; nothing of its group is left when this returns or raises."""
-    process, pumps = await _start(attempt, command, take_stdout, take_stderr)
+    process, pumps = await patiently(attempt, lambda: _start(attempt, command, take_stdout, take_stderr))
+    attempt.tools.processes_running += 1
+    try:
+        return await _attend(attempt, process, pumps)
+    finally:
+        attempt.tools.processes_running -= 1
+
+
+async def _attend(attempt: Attempt, process: Process, pumps: list[_Pump]) -> int:
     async with trio.open_nursery() as nursery:
         for pump in pumps:
             nursery.start_soon(pump.run)
@@ -90,6 +107,8 @@ async def _run(
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
                 await process.close()
             process.kill()
+            if status != 0 and await process.was_told_to_stop(TOLD_SECONDS if status in TOLD_STATUSES else 0):
+                raise AttemptLost("lost_member", "all processes here were told to stop, and so was the command")
         except GuardianLost as error:
             raise _lost(error) from None
         except BaseException:
@@ -110,17 +129,17 @@ async def _run(
 async def _start(
     attempt: Attempt, command: Command, take_stdout: Callable[[bytes], None], take_stderr: Callable[[bytes], None]
 ) -> tuple[Process, list[_Pump]]:
+    """Raises StepFailure, Shortage."""
     ends: list[int] = []
     try:
         with _stdin_file(command.stdin) as stdin:
-            ends += os.pipe()
-            ends += os.pipe()
+            with scarce("no pipe can be made for the command"):
+                ends += os.pipe()
+                ends += os.pipe()
             out, out_end, err, err_end = ends
             process = await _spawn(attempt, command, (stdin.fileno(), out_end, err_end))
             ends = [out_end, err_end]
             return process, [_Pump(out, take_stdout), _Pump(err, take_stderr)]
-    except OSError as error:
-        raise StepFailure("exit.126", f"no pipe could be made for the command: {error.strerror}") from None
     finally:
         for end in ends:
             os.close(end)
@@ -146,7 +165,7 @@ class _Pump:
 def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
     """Evaluate the inputs. Raises StepFailure of type `expression`."""
     base = attempt.assignment.base
-    argv = [SHELL, "-c", action.command] if isinstance(action, RunAction) else _arguments(attempt.evaluate(action.argv))
+    argv = _arguments([SHELL, "-c", action.command] if isinstance(action, RunAction) else attempt.evaluate(action.argv))
     table = attempt.evaluate(action.env)
     if not isinstance(table, dict):
         raise StepFailure("expression", f"`env` needs a table, not {as_text(table)[:80]}")
@@ -156,7 +175,10 @@ def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
             raise StepFailure("expression", f"env {name!r} cannot be passed: NUL or broken Unicode, or = in the name")
         env[os.fsencode(name)] = os.fsencode(value)
     stdin = None if action.stdin is None else as_text(attempt.evaluate(action.stdin)).encode("utf-8", "surrogatepass")
-    return Command(argv, env, base / action.cwd if action.cwd else base, stdin)
+    cwd = base / action.cwd if action.cwd else base
+    if not _passes(str(cwd)):
+        raise StepFailure("expression", f"`cwd` {action.cwd!r} is not a path: NUL or broken Unicode")
+    return Command(argv, env, cwd, stdin)
 
 
 def graft_variables(attempt: Attempt) -> dict[str, str]:
@@ -170,16 +192,26 @@ def graft_variables(attempt: Attempt) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """A value for a program: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    """A value for a program: text as it is, anything else as JSON. Raises StepFailure of type `expression`."""
+    return value if isinstance(value, str) else as_json(value).decode()
+
+
+def as_json(value: Any) -> bytes:
+    """Raises StepFailure of type `expression` when `value` has no JSON form."""
+    try:
+        return msgspec.json.encode(value)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise StepFailure("expression", f"a value has no JSON form: {error}") from None
 
 
 def _arguments(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
         raise StepFailure("expression", "`exec` needs a list with at least the program's name")
     argv = [as_text(each) for each in value]
+    if not argv[0]:
+        raise StepFailure("expression", "the program's name, the first of `exec`, is empty")
     if not all(map(_passes, argv)):
-        raise StepFailure("expression", "an argument of `exec` holds a NUL character or broken Unicode")
+        raise StepFailure("expression", "an argument of the command holds a NUL character or broken Unicode")
     return argv
 
 
@@ -191,39 +223,51 @@ def _passes(text: str) -> bool:
         return False
 
 
-def _stdin_file(data: bytes | None) -> Any:
+def _stdin_file(data: bytes | None) -> IO[bytes]:
+    """To be closed by the caller. Raises Shortage."""
     if data is None:
-        return Path(os.devnull).open("rb")
-    file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
-    file.write(data)
-    file.seek(0)
-    return file
+        with scarce("the input of the command cannot be opened"):
+            return Path(os.devnull).open("rb")
+    with scarce("there is no directory for temporary files", None):
+        directory = tempfile.gettempdir()
+    with scarce(f"the input of the command cannot be written to {directory}", None), ExitStack() as stack:
+        file = stack.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+        file.seek(0)
+        stack.pop_all()
+        return file
 
 
 async def _spawn(attempt: Attempt, command: Command, files: tuple[int, int, int]) -> Process:
     try:
-        return await attempt.tools.guardians.spawn(command.argv, command.env, command.cwd, files)
+        with scarce("no process can be started for the command"):
+            return await attempt.tools.guardians.spawn(command.argv, command.env, command.cwd, files)
     except SpawnFailed as error:
+        if error.errno in SHORT:
+            raise Shortage(f"no process can be started for the command: {error.reason}") from None
         raise _not_started(command, error) from None
     except GuardianLost as error:
         raise _lost(error) from None
 
 
-def _lost(error: GuardianLost) -> StepFailure:
-    return StepFailure("lost_member", "the guardian of the step's processes died, and they with it", str(error))
+def _lost(error: GuardianLost) -> AttemptLost:
+    return AttemptLost("lost_member", "the guardian of the step's processes died, and they with it", str(error))
 
 
 def _not_started(command: Command, error: SpawnFailed) -> StepFailure:
-    reason = os.strerror(error.errno)
     if error.stage == "cwd":
-        return StepFailure("exit.126", f"the working directory {command.cwd} cannot be used: {reason}")
-    code, text = _START_PROBLEMS.get(error.errno, (126, reason))
-    size = sum(len(each) for each in (*command.argv, *command.env, *command.env.values()))
+        return StepFailure("exit.126", f"the working directory {command.cwd} cannot be used: {error.reason}")
+    code, text = _START_PROBLEMS.get(error.errno, (126, error.reason))
+    size = sum(len(each) for each in (*map(os.fsencode, command.argv), *command.env, *command.env.values()))
     detail = {
-        7: f"arguments and environment are {size} characters; pass large values through stdin",
+        7: f"arguments and environment are {size} bytes; pass large values through stdin, long scripts as files",
         2: f"looked for it in PATH: {os.fsdecode(command.env.get(b'PATH', os.defpath.encode()))}",
     }.get(error.errno, "")
-    return StepFailure(f"exit.{code}", f"`{command.argv[0]}`: {text}", detail if "/" not in command.argv[0] else "")
+    if error.errno == 2 and "/" in command.argv[0]:
+        detail = ""
+    return StepFailure(f"exit.{code}", f"`{command.argv[0]}`: {text}", detail)
 
 
 def _bad_end(status: int, detail: str) -> StepFailure:

@@ -34,6 +34,10 @@ class StepFailure(Exception):
         self.is_ours = is_ours
 
 
+class AttemptLost(StepFailure):
+    """A part of Graft, the machine or whoever stops both ended the attempt, not its own code: it is not counted."""
+
+
 def shorten(text: str, limit: int) -> str:
     """`text`, or its head and its tail with a note between them when it has more than `limit` characters.
 

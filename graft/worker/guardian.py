@@ -20,10 +20,15 @@ It speaks frames: four bytes of length, then `marshal` of a tuple (the same inte
 and answers::
 
     ("started", id, pid)                 the program runs; pid is also its process group
-    ("failed", id, stage, errno)         it could not be started: stage is "cwd" or "exec"
+    ("failed", id, stage, errno, text)   it could not be started: stage is "cwd" or "exec"; `text` when errno is 0
     ("exited", id, status)               the leader ended; `status` as of `os.waitstatus_to_exitcode`
     ("closed", id, killed)               nothing of the group is left; `killed`: SIGKILL was needed
+    ("told", 0)                          a signal that asks to stop reached the guardian, and so perhaps all that it has
     ("crashed", 0, traceback)            a bug of ours; the guardian kills everything and ends
+
+Steps are in sessions of their own, as the guardian is. So whoever sends a signal to the group of Graft or presses
+Ctrl-C reaches neither, and a service manager that signals every process of its control group reaches both: then what
+ends now was stopped from outside, and did not fail.
 
 A leader that ended stays a zombie until its step is closed: so its number, which is that of the group, cannot be given
 to another process meanwhile, and a signal to the group cannot hit a stranger.
@@ -63,12 +68,14 @@ SWEEP_SECONDS = 0.05  # daemons are looked for this long after a step ended, onc
 POLL_SECONDS = 0.02  # how often a group that is ending is looked at
 SHARE = 20  # of the time at most one part in so many goes into reading /proc, which grows with the machine
 LEASE_POLL_SECONDS = 0.2
+MAX_START_BYTES = 8 * 1024 * 1024  # of arguments and environment; no system takes so much
 LAST_SECONDS = 10.0  # how long the guardian of a dead Graft tries to kill what does not die
 LINUX = sys.platform.startswith("linux")
 KEEPS_ZOMBIES = hasattr(os, "waitid")  # macOS has it since Python 3.13
 
 _PR_SET_CHILD_SUBREAPER = 36
 # All of them: a shell that put us into the background had us ignore SIGINT and SIGQUIT, nohup SIGHUP, and so on.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 _DEFAULT_SIGNALS = tuple(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 
 
@@ -106,15 +113,16 @@ class Guardian:
         self.steps: dict[int, Step] = {}
         self.received = b""
         self.descriptors: list[int] = []
+        self.short_of_files = False  # descriptors that came with the next request were lost
         self.child_ended = False
+        self.told = False  # to stop, from outside; not said yet
         self.sweep_at: float | None = None
         self.sweep_not_before = 0.0
         self.look_at = 0.0  # not before this time is /proc read again for groups that are ending
         self.tags: set[str] = set()  # of steps that ended since the last sweep
-        self.orphans: set[int] = set()  # children that are no leaders, as of the last sweep
         self.lease: float | None = None  # deadline, seconds of CLOCK_BOOTTIME
         self.poll = select.poll()
-        self.wakeup = self._listen_for_children()
+        self.wakeup = self._listen_for_signals()
         self.poll.register(control, select.POLLIN)
         self.poll.register(self.wakeup, select.POLLIN)
         # End-of-file alone is not enough: a fork that a step's Python code made of Graft holds our socket open.
@@ -122,13 +130,18 @@ class Guardian:
         if self.graft is not None:
             self.poll.register(self.graft, select.POLLIN)
 
-    def _listen_for_children(self) -> int:
+    def _listen_for_signals(self) -> int:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._note_stop)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         return reader
+
+    def _note_stop(self, *_: Any) -> None:
+        self.told = True
 
     def run(self) -> None:
         """Until Graft ends."""
@@ -142,6 +155,9 @@ class Guardian:
                     self.child_ended = True
                 else:  # `self.graft`
                     return
+            if self.told:  # before the ends that it may be the reason of
+                self.told = False
+                self._answer("told", 0)
             if self.lease is not None and boottime() >= self.lease:
                 self.lease = None
                 self._kill_everything()
@@ -169,9 +185,11 @@ class Guardian:
     def _receive(self) -> bool:
         """Take what arrived. False when Graft has gone."""
         try:
-            data, ancillary, _, _ = self.control.recvmsg(1 << 16, socket.CMSG_SPACE(8 * 4))
+            data, ancillary, flags, _ = self.control.recvmsg(1 << 16, socket.CMSG_SPACE(8 * 4))
         except (ConnectionResetError, BrokenPipeError):
             return False
+        if flags & socket.MSG_CTRUNC:
+            self.short_of_files = True
         for level, kind, body in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self.descriptors += struct.unpack(f"{len(body) // 4}i", body)
@@ -205,11 +223,16 @@ class Guardian:
         files, self.descriptors = self.descriptors[:3], self.descriptors[3:]
         stage = "cwd"
         try:
+            if self.short_of_files or len(files) < 3:
+                self.short_of_files = False
+                raise OSError(errno.EMFILE, "too many open files")
             os.chdir(cwd)
             stage = "exec"
             pid = _start(argv, env, files)
         except OSError as error:
-            self._answer("failed", number, stage, error.errno)
+            self._answer("failed", number, stage, error.errno, "")
+        except Exception as error:  # whatever was sent for one step must not end the others
+            self._answer("failed", number, stage, 0, f"{type(error).__name__}: {error}")
         else:
             self.steps[number] = Step(pid, tag)
             self._answer("started", number, pid)
@@ -232,19 +255,16 @@ class Guardian:
     # What becomes of steps
 
     def _reap(self) -> None:
+        ended = False
         for number, step in self.steps.items():
             if step.exited:
                 continue
             status = _exit_status(step)
             if status is not None:
-                step.exited = True
+                step.exited = ended = True
                 self._answer("exited", number, status)
-        self._reap_orphans()
-
-    def _reap_orphans(self) -> None:
-        """Reap daemons that ended. `waitpid(-1)` would take the zombies that we keep, so each is asked for."""
-        if self.orphans:
-            self.orphans = {pid for pid in self.orphans if not _reaped(pid)}
+        if not ended and LINUX:  # a daemon, which is ours since its parent ended
+            self.sweep_at = self.sweep_at or time.monotonic() + SWEEP_SECONDS
 
     def _close_due(self) -> None:
         closing = [(number, step) for number, step in self.steps.items() if step.closing]
@@ -286,18 +306,19 @@ class Guardian:
         return not _group_exists(step.pid)
 
     def _sweep(self) -> None:
-        """Kill the daemons of steps that ended."""
+        """Kill the daemons of steps that ended, and reap those that ended themselves, whosever they were.
+
+        `waitpid(-1)` would take the zombies that we keep, so each child that leads no step is asked for.
+        """
         began = time.monotonic()
         self.sweep_at = None
         tags, self.tags = self.tags, set()
-        table = list(processes())
+        table = list(processes(zombies=True))
         leaders = {step.pid for step in self.steps.values()}
-        orphans = {pid for pid, parent, _ in table if parent == self.pid and pid not in leaders}
+        orphans = {pid for pid, parent, _ in table if parent == self.pid and pid not in leaders and not _reaped(pid)}
         doomed = {pid for pid in orphans if tag_of(pid) in tags}
         for pid in descendants(table, doomed) | doomed:
             kill(pid)
-        self.orphans = orphans
-        self._reap_orphans()
         if doomed:  # what a killed daemon leaves behind comes to us, and must go too
             self.tags |= tags
             self.sweep_at = began + SWEEP_SECONDS
@@ -415,8 +436,8 @@ def kill(pid: int) -> None:
 Row = tuple[int, int, int]
 
 
-def processes() -> list[Row]:
-    """`(pid, parent, group)` of every process that is not a zombie. Linux; elsewhere empty."""
+def processes(zombies: bool = False) -> list[Row]:
+    """`(pid, parent, group)` of every process that is not a zombie, or of every one. Linux; elsewhere empty."""
     rows: list[Row] = []
     if not LINUX:
         return rows
@@ -429,7 +450,7 @@ def processes() -> list[Row]:
         except OSError:
             continue
         fields = stat[stat.rindex(b")") + 2 :].split(None, 3)  # the name of a program may hold spaces and brackets
-        if fields[0] not in b"ZX":
+        if zombies or fields[0] not in b"ZX":
             rows.append((int(name), int(fields[1]), int(fields[2])))
     return rows
 
@@ -464,7 +485,7 @@ def tag_of(pid: int) -> str | None:
 
 def main() -> None:
     """`guardian.py FD PID LIMIT`: its end of the socket, Graft's process, the soft limit of open files for steps."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+    for number in (*_STOP_SIGNALS, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
     control = socket.socket(fileno=int(sys.argv[1]))

@@ -1,13 +1,14 @@
 """Graft's side of the guardian: starting it, asking it for processes, hearing what becomes of them.
 
 The guardian is started by the first step that needs it. Should it die, the processes that it had are killed from here,
-their attempts fail as `lost_member`, and the next step gets another one.
+their attempts are lost, which is not counted as a failure of theirs, and the next step gets another one.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import marshal
 import os
 import resource
@@ -32,10 +33,11 @@ class GuardianLost(Exception):
 
 
 class SpawnFailed(Exception):
-    """A program could not be started. `stage` is "cwd" or "exec"; `errno` says why."""
+    """A program could not be started. `stage` is "cwd" or "exec"; `errno` says why, or `reason` alone when it is 0."""
 
-    def __init__(self, stage: str, errno: int) -> None:
-        super().__init__(f"{stage}: {os.strerror(errno)}")
+    def __init__(self, stage: str, errno: int, reason: str = "") -> None:
+        self.reason = reason or os.strerror(errno)
+        super().__init__(f"{stage}: {self.reason}")
         self.stage = stage
         self.errno = errno
 
@@ -51,6 +53,7 @@ class Process:
         self.status: int | None = None  # exit code; -n when it died of signal n
         self.killed = False  # SIGKILL was needed to end the group; set when closed
         self.failure: SpawnFailed | None = None
+        self.told_before = False  # the guardian was told to stop before this was started
         self.started = trio.Event()
         self.exited = trio.Event()
         self.closed = trio.Event()
@@ -61,6 +64,15 @@ class Process:
         if self.status is None:
             raise GuardianLost(self._link.last_words)
         return self.status
+
+    async def was_told_to_stop(self, seconds: float) -> bool:
+        """Whether, since it was started, something outside told all that the guardian has to stop, or does within
+        `seconds`: whoever signals many processes signals one after the other."""
+        if self.told_before:
+            return False
+        with trio.move_on_after(seconds):
+            await self._link.told.wait()
+        return self._link.told.is_set()
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """End the group: with a grace, SIGTERM first and then the grace to obey; SIGKILL; wait until it is gone.
@@ -87,6 +99,7 @@ class _Link:
         self._sending = trio.Lock()
         self.processes: dict[int, Process] = {}
         self.dead = False
+        self.told = trio.Event()  # by a signal, to stop
         self.lease: float | None = None
         self._told: float | None = None  # of the lease, last
         self._telling = False
@@ -133,6 +146,8 @@ class _Link:
     def _deal(self, what: str, number: int, *rest: Any) -> None:
         if what == "crashed":
             self.last_words = rest[0]
+        elif what == "told":
+            self.told.set()
         process = self.processes.get(number)
         if process is None:
             return
@@ -202,8 +217,12 @@ class Guardians:
     ) -> Process:
         """Start a program in a group of its own, with `files` as its stdin, stdout and stderr.
 
-        Raises SpawnFailed, GuardianLost. Not cancellable: it takes a millisecond.
+        Raises SpawnFailed, GuardianLost, and OSError when no guardian can be started. Not cancellable: it takes a
+        millisecond.
         """
+        arguments = [os.fsencode(each) for each in argv]
+        if sum(map(len, (*arguments, *env, *env.values()))) > program.MAX_START_BYTES:
+            raise SpawnFailed("exec", errno.E2BIG)
         with trio.CancelScope(shield=True):
             link = self._live_link()
             link.lease = self._lease
@@ -211,8 +230,8 @@ class Guardians:
             self._count += 1
             tag = f"{os.getpid()}-{self._salt}-{self._count}"
             process = link.processes[self._count] = Process(link, self._count, tag)
+            process.told_before = link.told.is_set()
             tagged = {**env, program.TAG.encode(): tag.encode()}
-            arguments = [os.fsencode(each) for each in argv]
             await link.send(("spawn", self._count, arguments, tagged, os.fsencode(cwd), tag), files)
             await process.started.wait()
         if process.failure is not None:
@@ -246,8 +265,10 @@ class Guardians:
 
 
 def _start() -> _Link:
+    """Raises OSError."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, contextlib.ExitStack() as failed:
+        failed.enter_context(ours)
         limit = INHERITED_FILES_LIMIT
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", program.__file__, str(theirs.fileno()), str(os.getpid()), str(limit)],
@@ -258,6 +279,7 @@ def _start() -> _Link:
             start_new_session=True,
             cwd="/",
         )
+        failed.pop_all()
     ours.setblocking(False)
     return _Link(trio.socket.from_stdlib_socket(ours), process)
 

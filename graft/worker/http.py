@@ -18,13 +18,12 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import httpx2
-import msgspec
 import trio
 
 from graft import __version__
 from graft.plan import HttpAction, Tree
 from graft.worker.attempt import Attempt
-from graft.worker.commands import as_text
+from graft.worker.commands import as_json, as_text
 from graft.worker.decoding import ENCODINGS, Decoder, UnknownEncoding
 from graft.worker.failures import StepFailure
 from graft.worker.results import check_size, decode_json
@@ -89,7 +88,7 @@ def build(attempt: Attempt, action: HttpAction, client: httpx2.AsyncClient) -> h
         headers.append(("Authorization", f"Bearer {as_text(attempt.evaluate(action.bearer))}"))
     content: bytes | None = None
     if action.json is not None:
-        content = msgspec.json.encode(attempt.evaluate(action.json))
+        content = as_json(attempt.evaluate(action.json))
         if "content-type" not in names:
             headers.append(("Content-Type", "application/json"))
     elif action.body is not None:

@@ -14,6 +14,7 @@ A log is a help, not a result: when it cannot be written the step goes on withou
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import os
@@ -105,7 +106,8 @@ class StepLog:
         with self._lock:
             self._closed = True
             if self._fd is not None:
-                os.close(self._fd)
+                with contextlib.suppress(OSError):  # a network's file system says here what it could not write
+                    os.close(self._fd)
                 self._fd = None
 
     def _emit(self, state: _Stream, pieces: list[tuple[bytes, bool]]) -> None:
@@ -293,7 +295,7 @@ def parse_line(raw: bytes, path: str) -> LogLine:
 
 def safe_name(text: str) -> str:
     """`text` as one file name: reversible with `unquote`, but for texts so long that their end becomes a hash."""
-    name = quote(text, safe="[]-_ ,=+@")
+    name = quote(text, safe="[]-_ ,=+@", errors="surrogatepass")
     name = name.replace(".", "%2E", 1) if name.startswith(".") else name
     if len(name) <= MAX_NAME:
         return name

@@ -29,6 +29,7 @@ from graft.worker.printing import Printing
 from graft.worker.results import Encoded, encode_result
 from graft.worker.secrets import Vault
 from graft.worker.settings import WorkerSettings
+from graft.worker.shortage import file_slots
 
 if TYPE_CHECKING:
     from graft.worker.http import Client
@@ -49,6 +50,8 @@ class Tools:
         self.printing = Printing(settings.capture_print)
         self.thread_slots = trio.CapacityLimiter(settings.thread_limit)
         self.process_slots = trio.CapacityLimiter(settings.process_limit)
+        self.file_slots = file_slots()  # None: there are enough
+        self.processes_running = 0
         self.grace_seconds = settings.grace_ms / 1000
         self.processes: Processes | None = None  # of isolated functions; made when first needed
         self.client: Client | None = None  # of http steps; made when first needed
@@ -213,7 +216,8 @@ class Worker:
     async def _execute(self, attempt: Attempt) -> Outcome:
         a = attempt.assignment
         action = a.node.action
-        value = await EXECUTORS[type(action)](attempt, action)
+        async with self._tools.file_slots or contextlib.nullcontext():
+            value = await EXECUTORS[type(action)](attempt, action)
         if type(value) is Encoded:
             return Outcome("succeeded", attempt.clean_result(value.data))
         data = encode_result(value, a.node.returns, a.max_result_bytes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -504,6 +506,33 @@ async def test_who_stops_in_order_is_down_at_once_and_live_when_it_is_back(field
                 await until(lambda: sum(" leads now, in term " in line for line in field.lines) > 1)
                 assert any(line.startswith(f"follows {leader}, in term ") for line in field.lines)
                 assert not any("declared dead" in line for line in field.lines)
+
+
+STOPPED = """
+graft = 1
+name = "stopped"
+[nodes.long]
+run = "echo $$ > pid; mv pid runs; sleep 300"
+"""
+
+
+async def test_a_command_that_is_told_to_stop_together_with_its_member_is_lost(field: Field, tmp_path: Path) -> None:
+    """Only the member's process and those of the steps are signalled here; what else a service manager signals tells
+    the worker more, see `tests/worker/test_losses.py`."""
+    with trio.fail_after(60):
+        async with field.together("a") as serving, field.client("a") as client:
+            plan = compile_text(STOPPED, filename="flow.toml", base=tmp_path).plan
+            run_id = await client.start(plan, base=tmp_path)
+            await until((tmp_path / "runs").exists)
+            async with trio.open_nursery() as nursery:
+                os.kill(int((tmp_path / "runs").read_text()), signal.SIGTERM)
+                nursery.start_soon(serving["a"].stop)
+                await until(lambda: serving["a"].member.host.running == 0)
+                view = await client.get(run_id)
+                assert view.status == "running"
+                (step,) = view.steps
+                assert step.status in ("queued", "waiting")
+                assert step.error is None
 
 
 async def test_without_a_quorum_nobody_is_said_to_be_live(field: Field) -> None:

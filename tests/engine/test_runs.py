@@ -67,6 +67,22 @@ def test_a_step_that_keeps_killing_its_member_is_parked(driven: Driven) -> None:
     assert driven.ended == {"r": "succeeded"}
 
 
+def test_a_step_for_which_every_machine_has_too_little_is_parked_and_says_why(driven: Driven) -> None:
+    """It is no attempt of the step, so its retries are not used up by it."""
+    error = ErrorRecord("shortage", "the input of the command cannot be written to /tmp: No space left on device")
+    driven.start(flow(task("a", retry=Retry(attempts=2, initial_ms=1, jitter=False, max_lost=3))))
+    key = driven.key("a")
+    for _ in range(3):
+        driven.settle(key, "lost", error=error)
+        assert driven.attempts[key].attempt == 1
+    driven.settle(key, "lost", error=error)
+    assert driven.statuses() == {"a": "waiting"}
+    assert driven.engine.state.steps[key].error == error
+    driven.retry()
+    driven.settle(driven.key("a"))
+    assert driven.ended == {"r": "succeeded"}
+
+
 def test_retries_back_off_and_give_up(driven: Driven) -> None:
     driven.start(flow(task("a", retry=Retry(attempts=3, initial_ms=100, jitter=False))))
     key = driven.key("a")

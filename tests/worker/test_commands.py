@@ -137,16 +137,27 @@ async def test_too_many_arguments(bench: Bench) -> None:
         RunAction("true", env=const({"": "x"})),
         RunAction("true", env=const({"A": "\ud800"})),
         RunAction("true", env=const(["A"])),
+        RunAction("true \0"),
+        RunAction("true \ud800"),
+        RunAction("true", cwd="a\0b"),
+        RunAction("true", cwd="\ud800"),
+        RunAction("true", env=const({"A": ["\ud800"]})),
         ExecAction(const(["true", "\0"])),
+        ExecAction(const(["", "--version"])),
+        ExecAction(const([["\ud800"]])),
         ExecAction(const([])),
         ExecAction(const("true")),
         RunAction("true", env=("dict", (("const", "A"), ("binary", "/", ("const", 1), ("var", "zero"))))),
     ],
 )
 async def test_inputs_that_no_program_can_get(bench: Bench, action: RunAction) -> None:
+    """… fail the step alone: another one, under the same guardian, goes on."""
     bench.values["zero"] = 0
+    innocent = bench.start(bench.assign(RunAction("read line < fifo; echo $line"), path="innocent", run_no=2))
+    os.mkfifo(bench.base / "fifo")
     assert error(await bench.do(action)).type == "expression"
-    assert (await bench.run("true")).status == "succeeded"
+    await trio.to_thread.run_sync((bench.base / "fifo").write_text, "fine\n")
+    assert json.loads((await innocent.wait()).value or b"") == "fine"
 
 
 @pytest.mark.parametrize(

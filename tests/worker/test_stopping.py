@@ -184,7 +184,7 @@ async def test_death_of_the_guardian(bench: Bench, marker: str) -> None:
     assert guardian is not None
     os.kill(guardian, signal.SIGKILL)
     outcome = await pending.wait()
-    assert outcome.status == "failed"
+    assert outcome.status == "lost"
     assert outcome.error is not None
     assert outcome.error.type == "lost_member"
     assert await gone(marker) == {}
