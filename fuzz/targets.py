@@ -7,11 +7,14 @@ too, without atheris.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from graft.errors import AbsentValue, ExpressionError, InvalidFlow, PlanError
 from graft.expressions import Budget, compile_tree, free_vars, render
 from graft.plan import decode, encode
+from graft.plan.error_types import WrongErrorType, canonical_pattern, matches
+from graft.plan.patterns import PatternError, TooMuchWork, compile_pattern
 from graft.plan.types import assignable, parse_type, problems, render_type
 from graft.transport import wire
 from graft_dsl import compile_text, format_text, render_graph
@@ -111,8 +114,28 @@ def message(data: bytes) -> None:
     assert wire.encode(wire.decode(again)) == again
 
 
+def pattern(data: bytes) -> None:
+    """A pattern is refused, or it is one: then it matches or not, and what it takes is bounded."""
+    text, _, value = data.decode("utf-8", "replace").partition("\0")
+    with suppress(PatternError, TooMuchWork):
+        found = compile_pattern(text)
+        assert found.matches(value) == found.matches(value)
+
+
+def error_type(data: bytes) -> None:
+    """A pattern of error types is refused, or it has one canonical spelling."""
+    try:
+        found = canonical_pattern(data.decode("utf-8", "replace"))
+    except WrongErrorType:
+        return
+    assert canonical_pattern(found) == found
+    assert matches(found, found)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "error_type": error_type,
     "expression": expression,
+    "pattern": pattern,
     "flow_file": flow_file,
     "template": template,
     "message": message,

@@ -123,7 +123,7 @@ _RETRY = Fields(
     {
         "attempts": Field(Integer(1), "all attempts together, over all errors of the step's own code (3)"),
         "initial": Field(Duration(), 'the first delay ("1s")'),
-        "factor": Field(Number(1.0), "how much longer each delay is (2)"),
+        "factor": Field(Number(1.0, 1000.0), "how much longer each delay is (2)"),
         "max": Field(Duration(), 'the longest delay ("1m")'),
         "jitter": Field(Bool(), "draw each delay between nothing and its full length (true)"),
         "on": Field(ListOf(ErrorType()), 'error types that are tried again (["*"])'),
@@ -177,7 +177,7 @@ _MODIFIERS = (
     ),
     Modifier(
         "total_timeout",
-        Duration(),
+        Duration(positive=True),
         (*TASKS, *SCOPES),
         "once a node",
         "for all attempts and waits together",
@@ -201,7 +201,7 @@ _MODIFIERS = (
     ),
     Modifier(
         "timeout",
-        Duration(),
+        Duration(positive=True),
         (*TASKS, *SCOPES),
         "once an attempt",
         "for one attempt; on a group or sub-flow its deadline",
@@ -396,7 +396,7 @@ TOP: dict[str, Field] = {
     "version": Field(Text(empty=True), "the flow's own version"),
     "doc": Field(Text(empty=True), "what the flow is for"),
     "labels": Field(TableOf(Text(empty=True)), "free labels"),
-    "timeout": Field(Duration(), "the deadline of the whole run"),
+    "timeout": Field(Duration(positive=True), "the deadline of the whole run"),
     "params": Field(TableOf(PARAM), "what the flow is given"),
     "secrets": Field(TableOf(SECRET), "secrets that steps may use"),
     "defaults": Field(Anything(), "modifiers for every `run exec python http` node; `[defaults.KIND]` for one kind"),

@@ -50,7 +50,6 @@ BAD: Any = type("Bad", (), {"__repr__": lambda self: "BAD"})()
 """Stands for a value that was wrong and has been reported."""
 
 MAX_NESTING = 32  # tables and lists within one value
-MAX_INTEGER = 2**63 - 1
 
 _KIND_NAMES: dict[type, str] = {
     bool: "a boolean",
@@ -169,13 +168,12 @@ class ValueReader:
             return BAD
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return self.wrong(shape, value, at)
-        if not math.isfinite(value) or value < shape.minimum:
-            return self.out_of_range(shape, value, at, shape.minimum, None)
+        if not shape.minimum <= value <= shape.maximum:
+            return self.out_of_range(shape, value, at, shape.minimum, shape.maximum)
         return float(value)
 
-    def out_of_range(self, shape: Shape, value: Any, at: At, least: float, most: float | None) -> Any:
-        small = value < least
-        limit = f"at least {least:g}" if small or most is None else f"at most {most:g}"
+    def out_of_range(self, shape: Shape, value: Any, at: At, least: float, most: float) -> Any:
+        limit = f"at least {least:,g}" if value < least else f"at most {int(most):,}"
         self.report.error(
             "GR014", f"{quoted(self.named(at))} must be {limit}", at, wanted=wanted(shape), got=str(value)[:40]
         )
@@ -193,7 +191,10 @@ class ValueReader:
         if not isinstance(value, str) and not number:
             return self.wrong(shape, value, at)
         try:
-            return parse_duration(value if isinstance(value, str) else str(value))
+            millis = parse_duration(value if isinstance(value, str) else str(value))
+            if not millis and isinstance(shape, Duration) and shape.positive:
+                return self.no_time(value, at)
+            return millis
         except ValueError as error:
             guess = suggest_duration(str(value))
             self.report.error(
@@ -205,6 +206,16 @@ class ValueReader:
                 suggestion=guess and f'did you mean "{guess}"?',
             )
             return BAD
+
+    def no_time(self, value: str, at: At) -> Any:
+        self.report.error(
+            "GR014",
+            f"{quoted(self.named(at))} gives no time at all: {quoted(value)} is over before anything begins",
+            at,
+            wanted="1ms or more",
+            suggestion="leave the key out for no limit",
+        )
+        return BAD
 
     def pause(self, shape: Pause, value: Any, at: At) -> Any:
         if isinstance(value, str) and "${" in value:
@@ -306,9 +317,8 @@ class ValueReader:
         if kind is bool:
             return self.constant(value, at)
         if kind is int or kind is float:
-            if not math.isfinite(value) or (abs(value) > MAX_INTEGER and kind is int):
-                what = "has no JSON form" if kind is float else "is too large for a 64-bit integer"
-                self.report.error("GR030", f"{str(value)[:40]} {what}", at, wanted="a finite number of 64 bits")
+            if kind is float and not math.isfinite(value):
+                self.report.error("GR030", f"{value} has no JSON form", at, wanted="a finite number")
                 return BAD
             return self.constant(value, at)
         return self.constant(value.isoformat(), at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from graft.plan.quantities import DURATION_TEXT
 from graft_dsl.keys import HTTP_DEFAULTS, KINDS, MODIFIERS, PARAM, SECRET, TASKS, TOP, Modifier, keys_of
 from graft_dsl.names import NODE_NAME
 from graft_dsl.shapes import (
@@ -40,7 +41,7 @@ from graft_dsl.shapes import (
 Schema = dict[str, Any]
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # what TOML editors read
-_DURATION = r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"
+_DURATION = rf"^\s*({DURATION_TEXT}\s*)+$"
 _SCALAR = ["string", "number", "boolean"]
 
 
@@ -151,7 +152,7 @@ def _of_list(shape: ListOf) -> Schema:
 
 
 def _of_number(shape: Number) -> Schema:
-    return {"type": "number", "minimum": shape.minimum}
+    return {"type": "number", "minimum": shape.minimum, "maximum": shape.maximum}
 
 
 def _of_integer(shape: Integer) -> Schema:

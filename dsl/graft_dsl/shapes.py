@@ -38,6 +38,7 @@ class Integer:
 @frozen
 class Number:
     minimum: float = 0.0
+    maximum: float = 1e9
 
 
 @frozen
@@ -47,7 +48,9 @@ class Bound:
 
 @frozen
 class Duration:
-    """Becomes integer milliseconds."""
+    """Becomes integer milliseconds. `positive`: nothing at all makes no sense."""
+
+    positive: bool = False
 
 
 @frozen
@@ -199,7 +202,7 @@ def wanted(shape: Shape, plural: bool = False) -> str:
         case Integer():
             return "a whole number" + (f", {shape.minimum} or more" if shape.minimum else "")
         case Number():
-            return f"a number, {shape.minimum:g} or more"
+            return f"a number from {shape.minimum:g} to {shape.maximum:g}"
         case ListOf():
             return f"a list of {wanted(shape.element, plural=True)}"
         case TableOf():

@@ -2,31 +2,86 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import tomli
 
+from graft.plan.quantities import MAX_INT64, MIN_INT64
 from graft_dsl.diagnostics import At, NoteAt, Report
 from graft_dsl.places import Offset, TomlSource
 from graft_dsl.suggest import quoted
+from graft_dsl.toml_syntax import STRING
+
+MAX_BRACKETS = 400  # what tomli reads
+_SKIPPED = STRING.pattern + r"|#[^\n]*+"
+_MAY_BE_LARGE = re.compile(r"[0-9A-Fa-f_]{16}")  # hexadecimal digits of more than 64 bits; octal and binary have more
+_UNREADABLE = re.compile(rf"{_SKIPPED}|(?P<number>[0-9][0-9_]{{4000,}}+)")
+_BRACKET = re.compile(rf"{_SKIPPED}|[\[\]{{}}]")
 
 
 def parse_document(source: TomlSource, report: Report) -> dict[str, Any] | None:
-    """The document, or None after reporting why it is not TOML."""
+    """The document, or None after reporting why it is not TOML, or holds what no part of Graft can carry."""
     try:
-        return tomli.loads(source.text)
-    except RecursionError as error:
-        report.error(
-            "GR007", "the file nests too deep", (), notes=[str(error)] if str(error).startswith("TOML") else []
-        )
+        document = tomli.loads(source.text)
+        if _MAY_BE_LARGE.search(source.text):
+            _report_large_integers(document, report)
+        return document
+    except RecursionError:
+        report.error("GR007", "the file nests too deep", Offset(*_too_deep(source.text)))
     except tomli.TOMLDecodeError as error:
         repeated = source.index.repeated
         if repeated and repeated[0][1][0] <= error.pos:  # tomli stops at the first mistake
             _report_repeated(source, report, repeated)
         else:
             _report_syntax(source, report, error)
+    except ValueError:
+        _report_unreadable_integer(source, report)
     return None
+
+
+def _report_large_integers(document: dict[str, Any], report: Report) -> None:
+    """Report integers of more than 64 bits, and put 1 in their places, so that the rest of the file is checked too.
+
+    TOML has no such integers, and not every part of Graft could carry them.
+    """
+    stack: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
+    while stack:
+        path, inside = stack.pop()
+        for key, value in list(inside.items() if isinstance(inside, dict) else enumerate(inside)):
+            if isinstance(value, (dict, list)):
+                stack.append(((*path, key), value))
+            elif type(value) is int and not MIN_INT64 <= value <= MAX_INT64:
+                inside[key] = 1
+                _report_large(report, (*path, key))
+
+
+def _report_unreadable_integer(source: TomlSource, report: Report) -> None:
+    """Report the first integer with more digits than Python reads; tomli does not say where it is."""
+    numbers = (found for found in _UNREADABLE.finditer(source.text) if found["number"])
+    found = next(numbers, None)
+    _report_large(report, Offset(*found.span()) if found is not None else ())
+
+
+def _report_large(report: Report, at: At) -> None:
+    report.error(
+        "GR030",
+        "this integer has more than 64 bits",
+        at,
+        wanted=f"a whole number from {MIN_INT64} to {MAX_INT64}",
+        suggestion="write it as a text if nothing is computed with it",
+    )
+
+
+def _too_deep(text: str) -> tuple[int, int]:
+    """Where brackets nest deeper than tomli reads; the beginning when it is dotted keys that do."""
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > MAX_BRACKETS:
+            return found.span()
+    return 0, 1
 
 
 def _report_repeated(source: TomlSource, report: Report, repeated: Iterable[tuple[At, tuple[int, int]]]) -> None:

@@ -21,7 +21,7 @@ _SPACE = re.compile(r"[ \t]*")
 _TRIVIA = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*+")
 _COMMENT = re.compile(r"#[^\n]*")
 _BARE = re.compile(r"[A-Za-z0-9_\-]++")
-_STRING = re.compile(  # atomic groups: in Python 3.11.2 (Debian 12) `(?:…(?!…))*+` never matches
+STRING = re.compile(  # atomic groups: in Python 3.11.2 (Debian 12) `(?:…(?!…))*+` never matches
     r'"""(?>(?:[^"\\]++|\\[\s\S]|"(?!""))*)"{3,5}'
     r"|'''(?>(?:[^']++|'(?!''))*)'{3,5}"
     r'|"(?:[^"\\\n]++|\\[^\n])*+"'
@@ -145,7 +145,7 @@ def _header(text: str, start: int) -> Header:
 def _keys(text: str, at: int) -> tuple[list[Key], int]:
     keys = []
     while True:
-        found = _BARE.match(text, at) or _STRING.match(text, at)
+        found = _BARE.match(text, at) or STRING.match(text, at)
         if found is None:
             raise SyntaxStopped(at)
         keys.append(Key(_name(found[0]), found[0], at, found.end()))
@@ -169,7 +169,7 @@ def _value(text: str, start: int) -> Value:
     """One frame a level of nesting: tomli allows 400 levels, the interpreter about 1000 frames."""
     char = text[start : start + 1]
     if char not in ("[", "{"):
-        found = (_STRING if char in "\"'" and char else _ATOM).match(text, start)
+        found = (STRING if char in "\"'" and char else _ATOM).match(text, start)
         if found is None:
             raise SyntaxStopped(start)
         return Value("scalar", start, found.end())

@@ -1,26 +1,15 @@
-"""Durations, sizes and percentages as an author writes them.
+"""Durations and percentages as an author writes them.
 
-Durations become integer milliseconds, sizes integer bytes. A number without a unit is refused: `timeout = 30` could
-mean anything.
+Durations become integer milliseconds. A number without a unit is refused: `timeout = 30` could mean anything. How they
+are written is said by `graft.plan.quantities`, which params and values use too.
 """
 
 from __future__ import annotations
 
 import re
 
-DURATION_UNITS: dict[str, int] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-"""Milliseconds of a unit."""
+from graft.plan.quantities import DURATION_UNITS, duration_ms
 
-SIZE_UNITS: dict[str, int] = {
-    "B": 1,
-    **{unit: 1000**power for power, unit in enumerate(("kB", "MB", "GB", "TB"), 1)},
-    **{unit: 1024**power for power, unit in enumerate(("KiB", "MiB", "GiB", "TiB"), 1)},
-}
-"""Bytes of a unit."""
-
-MAX_DURATION_MS = 100 * 366 * DURATION_UNITS["d"]  # a century: longer is a mistake, and stays far below 2**63
-
-_PART = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|w)")
 _NUMBER = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?\s*")
 _SPELLED = re.compile(
     r"\s*([0-9]+(?:\.[0-9]+)?)\s*(millis\w*|msecs?|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)\s*",
@@ -31,19 +20,7 @@ _PERCENT = re.compile(r"\s*([0-9]{1,3})\s*%\s*")
 
 def parse_duration(text: str) -> int:
     """Milliseconds of `"500ms"`, `"1.5h"`, `"2d"`, `"1h 30m"`. Raises ValueError saying what is wanted."""
-    total, at = 0.0, 0
-    stripped = text.strip()
-    while at < len(stripped):
-        part = _PART.match(stripped, at)
-        if part is None:
-            break
-        total += float(part[1]) * DURATION_UNITS[part[2]]
-        at = part.end()
-    if at < len(stripped) or not stripped:
-        raise ValueError("not a duration: a number and a unit (ms, s, m, h, d, w)")
-    if total > MAX_DURATION_MS:
-        raise ValueError("longer than a century")
-    return round(total)
+    return round(duration_ms(text))
 
 
 def suggest_duration(text: str) -> str | None:

@@ -18,6 +18,7 @@ from graft.errors import ExpressionError
 from graft.expressions import ProgramCache, render
 from graft.plan import Block, ErrorRecord, FailAction, FlowAction, Node, SleepAction, ValueAction
 from graft.plan.limits import limit_problems
+from graft.plan.quantities import MAX_DURATION_MS
 from graft.plan.types import convert, problems
 
 _encode = msgspec.json.Encoder().encode
@@ -126,10 +127,13 @@ class Decider:
 
 def _milliseconds(value: Any) -> int:
     """A duration: milliseconds as a number, or text such as "15m"."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
-        return int(value)
     try:
-        seconds: float = convert("duration", value)
-        return max(0, round(seconds * 1000))
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            millis = int(convert("float", value))
+        else:
+            millis = round(convert("duration", value) * 1000)
     except (ValueError, TypeError) as error:
         raise Refused(ErrorRecord("expression", f"sleep needs a duration, and got {value!r}"[:200])) from error
+    if millis > MAX_DURATION_MS:
+        raise Refused(ErrorRecord("expression", f"sleep takes at most a century, and got {value!r}"[:200]))
+    return max(0, millis)

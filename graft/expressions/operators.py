@@ -12,9 +12,9 @@ from typing import Any
 
 from graft.errors import AbsentValue, ExpressionError
 from graft.expressions.budget import Meter
+from graft.plan.quantities import MAX_INT_BITS
 from graft.plan.types import kind
 
-MAX_INT_BITS = 1023
 _INT_LIMIT = 1 << MAX_INT_BITS
 
 _NUMBERS = frozenset({int, float, bool})

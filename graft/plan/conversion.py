@@ -13,25 +13,12 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from graft.plan.quantities import TooLong, duration_ms, size_bytes
 from graft.plan.type_trees import Type, head, parse_moment, problems
-
-DURATIONS: dict[str, float] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-"""Seconds of a unit."""
-
-SIZES: dict[str, int] = {
-    "": 1,
-    "b": 1,
-    **{unit: 1000**power for power, unit in enumerate(("k", "m", "g", "t"), 1)},
-    **{unit: 1000**power for power, unit in enumerate(("kb", "mb", "gb", "tb"), 1)},
-    **{unit: 1024**power for power, unit in enumerate(("kib", "mib", "gib", "tib"), 1)},
-}
-"""Bytes of a unit, in lower case."""
 
 MAX_TEXT_DIGITS = 300
 
-_PART = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d|w)(?![a-z])")
-_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*")
-_INT = re.compile(r"[+-]?\d+")
+_INT = re.compile(r"[+-]?[0-9]+")
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -49,24 +36,20 @@ def convert(type_: Type, value: Any, *, from_text: bool = False) -> Any:
 
 def parse_duration(text: str) -> float:
     """Seconds of `"500ms"`, `"15m"`, `"1h 30m"`; a plain number is seconds. Raises ValueError."""
-    total, at, found = 0.0, 0, None
-    stripped = text.strip().lower()
-    while at < len(stripped) and (found := _PART.match(stripped, at)):
-        total += float(found[1]) * DURATIONS[found[2]]
-        at = found.end()
-    if found is None:
-        total = _number(stripped, "a duration such as 15m, 1h 30m or 500ms", text)
-    return total
+    try:
+        return duration_ms(text) / 1000
+    except TooLong as error:
+        raise ValueError(f"expected duration, got {_shown(text)}: {error}") from None
+    except ValueError:
+        return _number(text.strip(), "a duration such as 15m, 1h 30m or 500ms", text)
 
 
 def parse_size(text: str) -> int:
     """Bytes of `"10MiB"`, `"64kB"`, `"512"`. Raises ValueError."""
-    found = _SIZE.fullmatch(text)
-    if found is None or found[2].lower() not in SIZES:
-        raise ValueError(f"expected a size such as 10MiB, 64kB or 512, got {_shown(text)}")
-    return (
-        round(float(found[1]) * SIZES[found[2].lower()]) if "." in found[1] else int(found[1]) * SIZES[found[2].lower()]
-    )
+    try:
+        return size_bytes(text)
+    except ValueError:
+        raise ValueError(f"expected a size such as 10MiB, 64kB or 512, got {_shown(text)}") from None
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -14,6 +14,7 @@ import re
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from graft.plan.quantities import number_problem
 from graft.plan.type_trees import MAX_TYPE_DEPTH, PLAIN, Type, kind, optional
 
 MAX_TYPE_TEXT = 4096
@@ -182,6 +183,8 @@ class _Reader:
             value = json.loads(token, parse_constant=lambda _: {})
         except ValueError:
             value = {}
+        if type(value) in (int, float) and (problem := number_problem("a number", value)):
+            self.fail(problem)
         if isinstance(value, dict) or value in (float("inf"), float("-inf")):
             self.fail(f"expected a text, a number, true, false or null, got `{token}`")
         return value

@@ -24,6 +24,8 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import Any
 
+from graft.plan.quantities import number_problem
+
 Type = Any
 
 SCALARS: dict[str, str] = {
@@ -297,6 +299,8 @@ def _scalar_problem(type_: str, value: Any) -> str | None:
         return f"expected {type_}, got {kind(value)}"
     if type(value) is float and not math.isfinite(value):
         return f"expected {type_}, got {value}"
+    if type(value) in (int, float) and (problem := number_problem(type_, value)):
+        return problem
     if type_ in ("date", "datetime") and parse_moment(type_, value) is None:
         return f"expected {type_} (ISO 8601 text), got {_shown(value)}"
     return None

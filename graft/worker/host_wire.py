@@ -60,6 +60,7 @@ MAX_RETRY_AFTER_MS = 1 << 53
 _HEAD = struct.Struct("!I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+_encode_json = msgspec.json.Encoder().encode
 _json = msgspec.json.Decoder().decode
 
 
@@ -131,7 +132,7 @@ def start_frame(number: int, node: int, names: tuple[str, ...], a: Assignment, b
         a.token,
         a.attempt,
         a.path,
-        values,
+        _encode_json(values),  # they came out of JSON; msgpack has no integers of more than 64 bits
         absent,
         secrets,
         os.fsencode(a.base),
@@ -164,7 +165,7 @@ def read_start(message: list[Any], node: Node, programs: ProgramCache) -> Assign
         attempt=attempt,
         path=path,
         node=node,
-        lookup=Given(values, absent),
+        lookup=Given(_json(values), absent),
         secrets={name: Secret(name, source, ref) for name, source, ref in secrets},
         base=Path(os.fsdecode(base)),
         idempotency_key=idempotency_key,

@@ -150,6 +150,17 @@ async def test_a_name_is_a_node_first_and_may_have_dashes(desk: Desk) -> None:
     assert "pack-all[2]/import" in by_path(view)
 
 
+@pytest.mark.parametrize("duration", ["10 ** 300", "str(10 ** 20)", "'999999999999999w'", "1e17", "2 ** 80"])
+async def test_a_sleep_that_no_timer_can_hold_fails_its_step_and_no_other_run(desk: Desk, duration: str) -> None:
+    async with desk.graft() as graft:
+        other = await desk.start(graft, "[nodes.a]\nsleep = '50ms'\n", "other")
+        long = await desk.start(graft, f'[nodes.a]\nsleep = "${{ {duration} }}"\n', "long")
+        assert (await graft.wait(other)).status == "succeeded"
+        view = await graft.wait(long)
+    error = view.steps[0].error
+    assert (view.status, error and error.type) == ("failed", "expression")
+
+
 async def test_the_errors_of_a_map_are_read_item_by_item(desk: Desk) -> None:
     view = await desk.run(
         """

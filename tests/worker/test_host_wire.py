@@ -29,7 +29,11 @@ from graft.worker.inputs import EVALUATED, names_read
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
@@ -74,6 +78,12 @@ def test_an_attempt_comes_over_whole(values: dict[str, Any], base: bytes) -> Non
     got = wire.read_start(message, sent.node, sent.programs)
     assert {name: got.lookup(name) for name in values} == values
     assert attrs.evolve(got, lookup=sent.lookup).__repr__() == sent.__repr__()
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64, -(2**63) - 1, 2**1000, 1e308])
+def test_a_number_that_fits_the_store_fits_the_wire(value: float) -> None:
+    message = read(wire.start_frame(1, 1, ("a.out",), assignment({"a.out": [value]}.__getitem__), 0.0))
+    assert wire.read_start(message, Node("n", ()), ProgramCache()).lookup("a.out") == [value]  # type: ignore[arg-type]
 
 
 def test_a_value_that_is_absent_here_is_absent_there() -> None:

@@ -11,9 +11,9 @@ from string import ascii_lowercase
 from typing import Any
 
 from graft.expressions.functions import FUNCTIONS
-from graft.expressions.operators import MAX_INT_BITS
 from graft.expressions.text import spec_problem
 from graft.expressions.trees import CONSTANTS, NODE_FIELDS, WORDS, node_text
+from graft.plan.quantities import MAX_INT_BITS
 from graft_dsl.expressions import refusals
 from graft_dsl.expressions.parsed import Parsed, Problem, Span, Tree
 from graft_dsl.expressions.scanning import Field, FString, ScanError, fstring_pieces, is_flat, literal_source, scan
