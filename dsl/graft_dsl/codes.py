@@ -136,6 +136,14 @@ _OWN = (
         """,
     ),
     _code(
+        "GR008",
+        "more problems than are told",
+        """
+        Of a file with very many problems the first hundred are told, by their places, and how many more
+        there are. Often one mistake near the top makes most of them.
+        """,
+    ),
+    _code(
         "GR010",
         "unknown key",
         """

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from graft_dsl.suggest import closest
 
@@ -23,8 +23,10 @@ At = Any
 NoteAt = tuple[str, At, Part, "Source | None"] | str
 """A note before it is placed: a text, or a text with the place it is about (source None: that of the problem)."""
 
-MAX_RENDERED = 100
-MAX_SUGGESTIONS = 2 * MAX_RENDERED  # errors after which no suggestion is looked for
+MAX_TOLD = 100  # problems of one file that are told; of the others only the number
+MAX_KEPT = 10 * MAX_TOLD  # problems among which the first ones are looked for
+MAX_SUGGESTIONS = 2 * MAX_TOLD  # errors after which no suggestion is looked for
+MORE = "GR008"
 WINDOW = 110  # characters of a source line that are shown
 
 
@@ -94,11 +96,20 @@ class _Found:
 
 @define
 class Report:
-    """The problems of one source, in the order in which they were found."""
+    """The problems of one source, in the order in which they were found.
+
+    `found` holds the first MAX_KEPT of them: a file of a million mistakes must not take the memory for a million.
+    """
 
     source: Source
     found: list[_Found] = field(factory=list)
     errors: int = 0
+    uncounted: int = 0  # problems that are not in `found`
+
+    @property
+    def full(self) -> bool:
+        """Whether another problem would only be counted."""
+        return len(self.found) >= MAX_KEPT
 
     def error(
         self,
@@ -116,8 +127,11 @@ class Report:
         label: str | None = None,
     ) -> None:
         """Record a problem."""
-        self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity, label))
         self.errors += severity == "error"
+        if self.full:
+            self.uncounted += 1
+            return
+        self.found.append(_Found(code, message, at, part, span, wanted, got, suggestion, tuple(notes), severity, label))
 
     def closest(self, name: str, known: Iterable[str]) -> str | None:
         """What `name` was meant to be. Nobody reads the suggestions of a thousand errors, and they take time."""
@@ -127,9 +141,26 @@ class Report:
         self.error(code, message, at, severity="warning", **more)
 
     def diagnostics(self) -> list[Diagnostic]:
-        """All problems by place, repeats left out."""
+        """The problems by place, repeats left out: the first MAX_TOLD of them, and one that says how many there are."""
         made = {self._diagnostic(found): None for found in self.found}
-        return sorted(made, key=lambda each: (each.line, each.column, each.code, each.message))
+        by_place = sorted(made, key=lambda each: (each.line, each.column, each.code, each.message))
+        hidden = len(by_place) - MAX_TOLD + self.uncounted
+        if hidden <= 0:
+            return by_place
+        severity: Severity = "error" if self.errors else "warning"
+        next_one = by_place[min(MAX_TOLD, len(by_place) - 1)]
+        more = evolve(
+            next_one,
+            code=MORE,
+            message=f"and {hidden:,} more problems; the next one is here",
+            severity=severity,
+            wanted=None,
+            got=None,
+            suggestion=None,
+            notes=(),
+            label=None,
+        )
+        return [*by_place[:MAX_TOLD], more]
 
     def _diagnostic(self, found: _Found) -> Diagnostic:
         place = self.source.place(found.at, found.part, found.span)
@@ -165,17 +196,17 @@ def render(diagnostics: Sequence[Diagnostic], color: bool = False) -> str:
     def paint(text: str, style: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if color and text else text
 
-    blocks = [_render_one(each, paint) for each in diagnostics[:MAX_RENDERED]]
+    blocks = [_render_one(each, paint) for each in diagnostics]
     return "\n\n".join([*blocks, paint(_summary(diagnostics), "plain")])
 
 
 def _summary(diagnostics: Sequence[Diagnostic]) -> str:
-    errors = sum(each.severity == "error" for each in diagnostics)
-    counts = [(errors, "error"), (len(diagnostics) - errors, "warning")]
+    told = [each for each in diagnostics if each.code != MORE]
+    errors = sum(each.severity == "error" for each in told)
+    counts = [(errors, "error"), (len(told) - errors, "warning")]
     text = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
-    hidden = len(diagnostics) - MAX_RENDERED
-    first = next((each.code for each in diagnostics if each.severity == "error"), None)
-    more = f" ({hidden} not shown)" if hidden > 0 else ""
+    first = next((each.code for each in told if each.severity == "error"), None)
+    more = " of many" if len(told) < len(diagnostics) else ""
     return f"{text or 'no problems'}{more}" + (f"; `graft explain {first}` says more" if first else "")
 
 

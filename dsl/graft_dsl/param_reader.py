@@ -7,7 +7,7 @@ from typing import Any
 from graft.plan import Param
 from graft.plan.limits import limit_problems
 from graft.plan.patterns import PatternError, compile_pattern
-from graft.plan.types import convert, infer, is_number, render_type
+from graft.plan.types import convert, head, infer, is_number, render_type
 from graft_dsl.declarations import MISSING, ParamDecl
 from graft_dsl.diagnostics import At
 from graft_dsl.keys import PARAM
@@ -129,6 +129,8 @@ def _pattern(values: ValueReader, param: ParamDecl, pattern: str) -> str | None:
 
 def _values(values: ValueReader, param: ParamDecl, allowed: list[Any]) -> tuple[Any, ...]:
     made = []
+    if head(param.type) == "enum" and param.type[1] == tuple(allowed):
+        return param.type[1] if all(isinstance(each, (str, int, float, bool)) for each in allowed) else ()
     for number, each in enumerate(allowed):
         try:
             made.append(convert(param.type, each))

@@ -35,6 +35,8 @@ class TomlSource:
     text: str
     _lines: list[int] | None = field(default=None, init=False)
     _index: PathIndex | None = field(default=None, init=False)
+    _last_line: tuple[int, str] = field(default=(-1, ""), init=False)
+    _last_text: tuple[Span, list[int]] = field(default=((0, 0), []), init=False)
 
     def place(self, at: Path | Offset, part: Part, span: tuple[int, int] | None) -> Place:
         """The place of a path; of its closest ancestor that stands in the document, if it does not itself."""
@@ -48,7 +50,7 @@ class TomlSource:
             return self.at_offset(0, 0)
         start, end = index.keys[at] if part == "key" and at in index.keys else index.values[at]
         if span is not None and self.text[start : start + 1] in "\"'":
-            start, end = _within(self.text[start:end], start, span)
+            start, end = _within(self._offsets((start, end)), start, span)
         return self.at_offset(start, end)
 
     @property
@@ -57,6 +59,18 @@ class TomlSource:
             self._index = PathIndex()
             self._index.read(self.text)
         return self._index
+
+    def _offsets(self, of: Span) -> list[int]:
+        """`offsets` of a text; of the last one without looking again: a long text may hold many problems."""
+        if self._last_text[0] != of:
+            self._last_text = (of, offsets(self.text[of[0] : of[1]]))
+        return self._last_text[1]
+
+    def _line(self, number: int, first: int, last: int) -> str:
+        """A line; the last one that was asked for is shared, as many problems may be on one line."""
+        if self._last_line[0] != number:
+            self._last_line = (number, self.text[first:last])
+        return self._last_line[1]
 
     def at_offset(self, start: int, end: int) -> Place:
         """The place of `text[start:end]`, or of its part on the first line."""
@@ -67,13 +81,11 @@ class TomlSource:
         first = self._lines[line]
         last = self._lines[line + 1] - 1 if line + 1 < len(self._lines) else len(self.text)
         end = max(min(end, last), start)
-        return Place(
-            self.name, line + 1, start - first + 1, max(end - first + 1, start - first + 2), self.text[first:last]
-        )
+        column, end_column = start - first + 1, max(end - first + 1, start - first + 2)
+        return Place(self.name, line + 1, column, end_column, self._line(line, first, last))
 
 
-def _within(raw: str, offset: int, span: tuple[int, int]) -> Span:
-    found = offsets(raw)
+def _within(found: list[int], offset: int, span: tuple[int, int]) -> Span:
     start = found[min(span[0], len(found) - 1)]
     end = found[min(max(span[1], span[0] + 1), len(found) - 1)]
     return offset + start, offset + max(end, start + 1)

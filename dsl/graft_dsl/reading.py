@@ -422,6 +422,7 @@ class ValueReader:
         self, key: str, known: Any, at: At, where: str, guess: str | None = None, help: str | None = None
     ) -> None:
         """Report a key that does not exist, with the key that was meant or with `help`."""
+        known = () if self.report.full else known
         guess = guess or self.report.closest(key, known)
         self.report.error(
             "GR010",

@@ -38,8 +38,9 @@ def quoted(text: object, limit: int = 60) -> str:
 
 def listed(names: Iterable[str], last: str = "or", limit: int = 8) -> str:
     """`a`, `b` or `c`."""
-    shown = [quoted(name) for name in names]
-    if len(shown) > limit:
-        shown = [*shown[:limit], f"{len(shown) - limit} more"]
+    known = list(names)
+    shown = [quoted(name) for name in known[: limit if len(known) > limit else None]]
+    if len(known) > limit:
+        shown.append(f"{len(known) - limit} more")
         return ", ".join(shown[:-1]) + " and " + shown[-1]
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" {last} " + shown[-1] if shown else "nothing"

@@ -209,8 +209,8 @@ def _inner_trivia(text: str, at: int, into: Value) -> int:
 
 def _inner_comments(trivia: str, offset: int, text: str, into: Value) -> None:
     for found in _COMMENT.finditer(trivia):
-        before = text[into.start : offset + found.start()].rpartition("\n")[2]
-        own_line = not before.strip()
+        at = offset + found.start()
+        own_line = not text[max(into.start, text.rfind("\n", into.start, at) + 1) : at].strip()
         blank = "\n\n" in re.sub(r"[ \t]", "", trivia[: found.start()])
         into.items.append(Comment(found[0].rstrip(), offset + found.start(), own_line, blank))
 
