@@ -238,7 +238,7 @@ def _fact(gutter: int, word: str, text: str, paint: Any, style: str) -> list[str
 
 
 def _excerpt(place: Place, gutter: int, paint: Any, style: str, label: str | None = None) -> list[str]:
-    arrow = " " * gutter + paint("-->", "frame") + f" {place.file}:{place.line}:{place.column}"
+    arrow = " " * gutter + paint("-->", "frame") + f" {_clean(place.file)}:{place.line}:{place.column}"
     if not place.source_line.strip():
         return [arrow]
     line, start, end = _window(place)

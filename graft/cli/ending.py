@@ -17,7 +17,7 @@ from graft.cli import exits, looks
 from graft.cli.labels import advice, is_unplaceable
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
-from graft.cli.terminal import Paint, clip, note, out, plain_text, speaks_unicode, width
+from graft.cli.terminal import Paint, clip, note, out_value, plain_text, speaks_unicode, width
 from graft.cluster.views import active_ms
 from graft.errors import GraftError
 
@@ -72,7 +72,7 @@ def print_ending(
     for command, why in hints:
         note(f"  {command.ljust(widest)}  {paint(why, 'dim')}")
     if view.outputs:
-        out(looks.pretty(view.outputs))
+        out_value(looks.pretty(view.outputs))
 
 
 def headline(view: RunView, *, unicode: bool, opened_at: int | None = None) -> list[Piece]:

@@ -50,8 +50,10 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _tolerate_odd_encodings() -> None:
-    """A terminal that cannot show a character shows `?`; that is no reason to fail."""
+    """A stream whose encoding lacks a character gets its number; that is no reason to fail, nor to lose it."""
+    from graft.cli.terminal import ESCAPE
+
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="replace")
+            reconfigure(errors=ESCAPE)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from graft.cli import exits
-from graft.cli.terminal import Paint, let_go_of_broken_pipes, plain_text
+from graft.cli.terminal import Paint, has_color, let_go_of_broken_pipes, plain_text, shown
 from graft.errors import GraftError, InvalidFlow
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _diagnostics(error: InvalidFlow, paint: Paint) -> str:
     if paint.on and error.diagnostics:
         from graft_dsl import render
 
-        text = render(cast("Sequence[Diagnostic]", error.diagnostics), color=True)
+        text = paint.adopt(render(cast("Sequence[Diagnostic]", error.diagnostics), color=True))
     return text.rstrip("\n") + (f"\n  {error.hint}" if error.hint else "")
 
 
@@ -151,4 +151,5 @@ def _quiet_pipe() -> int:
 
 def _print(text: str) -> None:
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(shown(text, color=has_color(sys.stderr, os.environ)) + "\n")
+        sys.stderr.flush()

@@ -28,6 +28,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from graft.cli import exits
+from graft.cli.terminal import plain_text
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BOUNCE_SECONDS = 0.03
@@ -87,5 +88,5 @@ class Interrupts:
     def leave_now(self) -> None:
         """End the process without any cleanup; a later `graft resume` sees what a crash would have left."""
         with suppress(OSError):  # descriptor 2, not `sys.stderr`: a step may stand in for that while it runs
-            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + self.last_words.encode(errors="replace"))
+            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + plain_text(self.last_words).encode(errors="replace"))
         self._leave(exits.INTERRUPTED)

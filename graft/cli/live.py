@@ -88,6 +88,4 @@ class LiveTree:
 
 
 def _text(pieces: list[Piece]) -> Text:
-    return Text.assemble(
-        *((text, style) if style else text for text, style in pieces), no_wrap=True, overflow="ellipsis"
-    )
+    return Text.assemble(*((looks.one_line(text), style) for text, style in pieces), no_wrap=True, overflow="ellipsis")

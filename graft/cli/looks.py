@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from graft.cli.terminal import Paint, clip, plain_text
+from graft.cli.terminal import Paint, clip, json_text, plain_text
 from graft.cluster.reasons import told_once
 
 if TYPE_CHECKING:
@@ -65,7 +65,12 @@ def state(status: str, paused: str) -> tuple[str, str]:
 
 
 def paint_line(pieces: Iterable[Piece], paint: Paint) -> str:
-    return "".join(paint(text, *style.split()) if style else text for text, style in pieces)
+    return "".join(paint(one_line(text), *style.split()) for text, style in pieces)
+
+
+def one_line(text: str) -> str:
+    """A piece may hold what others wrote, and must not look like two."""
+    return plain_text(text).replace("\n", "\\n")
 
 
 def duration(milliseconds: float) -> str:
@@ -145,7 +150,7 @@ def value_text(value: Any, columns: int = 60) -> str:
 def flat(value: Any) -> str:
     """A value as JSON on one line. One that nests too deep to be written is only told."""
     try:
-        return json.dumps(value, ensure_ascii=False)
+        return json_text(json.dumps(value, ensure_ascii=False))
     except RecursionError:
         return json.dumps(TOO_DEEP)
 

@@ -13,6 +13,7 @@ import click
 from graft.cli.flags import Flags, flag_of, flags_of
 from graft.cli.flows import compile_flow
 from graft.cli.interrupts import Interrupts
+from graft.cli.terminal import plain_text
 from graft.errors import GraftError, InvalidFlow, UsageError
 
 COMPILED, FLAGS, PROBLEM, INTERRUPTS = (f"graft.cli.{name}" for name in ("compiled", "flags", "problem", "interrupts"))
@@ -51,6 +52,9 @@ class RunCommand(click.Command):
         own = frozenset(opt for param in super().get_params(ctx) for opt in (*param.opts, *param.secondary_opts))
         ctx.meta[COMPILED] = compiled
         ctx.meta[FLAGS] = flags_of(compiled.plan.root.params, own)
+
+    def get_help(self, ctx: click.Context) -> str:
+        return plain_text(super().get_help(ctx))  # the flow's own words are among it
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return ["FLOW", "[OPTIONS]"]

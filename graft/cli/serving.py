@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from graft.cli import exits
+from graft.cli.looks import one_line
 from graft.cluster.cluster import Factory
 from graft.config import Loaded, reload
 from graft.errors import GraftError, StorageError, UsageError
@@ -165,7 +166,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"{moment} {level}{record.getMessage()}"
+        return f"{moment} {level}{one_line(record.getMessage())}"
 
 
 class _Json(logging.Formatter):

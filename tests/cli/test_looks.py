@@ -13,7 +13,7 @@ from graft.cli import looks
 from graft.cli.looks import duration, iso, leaf_errors, pretty, value_text
 from graft.cli.records import every_step, exit_code
 from graft.cli.table import table
-from graft.cli.terminal import Paint, clip, has_color, plain_text, speaks_unicode
+from graft.cli.terminal import Paint, clip, has_color, plain_text, shown, speaks_unicode
 from graft.engine.lifecycle import FINAL, STEP
 from graft.plan import ErrorRecord
 from tests.support.plans import error, plan_of, run_of, step, task
@@ -149,7 +149,7 @@ def test_when_there_is_colour(environment: dict[str, str], terminal: bool, wante
 
 
 def test_paint_and_symbols() -> None:
-    assert Paint(True)("x", "red", "bold") == "\x1b[31;1mx\x1b[0m"
+    assert shown(Paint(True)("x", "red", "bold")) == "\x1b[31;1mx\x1b[0m"
     assert Paint(False)("x", "red") == "x"
     assert speaks_unicode(Stream("utf-8"))  # type: ignore[arg-type]
     assert not speaks_unicode(Stream("latin-1"))  # type: ignore[arg-type]

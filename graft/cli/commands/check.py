@@ -66,7 +66,8 @@ def _show_error(target: str, error: GraftError, as_json: bool) -> None:
 def _rendered(diagnostics: tuple[Any, ...]) -> str:
     from graft_dsl import render
 
-    return render(diagnostics, color=Paint.of(sys.stderr).on).rstrip("\n")
+    paint = Paint.of(sys.stderr)
+    return paint.adopt(render(diagnostics, color=paint.on).rstrip("\n"))
 
 
 FIELDS = ("code", "message", "file", "line", "column", "end_column", "wanted", "got", "suggestion")

@@ -13,7 +13,7 @@ from graft.cli.place import Place, place_options
 from graft.cli.records import every_step, log_record
 from graft.cli.sources import Source, find_run, read_or_stale
 from graft.cli.stale import stale_option
-from graft.cli.terminal import Paint, note, out_json, plain_text
+from graft.cli.terminal import Paint, note, out_json, out_piece, plain_text
 
 if TYPE_CHECKING:
     from graft.cluster.views import RunView
@@ -93,18 +93,18 @@ class LinePrinter:
         return self._before is not None
 
     def line(self, line: LogLine) -> None:
-        source, paint, write = (line.path, line.stream), self._paint, sys.stdout.write
+        source, paint = (line.path, line.stream), self._paint
         goes_on = line.continues and source == self._before
         if self.printed and not goes_on:
-            write("\n")
+            out_piece("\n")
         if not goes_on:
             time_text = paint(f"{line.time}  ", "dim") if self._show_time else ""
             name = paint(f"{line.path} | ", "cyan") if self._named else ""
             mark = paint("graft: ", "dim") if line.stream == "graft" else ""
-            write(time_text + name + mark)
-        write(line.text)
+            out_piece(time_text + name + mark)
+        out_piece(line.text, theirs=True)
         self._before = source
 
     def end(self) -> None:
         if self.printed:
-            sys.stdout.write("\n")
+            out_piece("\n")

@@ -64,4 +64,4 @@ def screen(view: RunView, now: int, *, everything: bool, unicode: bool) -> Itera
     if view.outputs:
         yield []
         yield [("outputs", "bold")]
-        yield from ([("  " + line, "")] for line in looks.pretty(view.outputs).splitlines())
+        yield from ([("  " + line, "")] for line in looks.pretty(view.outputs).split("\n"))
