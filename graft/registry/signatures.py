@@ -24,7 +24,7 @@ class Resolver:
             return signature_of(resolve(target, self._base))
         except TargetProblem:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise _import_failed(target, error) from error
 
 

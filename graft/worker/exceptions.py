@@ -27,7 +27,7 @@ MakeCause = Callable[[str, str, str, tuple[ErrorRecord, ...]], ErrorRecord]
 
 def failure_of(error: BaseException, base: Path, make_cause: MakeCause, prefix: str = "") -> StepFailure:
     """The failure of a step whose code raised `error`. `make_cause` makes a record (and redacts it)."""
-    error = only_leaf(error)
+    error = as_raised(error)
     detail = "\n".join(filter(None, (_more_lines(error), frames(error.__traceback__, base), _hint(error))))
     return StepFailure(_type(error), prefix + _title(error), detail, cause=_causes(error, base, make_cause, 1))
 
@@ -36,6 +36,19 @@ def only_leaf(error: BaseException) -> BaseException:
     """A nursery wraps the error of one task in a group. `catch` and `retry` want the error, so a group of one is it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    return error
+
+
+def as_raised(error: BaseException) -> BaseException:
+    """The error that the user's code raised: without a group of one, and without what Python makes of a StopIteration.
+
+    A coroutine that raises StopIteration ends with a RuntimeError, whose cause it is. An author who wrote
+    `raise StopIteration`, or called `next()` on what was empty, looks for that name.
+    """
+    error = only_leaf(error)
+    cause = error.__cause__
+    if isinstance(error, RuntimeError) and isinstance(cause, StopIteration) and _text(error).startswith("coroutine "):
+        return cause
     return error
 
 
@@ -48,7 +61,7 @@ def _causes(error: BaseException, base: Path, make_cause: MakeCause, depth: int)
         chained = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         below = [chained] if chained is not None else []
     records = []
-    for each in map(only_leaf, below):
+    for each in map(as_raised, below):
         detail = "\n".join(filter(None, (_more_lines(each), frames(each.__traceback__, base))))
         records.append(make_cause(_type(each), _title(each), detail, _causes(each, base, make_cause, depth + 1)))
     return tuple(records)

@@ -48,15 +48,20 @@ async def _run_in_thread(
     attempt: Attempt, function: PythonFunction, bound: dict[str, Any], context: Context | None
 ) -> Any:
     """A thread cannot be stopped: when the step is, the thread is left to its end and its result dropped."""
+
+    def call() -> tuple[Any, BaseException | None]:
+        try:
+            return function.call(bound, context), None
+        except BaseException as error:  # noqa: ASYNC103 - it is handed over; a coroutine cannot raise StopIteration
+            return None, error  # noqa: ASYNC104
+
     try:
-        (result,) = await trio.to_thread.run_sync(
-            lambda: (function.call(bound, context),),  # in a tuple, for Trio refuses a coroutine as the result
-            abandon_on_cancel=True,
-            limiter=attempt.tools.thread_slots,
-        )
+        result, error = await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=attempt.tools.thread_slots)
     except trio.Cancelled:
         attempt.log.note("the step was stopped; its thread cannot be, and may go on until the function returns")
         raise
+    if error is not None:
+        raise failure_of(error, attempt.assignment.base, attempt.cause) from None
     if inspect.iscoroutine(result):  # an async function behind a decorator that hides that it is one
         return await result
     return result
@@ -68,8 +73,8 @@ def find(attempt: Attempt, target: str) -> PythonFunction:
         return resolve(target, base)
     except TargetProblem as problem:
         raise StepFailure(problem.type, problem.message, problem.hint) from None
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # the module's own code raised it
-        raise failure_of(error, base, attempt.cause, f"importing `{target}` failed: ") from None
+    except BaseException as error:  # noqa: ASYNC103 - the module's own code raised it
+        raise failure_of(error, base, attempt.cause, f"importing `{target}` failed: ") from None  # noqa: ASYNC104
 
 
 def make_context(attempt: Attempt) -> Context:

@@ -50,10 +50,13 @@ def encode_result(value: Any, returns: Any | None, max_bytes: int) -> bytes:
     """
     try:
         data = _encoder.encode(value)
+        _check_keys(value, data)
         if _DURATION.search(data):
             data = _encoder.encode(
                 _in_seconds(msgspec.to_builtins(value, builtin_types=(timedelta,), enc_hook=_encode_other))
             )
+    except StepFailure:
+        raise
     except Exception as error:
         raise _not_json(value, error) from None
     if b"null" in data and value is not None and (found := _find(value, _is_not_finite, "", set())):
@@ -67,6 +70,38 @@ def encode_result(value: Any, returns: Any | None, max_bytes: int) -> bytes:
             title = f"the result does not fit `returns`: {misfits[0]}"
             raise StepFailure("output_schema", title, "\n".join(misfits[1:]))
     return data
+
+
+def _check_keys(value: Any, data: bytes) -> None:
+    """Raise StepFailure when two keys of a table have one text in JSON (`1` and `"1"`): one value would be lost.
+
+    `data` is `value` encoded, which has both then; what is decoded from it has one, and is shorter.
+    """
+    if data.count(b":") < 2 or len(_encoder.encode(msgspec.json.decode(data))) == len(data):
+        return
+    if found := _find(value, _has_equal_keys, "", set(), containers=True):
+        path, table = found
+        keys = " and ".join(map(repr, _equal_keys(table)))
+        raise StepFailure(
+            "output_schema",
+            f"the result{path} has keys that become the same text: {keys}",
+            "keys are text in JSON, so one of the values would be lost; make the keys text yourself",
+        )
+
+
+def _equal_keys(table: dict[Any, Any]) -> tuple[Any, ...]:
+    """The first two keys that are one text in JSON, or nothing."""
+    seen: dict[str, Any] = {}
+    for key in table:
+        text = key if type(key) is str else next(iter(msgspec.json.decode(_encoder.encode({key: None}))))
+        if text in seen:
+            return (seen[text], key)
+        seen[text] = key
+    return ()
+
+
+def _has_equal_keys(value: Any) -> bool:
+    return isinstance(value, dict) and bool(_equal_keys(value))
 
 
 @frozen
@@ -127,10 +162,19 @@ def _excerpt(data: bytes, position: int) -> str:
 def _not_json(value: Any, error: Exception) -> StepFailure:
     if isinstance(error, RecursionError):
         return StepFailure("output_schema", "the result contains itself or nests too deep")
+    if found := _find(value, _has_foreign_key, "", set(), containers=True):
+        path, table = found
+        key = next(each for each in table if _has_no_json({each: None}))
+        title = f"the result{path} has the key {key!r}, a {_kind(key)}: keys are text in JSON"
+        return StepFailure("output_schema", title, "make the keys text, or return a list of pairs")
     path, culprit = _find(value, _has_no_json, "", set()) or ("", value)
-    kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
+    kind = _kind(culprit)
     hint = _hint(kind) if _parts(culprit) is None and isinstance(error, TypeError) else str(error)
     return StepFailure("output_schema", f"the result{path} is a {kind} that has no JSON form", hint)
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def _hint(kind: str) -> str:
@@ -149,20 +193,31 @@ def _has_no_json(value: Any) -> bool:
     return False
 
 
+def _has_foreign_key(value: Any) -> bool:
+    return isinstance(value, dict) and any(type(key) is not str and _has_no_json({key: None}) for key in value)
+
+
 def _is_not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _find(value: Any, guilty: Callable[[Any], bool], path: str, seen: set[int]) -> tuple[str, Any] | None:
-    """Path (`.lines[3].price`) and value of the first innermost part of `value` that is `guilty`."""
+def _find(
+    value: Any, guilty: Callable[[Any], bool], path: str, seen: set[int], *, containers: bool = False
+) -> tuple[str, Any] | None:
+    """Path (`.lines[3].price`) and value of the first innermost part of `value` that is `guilty`.
+
+    `containers`: ask about them, too, and before what is in them.
+    """
     if id(value) in seen or len(seen) > MAX_SEARCHED or path.count(".") + path.count("[") > MAX_DEPTH:
         return None
     parts = _parts(value)
     if parts is None:
         return (path, value) if guilty(value) else None
     seen.add(id(value))
+    if containers and guilty(value):
+        return path, value
     for step, part in parts:
-        if (found := _find(part, guilty, path + step, seen)) is not None:
+        if (found := _find(part, guilty, path + step, seen, containers=containers)) is not None:
             return found
     return None
 
@@ -173,6 +228,8 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:
         return [(f".{key}" if isinstance(key, str) else f"[{key!r}]", each) for key, each in value.items()]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [(f"[{index}]", each) for index, each in enumerate(value)]
+    if isinstance(value, msgspec.Struct):
+        return [(f".{name}", getattr(value, name, None)) for name in value.__struct_fields__]
     if attrs.has(type(value)):
         return [(f".{each.name}", getattr(value, each.name, None)) for each in attrs.fields(type(value))]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -88,6 +88,20 @@ def leave():
 async def interrupt():
     raise KeyboardInterrupt
 
+def raise_in_thread(name):
+    raise make(name)
+
+async def raise_in_loop(name):
+    raise make(name)
+
+async def raise_in_nursery(name):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(raise_in_loop, name)
+
+def make(name):
+    import builtins
+    return trio.Cancelled._create() if name == "Cancelled" else getattr(builtins, name)("own")
+
 def odd():
     return {"lines": [1, {"price": object()}]}
 
@@ -256,6 +270,35 @@ async def test_what_goes_wrong(bench: Bench, target: str, arguments: dict[str, A
     record = error(await bench.call(target, **arguments))
     assert (record.type, record.title) == (type, title)
     assert (record.node, record.attempt) == ("step", 1)
+
+
+NAMES = ["StopIteration", "StopAsyncIteration", "GeneratorExit", "SystemExit", "KeyboardInterrupt", "RuntimeError"]
+
+
+@everywhere
+async def test_a_cancelled_of_elsewhere_arrives_under_its_own_name(bench: Bench) -> None:
+    for how in ("thread", "loop"):  # a nursery takes any Cancelled for its own
+        outcome = await bench.call(f"steps:raise_in_{how}", name="Cancelled")
+        assert outcome.status == "failed"
+        assert outcome.error is not None
+        assert outcome.error.type == "python.Cancelled", how
+
+
+@everywhere
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_error_arrives_under_its_own_name(bench: Bench, name: str) -> None:
+    for how in ("thread", "loop", "nursery"):
+        outcome = await bench.call(f"steps:raise_in_{how}", name=name)
+        assert outcome.error is not None
+        assert (outcome.error.type, outcome.error.title) == (f"python.{name}", f"{name}: own"), how
+        assert outcome.error.cause == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_error_of_a_process_arrives_under_its_own_name(bench: Bench, name: str) -> None:
+    outcome = await bench.call("steps:raise_in_thread", isolation="process", name=name)
+    assert outcome.error is not None
+    assert outcome.error.type == f"python.{name}"
 
 
 @everywhere

@@ -24,6 +24,10 @@ class Trip:
     tags: frozenset[str] = frozenset()
 
 
+class Row(msgspec.Struct):
+    cells: dict[Any, Any]
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
@@ -46,7 +50,17 @@ def test_what_json_has_for_it(value: Any, wanted: Any) -> None:
         (float("inf"), "the result is not a finite number, which JSON cannot hold"),
         ({"a": [None, {"b": float("nan")}]}, "the result.a[1].b is not a finite number, which JSON cannot hold"),
         (Trip(dt.timedelta(1), print), "the result.path is a builtin_function_or_method that has no JSON form"),  # type: ignore[arg-type]
-        ({(1, 2): 3}, "the result is a dict that has no JSON form"),
+        ({"a": [{(1, 2): 3}]}, "the result.a[0] has the key (1, 2), a tuple: keys are text in JSON"),
+        ({None: 3}, "the result has the key None, a NoneType: keys are text in JSON"),
+        ({True: 3}, "the result has the key True, a bool: keys are text in JSON"),
+        ({"1": "a", 1: "b"}, "the result has keys that become the same text: '1' and 1"),
+        ([{"x": ({1.5: 0, "1.5": 0},)}], "the result[0].x[0] has keys that become the same text: 1.5 and '1.5'"),
+        (
+            {dt.date(2024, 1, 1): 0, "2024-01-01": 1},
+            "the result has keys that become the same text: datetime.date(2024, 1, 1) and '2024-01-01'",
+        ),
+        (Row({1: 2, "1": 3}), "the result.cells has keys that become the same text: 1 and '1'"),
+        (Row({"a": float("nan")}), "the result.cells.a is not a finite number, which JSON cannot hold"),
         (["\ud800"], "the result[0] is a str that has no JSON form"),
         ((x for x in ()), "the result is a generator that has no JSON form"),
     ],
@@ -67,6 +81,21 @@ JSON = st.recursive(
 @given(JSON)
 def test_json_values_come_back_as_they_are(value: Any) -> None:
     assert json.loads(encode_result(value, None, 1 << 20)) == value
+
+
+KEYS = st.dictionaries(st.text("12.5", max_size=3) | st.integers(0, 12) | st.sampled_from([1.5, 2.5, 1e300]), st.none())
+
+
+@given(st.lists(KEYS))
+def test_no_value_of_a_table_is_lost(value: list[dict[Any, None]]) -> None:
+    kept = [len({str(key) for key in table}) == len(table) for table in value]
+    try:
+        found = json.loads(encode_result(value, None, 1 << 20))
+    except StepFailure:
+        assert not all(kept)
+    else:
+        assert all(kept)
+        assert list(map(len, found)) == list(map(len, value))
 
 
 @given(st.text(max_size=300), st.integers(10, 100))
