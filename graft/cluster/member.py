@@ -22,6 +22,7 @@ from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
 from graft.cluster.room import Room
 from graft.cluster.runs import Runs
+from graft.cluster.starving import Starving
 from graft.cluster.submitting import ClusterSubmitter
 from graft.engine.commands import DrainMember, ForgetMember, MemberDown, SetClusterConfig
 from graft.engine.records import ClusterConfig
@@ -116,6 +117,7 @@ class ClusterMember:
         self.changes = Changes(host, self.post, located)
         self.followers = Followers(host, self.post)
         Forgetting(host.door, self.post, noticed, told)
+        Starving(host.door, clock)
         self._limits = ClusterConfig() if limits is None else limits
         self.room = Room(host, store, clock, self.post, warned)
         duties = (self._configure, host.run_decisions, host.run_timers, self._renewals.lead, self.room.lead)

@@ -45,6 +45,7 @@ from .events import (
     ReadRequested,
     SnapshotFailed,
     SnapshotTaken,
+    Starved,
     TransferRequested,
     VersionRequested,
 )
@@ -341,6 +342,10 @@ def deadline_passed(s: State, event: DeadlinePassed) -> None:
     repair.tick(s)
 
 
+def starved(s: State, event: Starved) -> None:
+    election.starved(s, event.seconds)
+
+
 def applied(s: State, event: Applied) -> None:
     applying.applied(s, event.index)
 
@@ -358,6 +363,7 @@ def campaign_requested(s: State, event: CampaignRequested) -> None:
 
 HANDLERS: dict[type[Any], Callable[[State, Any], None]] = {
     DeadlinePassed: deadline_passed,
+    Starved: starved,
     MessageReceived: message_received,
     Persisted: persisted,
     PersistFailed: persist_failed,

@@ -75,6 +75,18 @@ def timed_out(s: State) -> None:
         start_election(s)
 
 
+def starved(s: State, seconds: float) -> None:
+    """This member could not listen. It does not stand because of that: its election timeout begins anew, and the
+    heartbeats that wait to be read end it. A leader has half a timeout for the answers that wait, once; the others did
+    not have to wait for it, and tell it of their term."""
+    s.trace("election", f"could not listen for {seconds:.3f} s")
+    if s.role == "leader":
+        if s.quorum_contact > s.starved_at:
+            s.starved_at = s.now
+    elif not s.view.sole:
+        reset_deadline(s)
+
+
 def campaign_requested(s: State) -> None:
     """An operator asks for an election. My own promise to a leader that lives binds me as well."""
     if s.role != "leader" and not promised(s) and s.now >= s.grace_until:

@@ -15,6 +15,14 @@ class DeadlinePassed:
 
 
 @record
+class Starved:
+    """The loop that tells this member could not run for `seconds` until now: what others sent meanwhile is still to be
+    told. A silence that it did not listen to proves nothing (see `election.starved`). No answer."""
+
+    seconds: float
+
+
+@record
 class MessageReceived:
     message: Message
 
@@ -189,6 +197,7 @@ class QuorumRecoveryRequested:
 
 Event = (
     DeadlinePassed
+    | Starved
     | MessageReceived
     | Persisted
     | PersistFailed

@@ -271,7 +271,8 @@ def tick(s: State) -> None:
 
 
 def lost_quorum(s: State) -> bool:
-    return s.now - s.quorum_contact >= s.config.election_timeout_seconds
+    timeout = s.config.election_timeout_seconds
+    return s.now - s.quorum_contact >= timeout and s.now - s.starved_at >= timeout / 2
 
 
 def deposed(s: State) -> None:

@@ -36,6 +36,7 @@ def begin_term(s: State) -> None:
     s.lease_from_round = 0
     s.lease_until = None
     s.quorum_contact = s.now
+    s.starved_at = float("-inf")
     s.heartbeat_due = s.now + s.config.heartbeat_seconds
     s.term_start = append(s, Kind.NOOP, b"")
     reads.begin_round(s)

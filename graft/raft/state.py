@@ -94,6 +94,7 @@ class State:
         "round",
         "round_times",
         "snapshots",
+        "starved_at",
         "stopped",
         "switching",
         "synced",
@@ -176,6 +177,7 @@ class State:
         self.departing: dict[str, Leaver] = {}  # removed members that are followed until they know it
         self.term_start = 0  # index of this term's no-op
         self.heartbeat_due = now
+        self.starved_at = float("-inf")  # when it last got time again, having heard of a quorum before
         self.quorum_contact = now  # start of the newest round that a quorum answered
         self.round = 0
         self.confirmed_round = 0

@@ -130,6 +130,7 @@ LINES: dict[type[Any], Callable[[Any], str]] = {
     ms.RepairReply: _repair_reply,
     ev.DeadlinePassed: lambda e: "DeadlinePassed",
     ev.MessageReceived: lambda e: f"received {line(e.message)}",
+    ev.Starved: lambda e: f"Starved {e.seconds:.3f}",
     ev.Persisted: lambda e: f"Persisted #{e.ticket} applied {e.applied}",
     ev.PersistFailed: lambda e: f"PersistFailed {e.reason}",
     ev.EntriesRead: lambda e: f"EntriesRead {e.read} {entries_text(e.entries)} corrupt {e.corrupt}",

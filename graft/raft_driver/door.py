@@ -28,6 +28,7 @@ from graft.raft.messages import Message
 from graft.raft_driver import reading
 from graft.raft_driver.applying import MAX_SLICE_ENTRIES, Applier
 from graft.raft_driver.founding import open_member
+from graft.raft_driver.lateness import Lateness
 from graft.raft_driver.machine import Machine
 from graft.raft_driver.overlay import Overlay
 from graft.raft_driver.proposals import Done, Proposal, Proposals, Refused, not_taken, stopping
@@ -74,6 +75,7 @@ class RaftDoor:
             config = raft.Config(id=member, retain_entries=RETAIN_ENTRIES, max_entry_bytes=MAX_ENTRY_BYTES)
         config = evolve(config, id=member, incarnation=self.identity.incarnation)
         self._core = raft.Raft(config, recovered, entropy.u64, clock.monotonic())
+        self.lateness = Lateness(clock, config.election_timeout_seconds)
         self.overlay = Overlay()
         self._applier = Applier(machine, self.overlay, recovered.applied)
         self._writer = Writer(
@@ -101,6 +103,7 @@ class RaftDoor:
         self._closing = False
         self.on_forgotten: Callable[[fx.ReportForgotten], None] = lambda effect: None  # while this member leads
         self.objection: Callable[[Any], Exception | None] = lambda command: None
+        self.on_starved: Callable[[float], None] = lambda seconds: None
 
     @property
     def applied(self) -> int:
@@ -328,6 +331,7 @@ class RaftDoor:
                 self._writer.dirty.set()  # what was replayed
                 self._nursery.start_soon(self._pump)
                 self._nursery.start_soon(self._ring)
+                self._nursery.start_soon(self._beat)
                 self._nursery.start_soon(self._writer.flush)
                 self._nursery.start_soon(self._desk.run)
                 self._nursery.start_soon(self._scrub.run)
@@ -352,6 +356,9 @@ class RaftDoor:
         self._looks = True
         try:
             events = [self._inbox.popleft() for _ in range(min(len(self._inbox), MAX_LOOKED))]
+            if late := self.lateness.take():
+                events.insert(0, ev.Starved(late))
+                self.on_starved(late)
             deadline = self._core.next_deadline()
             if deadline is not None and deadline <= self._clock.monotonic():
                 events.append(ev.DeadlinePassed())
@@ -417,6 +424,14 @@ class RaftDoor:
             self._rings_at = self._clock.monotonic() + left
             with trio.move_on_after(left):
                 await self._earlier.wait()
+
+    async def _beat(self) -> None:
+        """Measure how late this loop is. Whoever looks first after a delay tells the core of it."""
+        while True:
+            self.lateness.beat()
+            await trio.sleep(self.lateness.interval)
+            if self.lateness.is_starved:
+                self._look_here()
 
     def _until_deadline(self) -> float:
         deadline = self._core.next_deadline()

@@ -17,6 +17,7 @@ from graft.raft import effects as fx
 from graft.raft import events as ev
 from graft.raft.messages import Message
 from graft.raft.records import Configuration, Entry, HardState, Kind, SnapshotMeta
+from graft.raft_driver.lateness import SHARE
 from graft.raft_driver.reading import read_entries
 from graft.sim.clocks import MemberClock
 from graft.sim.desk import Desk
@@ -55,6 +56,7 @@ class Member:
         self.returning = False
         self.stopped = ""  # why the core stopped by itself
         self.paused = 0
+        self._paused_since = 0.0
         self.epoch = 0
         self.program = int(world.plan.programs[(ord(id) - ord("a")) % len(world.plan.programs)])  # version of it
         self.fuse = 0  # the process dies before its `fuse`-th effect from now; 0: not lit; -1: before `fuse_effect`
@@ -192,6 +194,8 @@ class Member:
 
     def pause(self) -> Callable[[], None]:
         """The process stands still; time and the rest of the world do not. Returns what wakes it again."""
+        if not self.paused:
+            self._paused_since = self.local_now()
         self.paused += 1
         epoch = self.epoch
 
@@ -205,6 +209,9 @@ class Member:
 
     def _catch_up(self) -> None:
         """What came meanwhile came by many sockets: each in its order, but who knows which one is read first."""
+        late = self.local_now() - self._paused_since
+        if late >= SHARE * self.plan.election_seconds:  # as the driver measures it, whoever looks first
+            self.later(0, self.handle, ev.Starved(late))
         sockets: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
         for call, arguments in self._backlog:
             source = arguments[0].source if call == self.receive else call.__qualname__

@@ -37,6 +37,7 @@ _MESSAGES: dict[type[Any], Callable[[Any], Record]] = {
 
 _EVENTS: dict[type[Any], Callable[[Any], Record]] = {
     ev.DeadlinePassed: lambda e: ("deadline",),
+    ev.Starved: lambda e: ("starved", round(e.seconds, 6)),
     ev.MessageReceived: lambda e: _MESSAGES[type(e.message)](e.message),
     ev.Persisted: lambda e: ("persisted", e.ticket, e.applied),
     ev.PersistFailed: lambda e: ("persist failed", e.reason),

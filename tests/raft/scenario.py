@@ -198,6 +198,12 @@ class Script:
         """Time passes and nobody notices (all processes are paused)."""
         self.c.now += float(seconds)
 
+    def starve(self, id: str, seconds: str) -> None:
+        """`starve a 2`: a's loop got no time for so long, and is run again."""
+        self.c.now += float(seconds)
+        self.tell(id, ev.Starved(float(seconds)))
+        self.tell(id, ev.DeadlinePassed())
+
     def wake(self, id: str) -> None:
         self.tell(id, ev.DeadlinePassed())
 
@@ -357,6 +363,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "elect": Script.elect,
     "wait": Script.wait,
     "jump": Script.jump,
+    "starve": Script.starve,
     "wake": Script.wake,
     "propose": Script.propose,
     "batch": Script.batch,
