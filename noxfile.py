@@ -6,6 +6,7 @@ suite also runs on the oldest versions allowed (`tests_lowest`) and on the newes
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,14 +17,28 @@ nox.needs_version = ">=2025.10"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "layers", "types", "quick"]
 
 PYTHON = ["graft", "dsl", "tests", "examples", "fuzz", "docs", "noxfile.py"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PURE = ["plan", "expressions", "engine", "raft", "dsl", "dsl_expressions", "sim"]
+CLUSTERS = [
+    "docs/tutorial/three-members.md",
+    "tests/transport/test_loop.py",
+    "tests/client",
+    "tests/cli/test_holder.py",
+]
 DIST = Path("dist")
 CONSTRAINTS = Path("constraints.txt")
 CONSTRAINTS_HEAD = (
     "# What uv.lock says, for `pip install -c constraints.txt`. Written by `nox -s generated -- --write`.\n"
 )
+
+
+# pyenv keeps its Pythons off the path.
+PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, sorted(PYENV.glob("versions/3.1[1-4].*/bin")))])
 
 
 @nox.session
@@ -96,6 +111,18 @@ def tests_newest(session: nox.Session) -> None:
     """The suite with the newest version of everything, as a user gets it who installs Graft today. Run it weekly."""
     session.install("--upgrade", "-e", ".[test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS, download_python="never")
+def pythons(session: nox.Session) -> None:
+    """The pure rooms, and clusters with a flow, on each Python that is installed; `-- ` and pytest's arguments: those.
+
+    The page of the tutorial is `graft dev` with a flow; the others are `graft.Client` and processes that share a
+    directory.
+    """
+    session.install(f"--constraint={CONSTRAINTS}", "-e", ".[test]")
+    tests = [*(f"tests/{room}" for room in PURE), *CLUSTERS]
+    session.run("pytest", *(session.posargs or ["-n", "2", "-m", "not slow", *tests]))
 
 
 @nox.session

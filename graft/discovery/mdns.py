@@ -162,11 +162,8 @@ async def _in_own_loop(run: Callable[[Any], Any]) -> None:
     """
     import asyncio
 
-    import trio_asyncio
+    from graft.asyncio_bridge import trio_asyncio
 
-    # Importing trio_asyncio makes `asyncio.run` in other threads use its loop, which breaks them. The name is private.
-    if not isinstance(trio_asyncio._loop._FakedPolicy.policy, asyncio.DefaultEventLoopPolicy):
-        trio_asyncio._loop._FakedPolicy.policy = asyncio.DefaultEventLoopPolicy()
     stops: list[asyncio.Event] = []
     failures: list[DiscoveryError] = []  # kept out of the nurseries, which would wrap them
     scope = trio.CancelScope(shield=True)
@@ -210,7 +207,6 @@ async def _call_when_cancelled(call: Callable[[], None], nursery: trio.Nursery) 
 
 def make(here: Here) -> Mdns:
     try:
-        import trio_asyncio  # noqa: F401
         import zeroconf  # noqa: F401
     except ImportError:
         hint = "pip install 'graft-flow[mdns]', or use another `discovery.kind`"

@@ -12,12 +12,12 @@ from typing import Any
 
 import grpclib.client
 import trio
-import trio_asyncio
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.metadata import Deadline
 from h2.exceptions import H2Error
 
+from graft.asyncio_bridge import trio_asyncio
 from graft.errors import Denied, GraftError, Rejected, Unreachable, UsageError
 from graft.interfaces import Entropy
 from graft.security.tls import ClientSecurity

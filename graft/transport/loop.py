@@ -14,13 +14,10 @@ from contextvars import copy_context
 from typing import Any
 
 import trio
-import trio_asyncio
+
+from graft.asyncio_bridge import trio_asyncio
 
 log = logging.getLogger(__name__)
-
-# Importing trio_asyncio makes `asyncio.run` in other threads use its loop, which breaks them (dask, for one).
-# The name is private: tests/transport/test_loop.py holds it.
-trio_asyncio._loop._FakedPolicy.policy = asyncio.DefaultEventLoopPolicy()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -186,13 +186,9 @@ async def test_a_task_of_asyncio_that_fails_is_logged_and_nothing_more(caplog: p
     assert "in a task that nobody waits for" in caplog.text
 
 
-async def test_other_threads_keep_their_own_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name that `_in_own_loop` sets is private to trio-asyncio: this holds it."""
+async def test_other_threads_keep_their_own_asyncio() -> None:
     import asyncio
 
-    import trio_asyncio
-
-    monkeypatch.setattr(trio_asyncio._loop._FakedPolicy, "policy", None)
     running = trio.Event()
 
     async def run(stop: asyncio.Event) -> None:

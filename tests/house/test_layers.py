@@ -24,6 +24,7 @@ BREACHES = [
     ("graft/worker/__init__.py", "import graft.storage", "layers"),
     ("graft/engine/__init__.py", "import graft.registry", "layers"),
     ("graft/cluster/__init__.py", "import graft.cli", "layers"),
+    ("graft/transport/__init__.py", "import trio_asyncio", "asyncio-bridge"),
     ("graft/engine/__init__.py", "import trio", "pure-cores"),
     ("graft/plan/records.py", "import lmdb", "pure-cores"),
     ("graft/raft/__init__.py", "from random import random", "pure-cores"),
