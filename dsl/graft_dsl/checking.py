@@ -24,6 +24,7 @@ from graft.plan.signature import Signature, SignatureResolver
 from graft.plan.types import assignable, element_type, head, optional, problems, render_type
 from graft_dsl.declarations import MISSING, BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.expression_types import Typing
+from graft_dsl.habits import FOREIGN
 from graft_dsl.keys import TASKS
 from graft_dsl.linking import item_names, reader
 from graft_dsl.param_reader import record
@@ -205,6 +206,15 @@ class _Checker:
 
     def shell_text(self, block: BlockDecl, node: NodeDecl, text: str) -> None:
         """`${params.x}` in a shell text can only be meant for us, and would never be filled in (R15)."""
+        foreign = FOREIGN.search(text) if "{{" in text else None
+        if foreign is not None:
+            self.flow.report.warning(
+                "GR211",
+                f"{quoted(foreign[0])} is only text here",
+                (*node.at, "run"),
+                span=foreign.span(),
+                suggestion=f'hand the value in as a variable: env = {{ VALUE = "${{ {foreign[1]} }}" }}',
+            )
         if "${" not in text:
             return
         names = {*_FOR_SHELL, *item_names(block, node)}

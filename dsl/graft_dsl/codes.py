@@ -731,6 +731,28 @@ _OWN = (
         """,
     ),
     _code(
+        "GR211",
+        "a template of another tool",
+        """
+        Graft computes what stands in `${ … }`. `{{ … }}` stays as it is: it is for the program that gets the
+        text.
+        """,
+        """
+        [params.who]
+        type = 'string'
+        [nodes.a]
+        run = 'echo "$WHO"'
+        env = { WHO = '{{ params.who }}' }
+        """,
+        """
+        [params.who]
+        type = 'string'
+        [nodes.a]
+        run = 'echo "$WHO"'
+        env = { WHO = '${ params.who }' }
+        """,
+    ),
+    _code(
         "GR301",
         "a parameter is missing",
         """

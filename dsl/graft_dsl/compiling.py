@@ -126,7 +126,9 @@ def _read(path: Path, name: str) -> tuple[TomlSource, Report]:
             "GR004",
             f"not UTF-8: byte 0x{data[error.start]:02x} cannot stand here",
             Offset(before, before + 1),
-            suggestion="save the file in the encoding UTF-8",
+            suggestion="this is UTF-16, which some editors call Unicode; save the file as UTF-8"
+            if data[:2] in (b"\xff\xfe", b"\xfe\xff")
+            else "save the file in the encoding UTF-8",
         )
         return source, report
     source = TomlSource(name, _normal(text))

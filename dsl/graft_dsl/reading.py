@@ -8,6 +8,7 @@ the key out and goes on, so that every error of a file is found.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from typing import Any
@@ -19,6 +20,7 @@ from graft.plan.types import parse_type
 from graft_dsl.declarations import Expr
 from graft_dsl.diagnostics import At, Report
 from graft_dsl.expressions import parse_bare, parse_template
+from graft_dsl.habits import FOREIGN
 from graft_dsl.shapes import (
     Anything,
     Argv,
@@ -62,6 +64,9 @@ _KIND_NAMES: dict[type, str] = {
     date: "a date",
     time: "a time",
 }
+
+
+_ANY_PERCENT = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*%\s*")
 
 
 def shown(value: Any) -> str:
@@ -230,6 +235,16 @@ class ValueReader:
             percent = parse_percent(value)
             if percent is not None:
                 return percent, True
+            if _ANY_PERCENT.fullmatch(value):
+                whole = min(100, int(float(value.strip().rstrip("% "))))
+                self.report.error(
+                    "GR014",
+                    f"{quoted(self.named(at))} takes a whole percentage, from 0% to 100%",
+                    at,
+                    got=shown(value),
+                    suggestion=f'"{whole}%"',
+                )
+                return BAD
             guess = value.strip() if value.strip().isdigit() else None
             return self.wrong(shape, value, at, guess)
         count = self.integer(Integer(0), value, at)
@@ -286,10 +301,26 @@ class ValueReader:
 
     def template(self, shape: Template, value: Any, at: At) -> Any:
         if isinstance(value, str):
-            return self.templated(value, at) if "${" in value else self.constant(value, at)
+            return self.text_or_template(value, at)
         if isinstance(value, (list, dict)):
             return self.wrong(shape, value, at)
         return self.scalar(value, at)
+
+    def text_or_template(self, value: str, at: At) -> Expr:
+        self.foreign(value, at)
+        return self.templated(value, at) if "${" in value else self.constant(value, at)
+
+    def foreign(self, text: str, at: At) -> None:
+        """Warn of the template of another tool, which is only text here."""
+        found = FOREIGN.search(text) if "{{" in text else None
+        if found is not None:
+            self.report.warning(
+                "GR211",
+                f"{quoted(found[0])} is only text here",
+                at,
+                span=found.span(),
+                suggestion=f"`${{ {found[1]} }}` computes a value",
+            )
 
     def templated(self, text: str, at: At) -> Expr:
         return self.leaf(parse_template(text, self.names), at)
@@ -352,7 +383,7 @@ class ValueReader:
 
     def anything(self, shape: Shape, value: Any, at: At, depth: int = 0) -> Any:
         if isinstance(value, str):
-            return self.templated(value, at) if "${" in value else self.constant(value, at)
+            return self.text_or_template(value, at)
         if depth > MAX_NESTING and isinstance(value, (list, dict)):
             self.report.error(
                 "GR007", f"{quoted(self.named(at))} nests too deep", at, wanted=f"at most {MAX_NESTING} levels"

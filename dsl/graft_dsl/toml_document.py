@@ -10,6 +10,7 @@ import tomli
 
 from graft.plan.quantities import MAX_INT64, MIN_INT64
 from graft_dsl.diagnostics import At, NoteAt, Report
+from graft_dsl.habits import strange
 from graft_dsl.places import Offset, TomlSource
 from graft_dsl.suggest import quoted
 from graft_dsl.toml_syntax import STRING
@@ -97,6 +98,11 @@ def _report_repeated(source: TomlSource, report: Report, repeated: Iterable[tupl
 def _report_syntax(source: TomlSource, report: Report, error: tomli.TOMLDecodeError) -> None:
     message = error.msg[:1].lower() + error.msg[1:]
     start = min(error.pos, len(source.text))
+    found = strange(source.text, start)
+    if found is not None and not source.text[start : found[2]].strip(" \t"):
+        what, instead, at = found
+        report.error("GR001", f"not TOML: this is {what}", Offset(at, at + 1), suggestion=instead)
+        return
     line = source.text[source.text.rfind("\n", 0, start) + 1 :].partition("\n")[0].strip()
     report.error("GR001", f"not TOML: {message}", Offset(start, start + 1), suggestion=_syntax_help(error.msg, line))
 

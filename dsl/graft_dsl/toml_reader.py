@@ -14,6 +14,7 @@ from attrs import define, field
 
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl, SecretDecl
 from graft_dsl.diagnostics import At, Part, Report
+from graft_dsl.habits import ADVICE, EXAMPLES, SYNONYMS, UNTIL, normal
 from graft_dsl.keys import (
     HTTP_DEFAULTS,
     KINDS,
@@ -25,7 +26,6 @@ from graft_dsl.keys import (
     MODIFIERS,
     PARAM,
     SECRET,
-    SYNONYMS,
     TASKS,
     TOP,
     Modifier,
@@ -115,7 +115,7 @@ class _FlowReader:
         self.flow.timeout_ms = right.get("timeout")
 
     def unknown_top(self, key: str, value: Any) -> None:
-        guess = self.report.closest(key, TOP) or _synonym(key, TOP)
+        guess = _synonym(key, TOP) or self.report.closest(key, TOP)
         if guess is None and isinstance(value, dict) and any(kind in value for kind in KINDS):
             guess = f"nodes.{key}"
         elif guess is None and key in (*KINDS, *MODIFIERS):
@@ -127,7 +127,7 @@ class _FlowReader:
                 help="keys of a node stand under its name: a line `[nodes.NAME]` above it",
             )
             return
-        self.values.unknown(key, TOP, (key,), "at the top of the file", guess)
+        self.values.unknown(key, TOP, (key,), "at the top of the file", guess, _habit(key, guess))
 
     def later(self, key: str, what: str, at: At, part: Any = "key") -> None:
         self.report.error(
@@ -135,6 +135,7 @@ class _FlowReader:
             f"{quoted(key)} is part of the language ({what}), but this version of Graft does not run it yet",
             at,
             part=part,
+            suggestion=f"until then: {UNTIL[key.partition(' ')[0]]}",
         )
 
     # Tables of the top
@@ -237,7 +238,7 @@ class _FlowReader:
             return self.later(key, LATER_KEYS[key], at)
         elif modifier is None:
             known = [m.name for m in MODIFIERS.values() if m.default != "never"]
-            self.values.unknown(key, known, at, where, self.report.closest(key, known) or _synonym(key, known))
+            self.values.unknown(key, known, at, where, _synonym(key, known) or self.report.closest(key, known))
             return None
         elif modifier.default == "never" or (kind is None and modifier.default == "kind"):
             allowed = "; it may stand in `[defaults.KIND]`" if modifier.default == "kind" else ""
@@ -336,7 +337,7 @@ class _FlowReader:
 
     def meant_as_kind(self, key: str) -> bool:
         """Whether an unknown key will be told as a misspelt kind, which says enough."""
-        return key not in MODIFIERS and (self.report.closest(key, KINDS) or _synonym(key, KINDS)) is not None
+        return key not in MODIFIERS and (_synonym(key, KINDS) or self.report.closest(key, KINDS)) is not None
 
     def kind_value(self, node: NodeDecl, value: Any, block: BlockDecl) -> None:
         kind, at = node.kind, (*node.at, node.kind)
@@ -393,9 +394,9 @@ class _FlowReader:
             self.later(key, LATER_KEYS[key], at)
             return
         known = (*keys_of(node.kind), node.kind) if node.kind in KINDS else (*KINDS, *MODIFIERS)
-        guess = self.report.closest(key, known) or _synonym(key, known)
+        guess = _synonym(key, known) or self.report.closest(key, known)
         where = f"of a `{node.kind}` node" if node.kind in KINDS else f"of the node {quoted(node.name)}"
-        self.values.unknown(key, known, at, where, guess)
+        self.values.unknown(key, known, at, where, guess, _habit(key, guess))
 
     def misplaced(self, modifier: Modifier, where: str, at: At) -> None:
         self.report.error(
@@ -438,5 +439,12 @@ def _merged(key: str, own: Any, default: Any) -> Any:
 
 
 def _synonym(key: str, known: Iterable[str]) -> str | None:
-    guess = SYNONYMS.get(key.lower().replace("-", "_"))
+    guess = SYNONYMS.get(normal(key))
     return guess if guess in set(known) else None
+
+
+def _habit(key: str, guess: str | None) -> str | None:
+    """What to write for a key of another tool, where its name alone does not say it."""
+    if guess is not None and guess == SYNONYMS.get(normal(key)):
+        return EXAMPLES.get(normal(key))
+    return ADVICE.get(normal(key)) if guess is None or normal(key) in ADVICE else None

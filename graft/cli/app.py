@@ -67,6 +67,21 @@ ALIASES: dict[str, str] = {
     "init": "new",
     "create": "new",
     "start": "run",
+    "trigger": "run",
+    "exec": "run",
+    "execute": "run",
+    "apply": "run",
+    "submit": "run --detach",
+    "rerun": "retry",
+    "describe": "show RUN",
+    "inspect": "show RUN",
+    "get": "show RUN",
+    "info": "show RUN",
+    "history": "events RUN",
+    "tail": "logs -f RUN",
+    "cluster": "member",
+    "abort": "cancel",
+    "terminate": "cancel",
     "stop": "cancel",
     "kill": "cancel",
     "format": "fmt",
@@ -111,7 +126,8 @@ def unknown_command(name: str) -> UsageError:
     if name.endswith((".toml", ".py")):
         return UsageError(f"there is no command `{name}`", hint=f"did you mean `graft run {name}`?")
     close = closest(name, COMMANDS)
-    guess = ALIASES.get(name) or (close[0] if close else None)
+    alias = ALIASES.get(name)
+    guess = alias if alias and alias.split()[0] in COMMANDS else close[0] if close else None
     hint = f"did you mean `graft {guess}`?" if guess else "`graft --help` lists the commands"
     return UsageError(f"there is no command `{name}`", hint=hint)
 

@@ -86,9 +86,28 @@ def _explain(error: BaseException) -> int:
         return error.exit_code
     _print(f"{paint('error:', 'red', 'bold')} {plain_text(error.format_message())}")
     context = getattr(error, "ctx", None)
+    hint = _usage_hint(error, context)
+    if hint:
+        _print(f"  {hint}")
     if context is not None:
         _print(f"  see `{context.command_path} --help`")
     return error.exit_code
+
+
+_TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1"})
+
+
+def _usage_hint(error: click.ClickException, context: click.Context | None) -> str | None:
+    """What was meant by words that click does not know what to do with."""
+    message = error.format_message()
+    if isinstance(error, click.BadOptionUsage) and "does not take a value" in message:
+        name = error.option_name.lstrip("-").removeprefix("no-")
+        return f"a flag takes no value: `--{name}` is true, `--no-{name}` is false"
+    if "unexpected extra argument" not in message or context is None:
+        return None
+    if message.rpartition("(")[2].rstrip(")").lower() in _TRUTHS:
+        return "a flag takes no value: `--NAME` is true, `--no-NAME` is false"
+    return "`graft show RUN` shows a run" if context.info_name == "status" else None
 
 
 def _diagnostics(error: InvalidFlow, paint: Paint) -> str:

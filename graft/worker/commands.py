@@ -267,7 +267,26 @@ def _not_started(command: Command, error: SpawnFailed) -> StepFailure:
     }.get(error.errno, "")
     if error.errno == 2 and "/" in command.argv[0]:
         detail = ""
+        text = _interpreter_problem(command) or text
     return StepFailure(f"exit.{code}", f"`{command.argv[0]}`: {text}", detail)
+
+
+def _interpreter_problem(command: Command) -> str | None:
+    """Why a script that is there was not found: the system looked for what its first line names."""
+    path = command.cwd / command.argv[0]
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            line = file.readline(256)
+    except OSError:
+        return None
+    if not line.startswith(b"#!"):
+        return None
+    if line.endswith(b"\r\n"):
+        return "its first line ends with a carriage return; save it with Unix line ends"
+    words = line[2:].decode(errors="replace").split()
+    return f"its first line names {words[0]}, which is not there" if words else "its first line names no program"
 
 
 def _bad_end(status: int, detail: str) -> StepFailure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_every_command_of_the_table_has_a_module() -> None:
 
 
 def test_aliases_lead_to_commands_and_hide_none() -> None:
-    assert set(ALIASES.values()) <= COMMANDS.keys()
+    assert {guess.split()[0] for guess in ALIASES.values()} <= COMMANDS.keys()
     assert not ALIASES.keys() & (COMMANDS.keys() | NOT_YET)
 
 
@@ -65,6 +66,9 @@ def test_version(graft: Graft) -> None:
         ("approve", "`graft approve` is not in this version", "`graft --help` lists the commands that are"),
         ("resum", "there is no command `resum`", "did you mean `graft resume`?"),
         ("ps", "there is no command `ps`", "did you mean `graft runs`?"),
+        ("describe", "there is no command `describe`", "did you mean `graft show RUN`?"),
+        ("start", "there is no command `start`", "did you mean `graft run`?"),
+        ("list", "there is no command `list`", "did you mean `graft runs`?"),
         ("flow.toml", "there is no command `flow.toml`", "did you mean `graft run flow.toml`?"),
         ("xyzzy", "there is no command `xyzzy`", "`graft --help` lists the commands"),
     ],
@@ -73,6 +77,19 @@ def test_a_command_that_is_not_there(graft: Graft, name: str, message: str, hint
     ended = graft(name, "--anything")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == f"error: {message}\n  {hint}\n"
+
+
+def test_the_status_of_a_run_is_shown_by_another_command(graft: Graft) -> None:
+    ended = graft("status", "last")
+    assert (ended.code, "`graft show RUN` shows a run" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [("--b", "false"), ("--b=false",), ("--b", "No"), ("--no-b=true",)])
+def test_a_flag_takes_no_value(graft: Graft, words: tuple[str, ...]) -> None:
+    Path("flow.toml").write_text("[params.b]\ntype = 'bool'\ndefault = true\n[nodes.a]\nvalue = '${ params.b }'")
+    ended = graft("run", "flow.toml", *words)
+    assert ended.code == 2
+    assert "a flag takes no value: `--" in ended.err
 
 
 def test_an_option_that_is_not_there(graft: Graft) -> None:

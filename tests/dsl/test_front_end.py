@@ -195,16 +195,19 @@ def test_a_megabyte_in_the_wrong_place_is_refused_shortly() -> None:
 def test_a_hundred_thousand_keys_compile_in_seconds() -> None:
     start = time.process_time()
     compile_text("[nodes.a.value]\n" + "".join(f"k{i} = {i}\n" for i in range(100_000)))
-    assert codes("[nodes.a]\nrun = 'x'\n" + "".join(f"k{i} = {i}\n" for i in range(2_000))) == ["GR010"] * 2_000
+    assert codes("[nodes.a]\nrun = 'x'\n" + "".join(f"k{i} = {i}\n" for i in range(2_000))) == ["GR010"] * 100 + [
+        "GR008"
+    ]
     assert time.process_time() - start < 20
 
 
-def test_ten_thousand_errors_are_all_found_and_shown_in_part() -> None:
+def test_of_ten_thousand_errors_the_first_are_shown_and_all_are_counted() -> None:
     text = "".join(f'[nodes.n{i}]\nneeds = ["m{i}"]\nrun = "x"\n' for i in range(5_000))
     with pytest.raises(InvalidFlow) as caught:
         compile_text(text)
-    assert len(caught.value.diagnostics) == 5_000
-    assert caught.value.message.endswith("5000 errors (4900 not shown); `graft explain GR201` says more")
+    assert len(caught.value.diagnostics) == 101
+    assert "and 4,900 more problems" in caught.value.message
+    assert caught.value.message.endswith("100 errors of many; `graft explain GR201` says more")
 
 
 def test_a_long_cycle_and_what_hangs_on_it() -> None:

@@ -87,6 +87,24 @@ async def test_signal(bench: Bench, name: str) -> None:
     assert (record.type, record.title) == (f"signal.{name}", f"the command was killed by {name}")
 
 
+def make_script(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (b"#!/bin/sh\r\n", "its first line ends with a carriage return; save it with Unix line ends"),
+        (b"#!/no/such/shell -e\n", "its first line names /no/such/shell, which is not there"),
+    ],
+)
+async def test_a_script_whose_first_line_names_no_program(bench: Bench, first: bytes, told: str) -> None:
+    make_script(Path(bench.base, "script.sh"), first + b"echo hi\n")
+    record = error(await bench.do(ExecAction(const(["./script.sh"]))))
+    assert (record.type, record.title) == ("exit.127", f"`./script.sh`: {told}")
+
+
 async def test_command_not_found(bench: Bench) -> None:
     record = error(await bench.run("no-such-command-here"))
     assert record.type == "exit.127"

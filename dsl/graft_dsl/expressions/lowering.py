@@ -201,7 +201,12 @@ class Lowering:
             raise TooDeep(start, end)
         method = _FORMS.get(type(node))
         if method is None:
-            tree = self.refuse("GR103", refusals.form(node), start, end)
+            foreign = refusals.braces(self.text, start, end) if isinstance(node, ast.Set) else None
+            tree = (
+                self.refuse("GR110", foreign, start, end)
+                if foreign is not None
+                else self.refuse("GR103", refusals.form(node), start, end)
+            )
         else:
             tree = method(self, node, start, end)
         self.depth -= 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from graft.expressions.functions import FUNCTIONS
 from graft.expressions.trees import NODE_FIELDS
+from graft_dsl.habits import strange
 
 Refusal = tuple[str, str | None]
 """A message and a suggestion."""
@@ -96,6 +97,15 @@ _METHODS: dict[str, str] = {
 }
 
 
+def braces(text: str, start: int, end: int) -> Refusal | None:
+    """For `${{ x }}` and `{{ x }}`, as other tools write it: `text[start:end]` is a set."""
+    before = text[:start].rstrip(" ")
+    inner = text[start:end].strip("{} \n")
+    if before.endswith(("${", "{")) or text[start:end].startswith("{{"):
+        return "this is how another tool writes it: Graft has one pair of braces", f"`${{ {inner} }}`"
+    return None
+
+
 def form(node: ast.AST) -> Refusal:
     return _FORMS.get(type(node).__name__, (f"{type(node).__name__} is not part of expressions", None))
 
@@ -156,6 +166,9 @@ def syntax(code: str, reason: str) -> tuple[str, str | None, tuple[int, int] | N
     plain = _TEXT.sub(lambda found: "_" * len(found[0]), code)
     if found := _WORD_FIELD.search(plain):
         return f"`.{found[1]}` is a word of the language", f"write ['{found[1]}']", found.span(1)
+    if (odd := strange(plain)) is not None:
+        what, instead, at = odd
+        return f"this is {what}", instead, (at, at + 1)
     if "leading zeros" in reason:
         return "a number has no leading zeros", None, None
     if "escape" in reason:

@@ -206,8 +206,21 @@ def _string(text: str, found: re.Match[str], end: int, fstrings: list[FString], 
         return at
     rest = _REST[quote].match(text, found.end(), end)
     if rest is None:
-        raise ScanError("GR101", "this text is never closed: a quote is missing", found.start(), end)
+        raise _unclosed(text, found.start(), found.end(), end)
     return rest.end()
+
+
+def _unclosed(text: str, start: int, inside: int, end: int) -> ScanError:
+    """The quote at `start` is not closed; the text itself begins at `inside`."""
+    line = text.find("\n", inside, end)
+    quote = text[inside - 1]
+    if 0 <= line < text.find(quote, inside, end):
+        hint = "in a TOML text between double quotes `\\n` is a line break at once: write `\\\\n`"
+        return ScanError("GR101", "there is a line break in this text", start, line + 1, hint)
+    if text[inside : inside + 2] == f"\\{quote}":
+        hint = "a backslash is written `\\\\` in an expression, and `\\\\\\\\` in a TOML text between double quotes"
+        return ScanError("GR101", "the backslash takes the quote away", start, end, hint)
+    return ScanError("GR101", "this text is never closed: a quote is missing", start, end)
 
 
 _Piece = tuple[Literal["text", "field", "end"], int, "str | Field"]
@@ -244,7 +257,7 @@ def _pieces(text: str, at: int, end: int, quote: str, raw: bool, depth: int) -> 
     while True:
         found = _BREAKS[quote].search(text, at, end)
         if found is None or found[0] == "\n":
-            raise ScanError("GR101", "this text is never closed: a quote is missing", start - len(quote), end)
+            raise _unclosed(text, start - len(quote), start, end)
         literal += text[at : found.start()]
         at = found.end()
         match found[0]:
