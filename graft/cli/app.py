@@ -25,6 +25,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "show": "Show a run: its steps, their states and errors.",
         "logs": "Print what the steps of a run wrote.",
         "events": "Print what happened in a run, in order.",
+        "rm": "Remove runs that have ended.",
+        "prune": "Remove old runs.",
     },
     "Write a flow": {
         "new": "Start a new flow from a template.",

@@ -138,3 +138,8 @@ class RunName(_TextType):
 def run_argument(*, required: bool = True) -> Callable[[F], F]:
     """RUN: given to the command as `run`."""
     return click.argument("run", metavar="RUN" if required else "[RUN]", required=required, type=RunName())
+
+
+def runs_argument() -> Callable[[F], F]:
+    """RUN…, at least one: given to the command as `runs`."""
+    return click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RunName())

@@ -101,6 +101,10 @@ class Engine(Source, Protocol):
 
     async def resume(self, run_id: str) -> None: ...
 
+    async def remove(self, run_ids: Sequence[str]) -> Sequence[str]:
+        """Those that were there. Raises RunConflict, and removes none, while one of them is in flight."""
+        ...
+
 
 class _Local:
     """What a directory and the engine of this process read the same way."""
@@ -249,6 +253,9 @@ class Here(_Local):
     async def resume(self, run_id: str) -> None:
         await self._engine.resume(run_id)
 
+    async def remove(self, run_ids: Sequence[str]) -> Sequence[str]:
+        return await self._engine.remove(run_ids)
+
 
 class There:
     """A cluster, or the process that holds a data directory.
@@ -327,6 +334,9 @@ class There:
 
     async def resume(self, run_id: str) -> None:
         await self._client.resume(run_id)
+
+    async def remove(self, run_ids: Sequence[str]) -> Sequence[str]:
+        return await self._client.remove(run_ids)
 
 
 # Finding a run

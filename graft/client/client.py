@@ -359,6 +359,13 @@ class Client:
 
         await self._act("Resume", pb.StepRequest(run_id=run_id), came_true)
 
+    async def remove(self, run_ids: Sequence[str]) -> Sequence[str]:
+        """Remove runs that have ended, with their results, history and logs; gives those that were there.
+
+        None is removed while one of them is in flight: raises RunConflict. At most a thousand at once.
+        """
+        return tuple((await self._call("Workflows", "Remove", pb.RemoveRequest(run_ids=run_ids))).run_ids)
+
     async def _act(self, method: str, request: pb.StepRequest, came_true: Callable[[Channel], Awaitable[bool]]) -> None:
         asked = False
 

@@ -6,7 +6,7 @@ attempts until the block is left.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,12 @@ import trio
 
 from graft.cluster.history import LOGS
 from graft.cluster.host import MAX_RESULT_BYTES, Host, Offer
-from graft.cluster.room import Room, lead_alone
+from graft.cluster.leading import keep_doing
+from graft.cluster.removing import Removing
+from graft.cluster.room import Room
 from graft.cluster.runs import Runs, new_run_id
 from graft.cluster.system import SystemClock, SystemEntropy
+from graft.engine.commands import CLUSTER_VERSION
 from graft.errors import StorageError
 from graft.interfaces import Store
 from graft.raft_driver import sole_member
@@ -34,9 +37,18 @@ SLOTS: Final = (("*", 1024), ("run", 32), ("exec", 32), ("http", 128))
 class Embedded(Runs):
     """The engine of this process, which is a cluster of its own."""
 
-    def __init__(self, host: Host, log_directory: Path | None, store: Store, room: Room) -> None:
+    def __init__(self, host: Host, log_directory: Path | None, store: Store, room: Room, removing: Removing) -> None:
         super().__init__(host, log_directory)
         self.host, self.store, self.room = host, store, room
+        self._removing = removing
+
+    async def remove(self, run_ids: Sequence[str]) -> list[str]:
+        """Also sweeps: this process may end next. Its cluster has the newest version from then on."""
+        if self.host.door.version < CLUSTER_VERSION:
+            await self.host.door.raise_version(CLUSTER_VERSION)
+        removed = await super().remove(run_ids)
+        await self._removing.wait_swept()
+        return removed
 
     def busy(self) -> list[str]:
         """Runs that go on in this process: neither paused, nor waiting for a person."""
@@ -77,6 +89,7 @@ async def _open_embedded(
         host = Host(store, clock, SystemEntropy(), member=member, offer=Offer(SLOTS), max_result_bytes=max_result_bytes)
         room = Room(host, store, clock, None, tell)
         logs = None if ephemeral else data / LOGS
+        removing = Removing(host, logs)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(host.door.run)
@@ -87,9 +100,11 @@ async def _open_embedded(
                     nursery.start_soon(host.run_decisions)
                     nursery.start_soon(host.run_timers)
                     nursery.start_soon(room.run)
-                    nursery.start_soon(lead_alone, room)
+                    nursery.start_soon(keep_doing, room.lead)
+                    nursery.start_soon(removing.run)
+                    nursery.start_soon(keep_doing, removing.lead)
                     try:
-                        yield Embedded(host, logs, store, room)
+                        yield Embedded(host, logs, store, room, removing)
                     finally:
                         host.stop_serving()
                 nursery.cancel_scope.cancel()

@@ -35,10 +35,12 @@ from graft.engine import (
     Engine,
     Happened,
     RunEnded,
+    RunRemoved,
     StartAttempt,
 )
 from graft.engine.commands import (
     RULES,
+    SINCE,
     AttemptSettled,
     Command,
     Decided,
@@ -53,6 +55,7 @@ from graft.engine.commands import (
 )
 from graft.engine.defaults import with_defaults
 from graft.engine.records import NONE, Scope, id_key
+from graft.errors import Rejected
 from graft.ids import StepKey
 from graft.interfaces import Clock, Entropy, Snapshots, Store, Transport
 from graft.plan import Block
@@ -67,6 +70,7 @@ STOPPED_TYPES: Final = frozenset(
     {"signal.SIGTERM", "signal.SIGINT", "signal.SIGHUP", "exit.143", "exit.130", "exit.129"}
 )
 """How a command fails that a signal told to stop; 128 and the signal's number is how a shell says it."""
+TOO_OLD: Final = "version_too_old"  # of the cluster, for what is asked for
 CLOCKS_SECONDS: Final = 10.0  # between two looks at the clocks
 
 
@@ -142,6 +146,10 @@ class Host:
         self.decider = Decider(self.values, self.paths, max_result_bytes)
         self.submitter: Submitter = _Direct(self)
         self.may_start: Callable[[], bool] = lambda: True  # a member without a lease starts nothing
+        self.object_to: Callable[[Command], Rejected | None] = lambda command: None  # what is asked for, if it leads
+        self.on_removed: Callable[[str], None] = lambda run_id: None
+        self.on_reset: Callable[[], None] = lambda: None  # a snapshot took the place of the state
+        self.door.objection = self._objection
         self._worker: Attempts | None = None
         self._store, self._clock, self._entropy = store, clock, entropy
         self.member, self.offer = member, offer
@@ -206,6 +214,17 @@ class Host:
         self._lost.clear()
 
     # Starting
+
+    def _objection(self, command: Command) -> Rejected | None:
+        """Why `command` is not proposed here and now, although this member leads."""
+        since, version = SINCE.get(type(command), 1), self.door.version
+        if version < since:
+            return Rejected(
+                f"the cluster's version is {version}, and this needs {since}",
+                reason=TOO_OLD,
+                hint="when all members run this program: `graft member finalize-upgrade`",
+            )
+        return self.object_to(command)
 
     async def serve_alone(self, worker: Attempts, stopped_at: int | None = None) -> None:
         """Run attempts from now on. Runs that an earlier process left unfinished are held until they are resumed.
@@ -294,6 +313,7 @@ class Host:
                 waiter.set()
             waiters.clear()
         self._timers_changed.set()
+        self.on_reset()
 
     def _reconcile(self) -> None:
         """Run what the state gives to this incarnation, and nothing else."""
@@ -473,6 +493,9 @@ class Host:
         if ended is not None:
             ended.set()
 
+    def _run_removed(self, effect: RunRemoved) -> None:
+        self.on_removed(effect.run_id)
+
     def _happened(self, effect: Happened) -> None:
         changed = self._changed.pop(effect.run, None)
         if changed is not None:
@@ -571,6 +594,7 @@ _DISPATCH: Final[dict[type[Effect], Callable[[Host, Any], None]]] = {
     CancelAttempt: Host._cancel_attempt,
     Decide: Host._decide_later,
     RunEnded: Host._run_ended,
+    RunRemoved: Host._run_removed,
     Happened: Host._happened,
 }
 

@@ -39,18 +39,18 @@ class Leading:
         try:
             async with trio.open_nursery() as nursery:
                 for duty in self._duties:
-                    nursery.start_soon(self._do, duty)
+                    nursery.start_soon(keep_doing, duty)
                 while self._door.leads and self._door.term == term:
                     await self._door.wait_role()
                 nursery.cancel_scope.cancel()
         finally:
             self._host.end_term()
 
-    @staticmethod
-    async def _do(duty: Callable[[], Awaitable[None]]) -> None:
-        """A duty that is refused is begun again: either the log is full for a moment, or the term ends."""
-        while True:
-            try:
-                await duty()
-            except Rejected:
-                await trio.sleep(AGAIN_SECONDS)
+
+async def keep_doing(duty: Callable[[], Awaitable[None]]) -> None:
+    """A duty that is refused is begun again: either the log is full for a moment, or the term ends."""
+    while True:
+        try:
+            await duty()
+        except Rejected:
+            await trio.sleep(AGAIN_SECONDS)

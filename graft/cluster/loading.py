@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from graft.cluster.state_view import StateView
 from graft.engine import Applied, Engine
 from graft.engine.commands import Command
 from graft.engine.engine import HASH_KEY
+from graft.engine.records import run_key
 from graft.errors import StoreCorrupt
 from graft.interfaces import Reader
 
@@ -27,6 +29,7 @@ class Loading:
             engine.load([("meta", meta)])
         for run in self._view.live_runs():
             self._load_run(run)
+        engine.load_removed(self._view.removed_runs())
         stored = store.get("meta", HASH_KEY)
         engine.restore(store.bounds().applied, 0 if stored is None else int.from_bytes(stored, "big"))
 
@@ -67,4 +70,19 @@ class Loading:
             for key in state.scopes:
                 state.children.setdefault(key, {})
 
-    _WANTS: Final[dict[str, Callable[[Loading, Any], None]]] = {"id": _want_id, "plan": _want_plan, "run": _want_run}
+    def _want_record(self, run: int) -> None:
+        self._view.take(self._engine.drain())
+        if (data := self._view.get("runs", run_key(run))) is not None:
+            self._engine.load([("runs", data)])
+
+    def _want_rows(self, key: tuple[int, int]) -> None:
+        self._view.take(self._engine.drain())
+        self._engine.load_rows(list(islice(self._view.left_behind(key[0]), key[1])))
+
+    _WANTS: Final[dict[str, Callable[[Loading, Any], None]]] = {
+        "id": _want_id,
+        "plan": _want_plan,
+        "record": _want_record,
+        "rows": _want_rows,
+        "run": _want_run,
+    }

@@ -7,6 +7,7 @@ use it with other adapters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from graft.cluster.host import MAX_RESULT_BYTES, Attempts, Host, Offer
 from graft.cluster.leading import Leading
 from graft.cluster.leases import Lease, LeaseTimes, Renewals
 from graft.cluster.post import Courier, Post
+from graft.cluster.removing import Removing
 from graft.cluster.room import Room
 from graft.cluster.runs import Runs
 from graft.cluster.starving import Starving
@@ -118,9 +120,18 @@ class ClusterMember:
         self.followers = Followers(host, self.post)
         Forgetting(host.door, self.post, noticed, told)
         Starving(host.door, clock)
+        self._version, self._is_new = config.max_version, False
         self._limits = ClusterConfig() if limits is None else limits
         self.room = Room(host, store, clock, self.post, warned)
-        duties = (self._configure, host.run_decisions, host.run_timers, self._renewals.lead, self.room.lead)
+        self.removing = Removing(host, log_directory)
+        duties = (
+            self._configure,
+            host.run_decisions,
+            host.run_timers,
+            self._renewals.lead,
+            self.room.lead,
+            self.removing.lead,
+        )
         self._leading = Leading(host, duties)
         self.runs = ClusterRuns(host, log_directory)
 
@@ -131,14 +142,19 @@ class ClusterMember:
     async def _configure(self) -> None:
         """What the log lacks while this member leads.
 
-        A new cluster has no limits yet: those of its first leader's settings it shall be. And the state may know
+        A new cluster has no limits yet: those of its first leader's settings it shall be. It begins with the newest
+        version that its founders understand, because there is no older program to go back to. And the state may know
         members that the cluster has not: one was removed, or the state comes from `graft run`, from a backup, or from
         a cluster that lost most.
         """
         host = self.host
         if host.engine.state.meta.config is None:
+            self._is_new = True
             await host.propose(SetClusterConfig(self._limits, **host.stamp()))
         while True:
+            if self._is_new and host.door.version < self._version:
+                with suppress(Rejected):  # a founder was not heard yet, or understands less: then an operator decides
+                    await host.door.raise_version(self._version)
             known = {each.id for each in self.configuration.members}
             for member in sorted(set(host.engine.state.members) - known):
                 await self._let_go(member)
@@ -198,4 +214,5 @@ class ClusterMember:
             nursery.start_soon(self.changes.run)
             nursery.start_soon(self.room.run)
             await nursery.start(self.lease.run)
+            nursery.start_soon(self.removing.run)  # registered: the state has all that this member ever ran
             task_status.started()

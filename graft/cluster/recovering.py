@@ -15,6 +15,7 @@ from graft import raft
 from graft.cluster.host import Host, Offer
 from graft.cluster.identity import Identity, cluster_id, load_identity, save_identity
 from graft.cluster.system import SystemClock, SystemEntropy
+from graft.engine.commands import CLUSTER_VERSION
 from graft.errors import Rejected, UsageError
 from graft.interfaces import Store
 from graft.raft_driver import RaftDoor
@@ -84,7 +85,7 @@ def _host(directory: Path, identity: Identity, store: Store) -> Host:
         SystemEntropy(),
         member=identity.member,
         offer=Offer(()),
-        config=raft.Config(id=identity.member),
+        config=raft.Config(id=identity.member, max_version=CLUSTER_VERSION),
         founders=(),
         snapshots=SnapshotDirectory(directory / "snapshots"),
     )

@@ -21,7 +21,7 @@ from graft.cluster.post import Post
 from graft.engine.commands import PauseRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
 from graft.engine.lifecycle import FINAL
 from graft.engine.records import STORE_FULL, id_key
-from graft.errors import MAKE_ROOM, NoRoom, Rejected
+from graft.errors import MAKE_ROOM, NoRoom
 from graft.interfaces import Clock, Store, Usage
 from graft.storage.space import Level, describe, level_of
 from graft.transport.letters import Ask
@@ -56,7 +56,7 @@ class Room:
         self._said, self._said_at = ("", 0), 0.0  # the last report: to whom and which level, and when
         self._paused: set[int] = set()  # runs that this process paused
         self._own = self._report(store.usage())
-        host.door.objection = self.objection
+        host.object_to = self.objection
         if post is not None:
             post.on(KIND, self._take)
 
@@ -146,7 +146,7 @@ class Room:
         try:
             level, text = _decode(ask.body)
             report = Report(Level(level), text)
-        except (msgspec.MsgspecError, ValueError):
+        except ValueError:
             return  # of a version that knows more levels: it is up, and is looked at by its own operators
         self._reports[ask.source] = (report, self._clock.monotonic())
 
@@ -192,13 +192,4 @@ _FOLLOWS: Final = {
 }
 
 
-async def lead_alone(room: Room) -> None:
-    """`Room.lead` without a cluster: nobody else may lead, and what is refused is tried again."""
-    while True:
-        try:
-            await room.lead()
-        except Rejected:
-            await trio.sleep(LOOK_SECONDS)
-
-
-__all__ = ["Report", "Room", "lead_alone"]
+__all__ = ["Report", "Room"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +14,8 @@ from graft.cluster.history import Readable
 from graft.cluster.host import Host
 from graft.cluster.run_ids import new_run_id
 from graft.cluster.views import SEQUENCE_BITS, EventView, RunView
-from graft.engine.commands import CancelRun, RegisterPlan, RetryRun, StartRun, UnpauseRun
-from graft.engine.engine import request_digest
+from graft.engine.commands import CancelRun, RegisterPlan, RemoveRuns, RetryRun, StartRun, UnpauseRun
+from graft.engine.engine import NO_PLAN, request_digest
 from graft.engine.graph import plan_graph
 from graft.engine.lifecycle import FINAL
 from graft.engine.placement import why_queued
@@ -23,6 +23,7 @@ from graft.engine.records import NONE, STORE_FULL, Run, Step
 from graft.errors import RunConflict, UnknownRun
 from graft.plan import Plan, encode, plan_hash
 
+REMOVED_AT_ONCE: Final = 200  # by one command
 LOOK_SECONDS: Final = 0.25  # how often a wait looks whether the run waits for a person
 
 
@@ -86,6 +87,9 @@ class Runs(Readable):
             **host.stamp(),
         )
         applied = await host.submitter.request(command)
+        if applied.refused == NO_PLAN:  # dropped since, because no run used it
+            await host.submitter.request(RegisterPlan(encode(plan), **host.stamp()))
+            applied = await host.submitter.request(command)
         if applied.refused == "exists":
             self._check_same(command)
         elif applied.refused is not None:
@@ -165,6 +169,25 @@ class Runs(Readable):
         run, host = self._run(run_id), self._host
         refused = (await host.submitter.request(UnpauseRun(run.no, run.paused_at, **host.stamp()))).refused
         self._raise_if(refused, run, bool(run.paused) and not self._run(run_id).paused)
+
+    async def remove(self, run_ids: Sequence[str]) -> list[str]:
+        """Remove runs that have ended, with all that is stored of them; gives those that were there.
+
+        None is removed while one of them is in flight: raises RunConflict.
+        """
+        runs = [run for run in map(self._view.run_by_id, run_ids) if run is not None]
+        for run in runs:
+            if run.status not in FINAL:
+                raise RunConflict(
+                    f"run {run.id} is in flight: {run.status}",
+                    hint=f"only a run that has ended can be removed; `graft cancel {run.id}` ends it",
+                )
+        for at in range(0, len(runs), REMOVED_AT_ONCE):
+            pairs = tuple((run.no, run.generation) for run in runs[at : at + REMOVED_AT_ONCE])
+            await self._host.submitter.request(RemoveRuns(pairs, **self._host.stamp()))
+        for run in runs:
+            self._raise_if("it was opened again meanwhile", run, self._view.run(run.no) is None)
+        return [run.id for run in runs]
 
     def interrupted(self) -> list[str]:
         """Runs that an earlier process left unfinished, oldest first."""

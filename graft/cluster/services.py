@@ -40,6 +40,7 @@ from graft.transport.proto import graft_pb2 as pb
 KEPT_PLANS: Final = 256
 MAX_EVENTS: Final = 10_000  # of one reply
 MAX_RUNS: Final = 10_000
+MAX_REMOVED: Final = 1000  # by one call
 STARTS_AT_ONCE: Final = 256  # of one stream
 
 Fresh = Callable[[], Awaitable[None]]
@@ -73,6 +74,7 @@ class Workflows:
             "Cancel": self.cancel,
             "Retry": self.retry,
             "Resume": self.resume,
+            "Remove": self.remove,
         }
 
     # Starting
@@ -224,6 +226,11 @@ class Workflows:
     async def resume(self, request: pb.StepRequest, _caller: Any) -> pb.ActReply:
         await (await self._ready()).resume(request.run_id)
         return pb.ActReply()
+
+    async def remove(self, request: pb.RemoveRequest, _caller: Any) -> pb.RemoveReply:
+        if len(request.run_ids) > MAX_REMOVED:
+            raise UsageError(f"{len(request.run_ids)} runs to remove, at most {MAX_REMOVED} at once")
+        return pb.RemoveReply(run_ids=await (await self._ready()).remove(request.run_ids))
 
 
 class ClusterService:

@@ -40,7 +40,7 @@ from graft.cluster.operators import ClusterOperators
 from graft.cluster.services import ClusterService, Workflows
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
-from graft.engine.commands import DrainMember
+from graft.engine.commands import CLUSTER_VERSION, DrainMember
 from graft.engine.records import ClusterConfig
 from graft.errors import GraftError, NotReady, Rejected, StoreCorrupt, UsageError
 from graft.interfaces import Store
@@ -577,5 +577,5 @@ def host_settings(settings: Settings, directory: Path) -> HostSettings:
     )
 
 
-VERSION: Final = 1
+VERSION: Final = CLUSTER_VERSION
 """The newest cluster version that this program understands."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from graft.engine.effects import Happened
+from graft.engine.effects import Change, Happened
 from graft.engine.records import (
     ITEMS,
     NONE,
+    OF_RUN,
     OUT,
     PARAMS,
+    REMOVED,
     Meta,
     Run,
     Scope,
@@ -48,6 +50,12 @@ class StateView:
             if found:
                 return value
         return self.store.get(table, key)
+
+    def take(self, changes: Iterable[Change]) -> None:
+        """Show `changes` from now on; they are on their way to the store."""
+        assert self._overlay is not None
+        for change in changes:
+            self._overlay.put(*change)
 
     def scan(self, table: str, start: bytes = b"", stop: bytes | None = None) -> list[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop, in order."""
@@ -91,6 +99,10 @@ class StateView:
         data = self.get("keys", id_key(run_id))
         return None if data is None else int.from_bytes(data, "big")
 
+    def run_by_id(self, run_id: str) -> Run | None:
+        no = self.run_no(run_id)
+        return None if no is None else self.run(no)
+
     def run_numbers(self) -> list[int]:
         """All runs, oldest first."""
         return [int.from_bytes(key, "big") for key, _ in self.scan("runs")]
@@ -100,7 +112,17 @@ class StateView:
         return [self._decoded("runs", data) for _, data in reversed(self.scan("runs"))]
 
     def live_runs(self) -> list[int]:
-        return [int.from_bytes(key, "big") for key, _ in self.scan("live")]
+        return [int.from_bytes(key, "big") for key, mark in self.scan("live") if mark != REMOVED]
+
+    def removed_runs(self) -> list[int]:
+        """Those that left rows behind."""
+        return [int.from_bytes(key, "big") for key, mark in self.scan("live") if mark == REMOVED]
+
+    def left_behind(self, run: int) -> Iterator[tuple[str, bytes, bytes]]:
+        """The rows of a removed run, in the order in which they are swept."""
+        for table in OF_RUN:
+            for key, value in self.scan_run(table, run):
+                yield table, key, value
 
     def _decoded(self, table: str, data: bytes) -> Any:
         return decode_record(table, data)

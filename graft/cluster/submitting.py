@@ -17,7 +17,7 @@ import msgspec
 import trio
 from attrs import define, evolve
 
-from graft.cluster.host import Host
+from graft.cluster.host import TOO_OLD, Host
 from graft.cluster.post import Post
 from graft.engine import Applied
 from graft.engine.commands import Command, RegisterMember, decode_command, encode_command
@@ -34,7 +34,7 @@ MAX_BATCH_BYTES: Final = 512 << 10
 MAX_ASKED: Final = 16  # batches on their way
 MAX_ASKED_BYTES: Final = 2 << 20  # and one batch: a leader that is slow is not asked for more and more
 # What does not get better by asking again.
-FINAL_REFUSALS: Final = frozenset({"too_large", "stopping", "not_a_member", NoRoom.REASON})
+FINAL_REFUSALS: Final = frozenset({"too_large", "stopping", "not_a_member", NoRoom.REASON, TOO_OLD})
 
 Fate = tuple[int, Any, str | None, str, str]
 """Of one command: index, result and refusal of its apply; or why the log did not take it: a reason and a text."""

@@ -4,7 +4,17 @@ Read in this order: `lifecycle` (the tables), `records`, `commands`, `effects`, 
 `members`, `placement`.
 """
 
-from graft.engine.effects import Applied, CancelAttempt, Change, Decide, Effect, Happened, RunEnded, StartAttempt
+from graft.engine.effects import (
+    Applied,
+    CancelAttempt,
+    Change,
+    Decide,
+    Effect,
+    Happened,
+    RunEnded,
+    RunRemoved,
+    StartAttempt,
+)
 from graft.engine.engine import Engine, Want
 
 __all__ = [
@@ -16,6 +26,7 @@ __all__ = [
     "Engine",
     "Happened",
     "RunEnded",
+    "RunRemoved",
     "StartAttempt",
     "Want",
 ]

@@ -235,6 +235,39 @@ class SetClockOffset(Command):
     offset: int
 
 
+@frozen
+class RemoveRuns(Command):
+    """Remove runs that have ended: they are gone at once, with their ids. What they left is swept (`SweepRun`).
+
+    `runs` are pairs of a number and the generation that is meant: a run that was opened again since is left alone, as
+    is one that has not ended. The result names those that were removed; one that is gone already is not among them.
+    """
+
+    tag = 16
+    runs: tuple[tuple[int, int], ...]
+
+
+@frozen
+class SweepRun(Command):
+    """Delete up to `limit` rows that a removed run left behind. The result says whether that was all."""
+
+    tag = 17
+    run: int
+    limit: int
+
+
+@frozen
+class DropPlans(Command):
+    """Drop plans that no run uses, as somebody saw who looked at all runs before run `next_run`.
+
+    Refused when a run was started since: it may use one of them.
+    """
+
+    tag = 18
+    plans: tuple[str, ...]  # hashes
+    next_run: int
+
+
 COMMANDS: Final[tuple[type[Command], ...]] = (
     RegisterPlan,
     StartRun,
@@ -251,7 +284,16 @@ COMMANDS: Final[tuple[type[Command], ...]] = (
     ForgetMember,
     SetClusterConfig,
     SetClockOffset,
+    RemoveRuns,
+    SweepRun,
+    DropPlans,
 )
+CLUSTER_VERSION: Final = 2
+"""The newest cluster version that this program understands (`graft.raft.versions`)."""
+
+SINCE: Final[dict[type[Command], int]] = {SetClockOffset: 2, RemoveRuns: 2, SweepRun: 2, DropPlans: 2}
+"""The cluster version that a command came with, where that is not the first: no older program can read it."""
+
 BY_TAG: Final = {command.tag: command for command in COMMANDS}
 _names: Final = {command: tuple(a.name for a in attrs.fields(command)) for command in (*COMMANDS, Decision)}
 _fields: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
@@ -303,5 +345,5 @@ def _restore(name: str, value: Any) -> Any:
     return tuple(value) if name in _LISTS else value
 
 
-_PAIRS: Final = frozenset({"given", "slots", "labels"})
-_LISTS: Final = frozenset({"excluded", "node_types"})
+_PAIRS: Final = frozenset({"given", "slots", "labels", "runs"})
+_LISTS: Final = frozenset({"excluded", "node_types", "plans"})

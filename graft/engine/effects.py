@@ -56,6 +56,14 @@ class RunEnded:
 
 
 @frozen
+class RunRemoved:
+    """Nothing can be read of the run any more: what members keep of it beside the state is to go."""
+
+    run: int
+    run_id: str
+
+
+@frozen
 class Happened:
     """New history of a run. `events` rows are `(scope, ordinal, what, reason, attempt)`; ordinal NONE: the scope."""
 
@@ -66,7 +74,7 @@ class Happened:
     events: tuple[tuple[int, int, str, str, int], ...]
 
 
-Effect = StartAttempt | CancelAttempt | Decide | RunEnded | Happened
+Effect = StartAttempt | CancelAttempt | Decide | RunEnded | RunRemoved | Happened
 
 
 @frozen

@@ -10,27 +10,30 @@ reason `internal`, the same on every member. MemoryError and RecursionError are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from attrs import frozen
 
-from graft.engine import members, pausing, reopen, scopes, steps
+from graft.engine import members, pausing, removing, reopen, scopes, steps
 from graft.engine.commands import (
     AttemptSettled,
     CancelRun,
     Command,
     Decided,
     DrainMember,
+    DropPlans,
     ForgetMember,
     MemberDown,
     PauseRun,
     RegisterMember,
     RegisterPlan,
+    RemoveRuns,
     RetryRun,
     SetClockOffset,
     SetClusterConfig,
     StartRun,
+    SweepRun,
     TimersDue,
     UnpauseRun,
 )
@@ -43,7 +46,9 @@ from graft.errors import PlanError
 from graft.plan import Plan, decode, plan_hash
 
 MAX_KNOWN_IDS: Final = 65_536
+Row = tuple[str, bytes, bytes]  # table, key, value
 OTHER_GENERATION: Final = "the run has another generation"
+NO_PLAN: Final = "its plan is not registered"
 TICK_MS: Final = 10_000
 TOO_MANY_RUNS: Final = "there are as many live runs as the cluster's configuration allows"
 
@@ -52,7 +57,9 @@ TOO_MANY_RUNS: Final = "there are as many live runs as the cluster's configurati
 class Want:
     """Something that the driver has to load before a command is applied.
 
-    `("id", key of the keys table)`, `("plan", hash as hex)`, `("run", run number)`.
+    `("id", key of the keys table)`, `("plan", hash as hex)`, `("run", run number)`: all records of a run;
+    `("record", run number)`: only that of the run itself; `("rows", (run number, limit))`: the first rows of what it
+    left in the tables `OF_RUN`. Before the last two the engine is drained, and what it gives is readable.
     """
 
     what: str
@@ -67,6 +74,7 @@ class Engine:
         self.strict = strict
         self.applied = 0
         self._result: Any = None
+        self._rows: Sequence[Row] = ()  # for the sweep that comes next
 
     # Commands
 
@@ -80,6 +88,10 @@ class Engine:
                     wants.append(Want("id", id_key(command.run_id)))
                 if command.plan not in s.plans:
                     wants.append(Want("plan", command.plan))
+            case RemoveRuns(runs=runs):
+                wants += [Want("record", run) for run, _ in runs]
+            case SweepRun(run=run, limit=limit) if run in s.removed:
+                wants.append(Want("rows", (run, limit)))
             case RetryRun(run=run) if run not in s.runs or s.runs[run].status in FINAL:
                 wants.append(Want("run", run))  # also when it is still here: final steps leave the memory before it
         return wants
@@ -150,7 +162,7 @@ class Engine:
             return "exists"
         graph = s.plans.get(command.plan)
         if graph is None:
-            return "its plan is not registered"
+            return NO_PLAN
         if self._is_full():
             return TOO_MANY_RUNS
         run = Run(no=s.meta.next_run, id=command.run_id, name=graph.plan.name, plan=command.plan, base=command.base)
@@ -266,6 +278,17 @@ class Engine:
         self.state.meta.clock_offset = command.offset
         return None
 
+    def _remove(self, command: RemoveRuns) -> str | None:
+        self._result = removing.remove(self.state, command)
+        return None
+
+    def _sweep(self, command: SweepRun) -> str | None:
+        rows, self._rows = self._rows, ()
+        if command.run not in self.state.removed:
+            return "the run left nothing behind"
+        self._result = removing.sweep(self.state, command, rows)
+        return None
+
     def _is_full(self) -> bool:
         """Whether there are as many live runs as the configuration allows."""
         config = self.state.meta.config
@@ -280,6 +303,14 @@ class Engine:
     def load_plan(self, hash: str, plan: Plan) -> PlanGraph:
         graph = self.state.plans[hash] = plan_graph(plan, hash)
         return graph
+
+    def load_removed(self, runs: Iterable[int]) -> None:
+        """At a start: the runs that were removed and left rows behind."""
+        self.state.removed.update(runs)
+
+    def load_rows(self, rows: Sequence[Row]) -> None:
+        """What is to be swept, `(table, key, value)`."""
+        self._rows = rows
 
     def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Records from the store, `(table, value)`; plans of live runs must be loaded first."""
@@ -415,6 +446,9 @@ _SECTIONS: Final[dict[type[Command], Callable[[Engine, Any], list[Section]]]] = 
     DrainMember: _one(lambda engine, command: members.drain(engine.state, command)),
     ForgetMember: _forget,
     SetClockOffset: _one(Engine._set_clock_offset),
+    RemoveRuns: _one(Engine._remove),
+    SweepRun: _one(Engine._sweep),
+    DropPlans: _one(lambda engine, command: removing.drop_plans(engine.state, command)),
     SetClusterConfig: _one(lambda engine, command: members.configure(engine.state, command)),
 }
 

@@ -29,6 +29,12 @@ OUT: Final = 0  # result of a step; under ordinal NONE: outputs of the run
 PARAMS: Final = 1  # params of a flow's scope (ordinal NONE)
 ITEMS: Final = 2  # items of a map's scope (ordinal NONE)
 
+REMOVED: Final = b"removed"
+"""What stands in the `live` table beside a run that was removed and left rows behind; nothing, for a run that lives."""
+
+OF_RUN: Final = ("steps", "scopes", "values", "events")
+"""The tables whose keys begin with the number of a run, beside `runs`, in the order in which they are swept."""
+
 _run_key = struct.Struct(">Q").pack
 _scope_key = struct.Struct(">QI").pack
 _step_key = struct.Struct(">QII").pack
@@ -345,6 +351,11 @@ _CONFIG: Final = frozenset(a.name for a in attrs.fields(ClusterConfig))
 
 def record_hash(record: Record, data: bytes) -> int:
     """The share of a stored record in the state hash: 64 bits over table, key and value."""
-    h = blake2b(data, digest_size=8, key=record.table.encode())
-    h.update(record.key())
+    return row_hash(record.table, record.key(), data)
+
+
+def row_hash(table: str, key: bytes, data: bytes) -> int:
+    """The same of the row that it is stored as."""
+    h = blake2b(data, digest_size=8, key=table.encode())
+    h.update(key)
     return int.from_bytes(h.digest(), "big")

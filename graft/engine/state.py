@@ -34,6 +34,7 @@ from graft.engine.records import (
     encode_record,
     events_key,
     record_hash,
+    row_hash,
     value_key,
 )
 from graft.ids import ScopeKey, StepKey
@@ -70,6 +71,7 @@ class State:
         self.members: dict[str, Member] = {}
         self.plans: dict[str, PlanGraph] = {}
         self.known_ids: dict[bytes, int] = {}  # keys of run ids that a command named, as loaded or made
+        self.removed: set[int] = set()  # runs that left rows behind
         self.hash = 0
 
         # Indexes
@@ -218,6 +220,12 @@ class State:
 
     def write(self, table: str, key: bytes, value: bytes | None) -> None:
         self._writes.append((table, key, value))
+
+    def delete_row(self, table: str, key: bytes, value: bytes) -> None:
+        """Delete a stored row whose record, if it is one, is not in memory."""
+        self._writes.append((table, key, None))
+        if table in BY_TABLE:
+            self.hash = (self.hash - row_hash(table, key, value)) & MASK
 
     def write_value(self, run: int, scope: int, ordinal: int, slot: int, value: bytes) -> int:
         """Store a value; its digest belongs into the record that owns it."""

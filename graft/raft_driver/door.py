@@ -20,6 +20,7 @@ import trio
 from attrs import evolve
 
 from graft import raft
+from graft.engine.commands import CLUSTER_VERSION
 from graft.errors import StoreFull, SyncFailed
 from graft.interfaces import Clock, Entropy, Snapshots, Store, Transport
 from graft.raft import effects as fx
@@ -72,7 +73,12 @@ class RaftDoor:
         self._store, self._machine, self._clock, self._transport = store, machine, clock, transport
         self.identity, recovered = open_member(store, member, entropy, founders, snapshots, incarnation)
         if config is None:
-            config = raft.Config(id=member, retain_entries=RETAIN_ENTRIES, max_entry_bytes=MAX_ENTRY_BYTES)
+            config = raft.Config(
+                id=member,
+                retain_entries=RETAIN_ENTRIES,
+                max_entry_bytes=MAX_ENTRY_BYTES,
+                max_version=CLUSTER_VERSION,
+            )
         config = evolve(config, id=member, incarnation=self.identity.incarnation)
         self._core = raft.Raft(config, recovered, entropy.u64, clock.monotonic())
         self.lateness = Lateness(clock, config.election_timeout_seconds)
@@ -108,6 +114,11 @@ class RaftDoor:
     @property
     def applied(self) -> int:
         return self._applier.applied
+
+    @property
+    def version(self) -> int:
+        """Of the cluster: what is proposed may be what came with it, and nothing newer."""
+        return self._core.state.version
 
     @property
     def full(self) -> StoreFull | None:

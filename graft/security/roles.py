@@ -49,6 +49,7 @@ METHOD_ROLES: dict[str, frozenset[str]] = {
     "Workflows/Cancel": _authors,
     "Workflows/Retry": _authors,
     "Workflows/Resume": _authors,
+    "Workflows/Remove": _authors,
     "Health/Check": _readers,
     "Health/Watch": _readers,
     "ServerReflection/ServerReflectionInfo": _readers,

@@ -32,6 +32,7 @@ STATUSES: tuple[tuple[type[GraftError], Status], ...] = (
 )
 REASONS: dict[str, Status] = {  # of a `Rejected`
     errors.NoRoom.REASON: Status.RESOURCE_EXHAUSTED,
+    "version_too_old": Status.FAILED_PRECONDITION,
     "overloaded": Status.RESOURCE_EXHAUSTED,
     "too_large": Status.INVALID_ARGUMENT,
     "invalid": Status.INVALID_ARGUMENT,

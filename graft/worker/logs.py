@@ -20,9 +20,11 @@ import heapq
 import os
 import re
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -36,6 +38,8 @@ MAX_PARTIAL = 16 * 1024  # a line longer than this is written in pieces
 MAX_NAME = 200  # bytes of a file name; file systems allow 255
 
 OURS = "graft"  # the stream of our own words: they hold nothing of the step's that is not clean
+
+ASIDE = ".removed-"
 
 _LINE = re.compile(rb"(\S{20,32}) (\d{1,9}) (out|err|log|graft)(\+?) ?(.*)", re.DOTALL)
 
@@ -239,9 +243,26 @@ class LogStore:
     def follow(self, run_id: str, path: str | None = None) -> LogFollower:
         return LogFollower(self, run_id, path)
 
-    def remove(self, run_id: str) -> None:
+    def run_ids(self) -> list[str]:
+        """The runs that have logs, but for those whose id is too long to be the name of a directory."""
+        if self.directory is None:
+            return []
+        try:
+            names = os.listdir(self.directory)
+        except OSError:
+            return []
+        return sorted(unquote(name) for name in names if not name.startswith(".") and safe_name(unquote(name)) == name)
+
+    def set_aside(self, run_id: str) -> None:
+        """Let go of the logs of a run: a run that gets its id has none. `clear_aside` deletes them."""
         if self.directory is not None:
-            shutil.rmtree(self.directory / safe_name(run_id), ignore_errors=True)
+            with suppress(OSError):
+                aside = tempfile.mkdtemp(prefix=ASIDE, dir=self.directory)
+                os.rename(self.directory / safe_name(run_id), aside)
+
+    def clear_aside(self) -> None:
+        for each in [] if self.directory is None else self.directory.glob(f"{ASIDE}*"):
+            shutil.rmtree(each, ignore_errors=True)
 
     def _lines(self, run_id: str, path: str) -> Iterator[LogLine]:
         try:

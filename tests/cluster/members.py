@@ -14,6 +14,7 @@ from graft.cluster.host import Offer
 from graft.cluster.leases import LeaseTimes
 from graft.cluster.member import ClusterMember
 from graft.cluster.views import RunView
+from graft.engine.commands import CLUSTER_VERSION
 from graft.engine.lifecycle import FINAL
 from graft.errors import Rejected
 from graft.interfaces import Snapshots, Store
@@ -25,7 +26,7 @@ from tests.raft_driver.members import Clock, Dice
 
 # Short, so that a test waits little; long enough that a loaded machine keeps them.
 TIMES = LeaseTimes(lease=1.5, grace=0.3)
-CONFIG = raft.Config(id="", retain_entries=200, purge_step_entries=100)
+CONFIG = raft.Config(id="", retain_entries=200, purge_step_entries=100, max_version=CLUSTER_VERSION)
 
 
 class Node:

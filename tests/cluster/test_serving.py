@@ -31,6 +31,7 @@ from graft.cluster.recovering import look, recover
 from graft.cluster.restoring import restore
 from graft.cluster.serving import Serving, _locate, _waits_for, host_settings, identify, open_serving
 from graft.config import Settings, load
+from graft.engine.commands import CLUSTER_VERSION
 from graft.errors import GraftError, NotReady, Rejected, StorageError, StoreCorrupt, Unreachable, UsageError
 from graft.raft_driver import sole_member
 from graft.security.audit import AuditRecord
@@ -784,35 +785,48 @@ async def finalize(field: Field, name: str, *more: str) -> tuple[int, str]:
 async def test_an_upgrade_is_finalized_when_all_members_understand_the_new_version(
     field: Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One member after the other gets a program that understands version 2; the command waits for the last."""
-    monkeypatch.setattr(serving_module, "VERSION", 2)
+    """One member after the other gets a program that understands a newer version; the command waits for the last."""
+    old, new = CLUSTER_VERSION, CLUSTER_VERSION + 1
     with trio.fail_after(120):
         async with field.open("a", "a"), field.client("a") as client:
-            monkeypatch.setattr(serving_module, "VERSION", 1)
+            await raised_to(client, old)  # a new cluster begins with what its founders understand
+        monkeypatch.setattr(serving_module, "VERSION", new)
+        async with field.open("a"), field.client("a") as client:
+            monkeypatch.setattr(serving_module, "VERSION", old)
             to_a = {"discovery.peers": [field.address["a"]]}
             async with field.open("b", **to_a):
                 await until(lambda: any("b takes part" in line for line in field.lines))
                 await all_up(client, 2)
                 code, said = await finalize(field, "a")
                 assert code == 2
-                assert "the cluster's version stays 1, it cannot be 2: b understands no newer than 1" in said
-                with pytest.raises(Rejected, match="not every member understands the version 2: b"):
-                    await client.raise_version(2)
-            monkeypatch.setattr(serving_module, "VERSION", 2)
+                assert (
+                    f"the cluster's version stays {old}, it cannot be {new}: b understands no newer than {old}" in said
+                )
+                with pytest.raises(Rejected, match=f"not every member understands the version {new}: b"):
+                    await client.raise_version(new)
+            monkeypatch.setattr(serving_module, "VERSION", new)
             async with field.open("b", **to_a):
-                await all_up(client, 2, version=2)
+                await all_up(client, 2, version=new)
                 code, said = await finalize(field, "b", "--plan")
-                assert (code, (await client.status()).cluster_version) == (0, 1)
-                assert "goes from 1 to 2, which all its members understand (a, b)" in said
+                assert (code, (await client.status()).cluster_version) == (0, old)
+                assert f"goes from {old} to {new}, which all its members understand (a, b)" in said
                 assert "there is no way back" in said
                 code, said = await finalize(field, "b")
-                assert (code, said.splitlines()[-1]) == (0, "the cluster's version is 2")
-                assert (await client.status()).cluster_version == 2
+                assert (code, said.splitlines()[-1]) == (0, f"the cluster's version is {new}")
+                assert (await client.status()).cluster_version == new
                 assert "nothing to do" in (await finalize(field, "a"))[1]
-            monkeypatch.setattr(serving_module, "VERSION", 1)
-            with pytest.raises(GraftError, match="runs at version 2, this program understands 1 to 1"):
+            monkeypatch.setattr(serving_module, "VERSION", old)
+            with pytest.raises(GraftError, match=f"runs at version {new}, this program understands 1 to {old}"):
                 async with field.open("b", **to_a):
                     await trio.sleep_forever()
+
+
+async def raised_to(client: Client, version: int) -> None:
+    """Return when the cluster has this version."""
+    while True:
+        if (await client.status()).cluster_version == version:
+            return
+        await trio.sleep(0.05)
 
 
 async def all_up(client: Client, count: int, *, version: int = 0) -> None:

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from graft.engine import Engine
-from graft.engine.commands import AttemptSettled, RegisterMember, decode_command
+from graft.engine import Engine, RunRemoved
+from graft.engine.commands import AttemptSettled, RegisterMember, RemoveRuns, SweepRun, decode_command
 from graft.engine.engine import HASH_KEY
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import BY_TABLE, NONE, decode_record
+from graft.engine.records import BY_TABLE, NONE, OF_RUN, decode_record, run_key
 from graft.engine.retries import delay_ms
 from graft.plan import JOINS, Block, Catch, ErrorRecord, ForEach, Node, Plan, PythonAction, Retry
 from graft.plan.records import FlowAction, GroupAction, RunAction
@@ -146,6 +146,8 @@ class Random(RuleBasedStateMachine):
         if config is not None:
             self.driven.configure(**config)
         self.driven.start(plan)
+        self.plan = plan
+        self.run = 1  # the newest
         self.finals: dict[tuple[int, int, int], str] = {}
         self.old: list[tuple[tuple[int, int, int], int]] = []  # attempts that are over
         self.generation = 1
@@ -276,6 +278,31 @@ class Random(RuleBasedStateMachine):
         applied = self.driven.retry()
         if applied.refused is None:
             self.finals.clear()
+
+    @rule(generation=st.integers(1, 3), again=st.booleans())
+    def remove(self, generation: int, again: bool) -> None:
+        """A run that ended is gone with all that it had; one that lives is left alone. Its id is free then."""
+        driven, run = self.driven, self.run
+        live = {each.no for each in driven.engine.state.live_runs()}
+        applied = driven.apply(RemoveRuns(((run, generation),), **driven.stamp()))
+        assert applied.refused is None
+        if not applied.result:
+            return
+        assert run not in live
+        assert applied.effects == (RunRemoved(run, "r"),)
+        if again and (started := driven.start(self.plan)).refused is None:
+            self.run = started.result
+
+    @precondition(lambda self: self.driven.engine.state.removed)
+    @rule(limit=st.integers(1, 20))
+    def sweep(self, limit: int) -> None:
+        driven = self.driven
+        run = min(driven.engine.state.removed)
+        applied = driven.apply(SweepRun(run, limit, **driven.stamp()))
+        assert (applied.refused, applied.effects) == (None, ())
+        driven.drain()
+        left = [at for at in driven.stored if at[0] in ("runs", "live", *OF_RUN) and at[1][:8] == run_key(run)]
+        assert applied.result == (left == [])
 
     @invariant()
     def a_recorded_result_never_changes(self) -> None:

@@ -27,7 +27,7 @@ from graft.engine.commands import (
     encode_command,
 )
 from graft.engine.engine import HASH_KEY
-from graft.engine.records import NONE, ClusterConfig, id_key, run_key
+from graft.engine.records import NONE, OF_RUN, REMOVED, ClusterConfig, id_key, run_key
 from graft.plan import Block, ErrorRecord, ForEach, Node, Plan, PythonAction, RunAction, decode, encode
 from graft.plan.records import GroupAction
 
@@ -232,7 +232,9 @@ def load(stored: dict[tuple[str, bytes], bytes], applied: int, *, final: bool = 
     for (table, key), value in stored.items():
         if table == "plans":
             engine.load_plan(key.hex(), decode(value))
-    live = {key for table, key in stored if table == "live"}
+    live = {key for (table, key), mark in stored.items() if table == "live" and mark != REMOVED}
+    removed = {key for (table, key), mark in stored.items() if table == "live" and mark == REMOVED}
+    engine.load_removed(int.from_bytes(key, "big") for key in removed)
     rows = []
     for (table, key), value in sorted(stored.items()):
         of_run = table in ("runs", "scopes", "steps") and (final or key[:8] in live)
@@ -252,6 +254,20 @@ def load_and_apply(engine: Engine, stored: dict[tuple[str, bytes], bytes], index
         elif want.what == "plan":
             if (data := stored.get(("plans", bytes.fromhex(want.key)))) is not None:
                 engine.load_plan(want.key, decode(data))
+        elif want.what == "record":
+            store(engine, stored)
+            if (data := stored.get(("runs", run_key(want.key)))) is not None:
+                engine.load([("runs", data)])
+        elif want.what == "rows":
+            store(engine, stored)
+            run, limit = want.key
+            rows = [
+                (table, at, stored[table, at])
+                for table in OF_RUN
+                for of, at in sorted(stored)
+                if of == table and at[:8] == run_key(run)
+            ]
+            engine.load_rows(rows[:limit])
         elif ("runs", run_key(want.key)) in stored:
             key = run_key(want.key)
             engine.load(

@@ -84,8 +84,13 @@ def test_merged_by_time(tmp_path: Path) -> None:
     assert [(each.path, each.attempt, each.stream) for each in logs.read("r1", "b")] == [("b", 2, "graft")] * 3
     assert list(logs.read("r2")) == []
     assert list(logs.read("r1", "zzz")) == []
-    logs.remove("r1")
-    assert logs.paths("r1") == []
+    assert logs.run_ids() == ["r1"]
+    logs.set_aside("r1")
+    logs.set_aside("r2")  # has none
+    assert logs.paths("r1") == logs.run_ids() == []
+    assert [*tmp_path.iterdir()]
+    logs.clear_aside()
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_follow(tmp_path: Path) -> None:

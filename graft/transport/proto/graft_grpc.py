@@ -306,6 +306,10 @@ class WorkflowsBase(abc.ABC):
     async def Resume(self, stream: 'grpclib.server.Stream[graft.transport.proto.graft_pb2.StepRequest, graft.transport.proto.graft_pb2.ActReply]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def Remove(self, stream: 'grpclib.server.Stream[graft.transport.proto.graft_pb2.RemoveRequest, graft.transport.proto.graft_pb2.RemoveReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/graft.v1.Workflows/Start': grpclib.const.Handler(
@@ -373,6 +377,12 @@ class WorkflowsBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 graft.transport.proto.graft_pb2.StepRequest,
                 graft.transport.proto.graft_pb2.ActReply,
+            ),
+            '/graft.v1.Workflows/Remove': grpclib.const.Handler(
+                self.Remove,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                graft.transport.proto.graft_pb2.RemoveRequest,
+                graft.transport.proto.graft_pb2.RemoveReply,
             ),
         }
 
@@ -445,4 +455,10 @@ class WorkflowsStub:
             '/graft.v1.Workflows/Resume',
             graft.transport.proto.graft_pb2.StepRequest,
             graft.transport.proto.graft_pb2.ActReply,
+        )
+        self.Remove = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/graft.v1.Workflows/Remove',
+            graft.transport.proto.graft_pb2.RemoveRequest,
+            graft.transport.proto.graft_pb2.RemoveReply,
         )
