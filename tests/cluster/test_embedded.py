@@ -14,7 +14,7 @@ from graft.cluster.embedded import Embedded, open_embedded
 from graft.cluster.history import open_history
 from graft.cluster.views import RunView, StepView
 from graft.errors import AbsentValue, RunConflict, StorageError, UnknownRun
-from graft_dsl import compile_text
+from graft_dsl import coerce_params, compile_text
 
 STEPS = """
 import trio
@@ -24,6 +24,9 @@ async def double(x):
 
 def text(x):
     return str(x)
+
+async def same(x):
+    return x
 
 async def fail(message="no"):
     raise ValueError(message)
@@ -159,6 +162,54 @@ async def test_a_sleep_that_no_timer_can_hold_fails_its_step_and_no_other_run(de
         view = await graft.wait(long)
     error = view.steps[0].error
     assert (view.status, error and error.type) == ("failed", "expression")
+
+
+async def test_tables_keep_the_order_of_their_author(desk: Desk) -> None:
+    (desk.base / "sub.toml").write_text(
+        """
+        [params]
+        table = { type = "table[int]", default = { zeta = 1, alpha = 2, mid = 3 } }
+        [nodes.each]
+        for_each = "params.table"
+        value = "${ index }"
+        [outputs]
+        keys = "${ keys(each.out) }"
+        """
+    )
+    flow = """
+        [params]
+        record = { type = "record", default = { zeta = 1, alpha = { y = 1, b = 2 }, mid = [{ q = 1, c = 2 }] } }
+        given = { type = "any" }
+        [nodes.each]
+        for_each = "${ params.record }"
+        value = "${ index }"
+        [nodes.literal]
+        for_each = { z = 1, a = "${ 2 }" }
+        value = "${ index }"
+        [nodes.value]
+        value = { y = 1, "1" = { x = 1, b = "${ 2 }" } }
+        [nodes.function]
+        python = "embeddedsteps:same"
+        with = { x = { z = 1, "a" = "${ params.given }" } }
+        [nodes.child]
+        flow = "sub.toml"
+        [nodes.asked]
+        flow = "sub.toml"
+        with = { table = { z = 1, b = 2 } }
+        [outputs]
+        z = "${ [list(each.out), list(literal.out), list(value.out), list(value.out['1'])] }"
+        a = "${ [list(params.record.alpha), list(params.record.mid[0]), list(params.given), list(function.out)] }"
+        sub = "${ [child.out.keys, asked.out.keys] }"
+        """
+    params = coerce_params(compile_text(flow, base=desk.base).plan, {"given": {"zz": 1, "aa": 2}})
+    view = await desk.run(flow, **params)
+    assert view.status == "succeeded", view.error
+    assert view.outputs == {
+        "z": [["zeta", "alpha", "mid"], ["z", "a"], ["y", "1"], ["x", "b"]],
+        "a": [["y", "b"], ["q", "c"], ["zz", "aa"], ["z", "a"]],
+        "sub": [["zeta", "alpha", "mid"], ["z", "b"]],
+    }
+    assert list(view.outputs) == ["z", "a", "sub"]
 
 
 async def test_the_errors_of_a_map_are_read_item_by_item(desk: Desk) -> None:
