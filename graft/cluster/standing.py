@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from graft import __version__
+from graft.cluster import starving
 from graft.cluster.host import Host
 from graft.cluster.membership import ClusterStatus
 from graft.cluster.room import Room
@@ -50,7 +51,7 @@ async def cluster_status(host: Host, store: Store, room: Room, *, cluster: str, 
         has_quorum=has_quorum,
         graft_version=__version__,
         live_runs=len(host.engine.state.live_runs()),
-        warnings=room.warnings(),
+        warnings=(*room.warnings(), *starving.warnings(host.door)),
     )
 
 

@@ -13,16 +13,29 @@ log = logging.getLogger("graft.cluster")
 AGAIN_SECONDS: Final = 30.0  # between two lines
 
 
+def warnings(door: RaftDoor) -> tuple[str, ...]:
+    """For `graft status`; nothing for a member that is alone, which holds no elections."""
+    worst = door.lateness.worst()
+    if not worst or door.is_alone:
+        return ()
+    member = door.identity.member
+    return (
+        f"{member} got no processor time for up to {worst:.2f} s in the last minute: it may look dead to the others",
+    )
+
+
 class Starving:
     """Of one member: a line when its loop was late, not more often than every `AGAIN_SECONDS`."""
 
     def __init__(self, door: RaftDoor, clock: Clock) -> None:
-        self._clock = clock
+        self._door, self._clock = door, clock
         self._quiet_until = float("-inf")
         self._times = 0
         door.on_starved = self._report
 
     def _report(self, seconds: float) -> None:
+        if self._door.is_alone:
+            return
         self._times += 1
         now = self._clock.monotonic()
         if now < self._quiet_until:

@@ -261,7 +261,7 @@ class EngineSettings:
     """The clocks of consensus and of leases, and the limits of runs. Timeouts must be the same on all members."""
 
     election_timeout: Seconds = setting(
-        Seconds(0.3), "Without a leader for so long, up to twice that, a voter stands.", check=between(0.05, 60, "s")
+        Seconds(1), "Without a leader for so long, up to twice that, a voter stands.", check=between(0.05, 60, "s")
     )
     heartbeat: Seconds = setting(
         Seconds(0.1), "A leader's sign of life, at most a third of `election_timeout`.", check=between(0.01, 20, "s")

@@ -155,6 +155,11 @@ class RaftDoor:
         return self._core.status()
 
     @property
+    def is_alone(self) -> bool:
+        """Whether this member is the only voter."""
+        return self._is_sole
+
+    @property
     def _is_sole(self) -> bool:
         return self._core.state.view.sole
 
