@@ -37,6 +37,7 @@ from graft.plan.nesting import MAX_JSON_DEPTH
 from graft.security.roles import METHOD_ROLES, WHO
 from graft.storage.space import OF_DISK, OF_QUOTA
 from graft.worker import WorkerSettings
+from graft.worker.files import MAX_DOWNLOAD_BYTES
 from graft_dsl import CODES, explain, keys
 from graft_dsl.shapes import Field, Fields, ListOf, Shape, TableOf, wanted
 
@@ -143,6 +144,7 @@ def limits() -> str:
     slots, worker = dict(SLOTS), WorkerSettings()
     rows = [
         ("the result of one step, as JSON", f"{MAX_RESULT_BYTES:,} bytes"),
+        ("a file that `http` downloads", f"{MAX_DOWNLOAD_BYTES:,} bytes"),
         ("levels of lists and tables in a result or a param", f"{MAX_JSON_DEPTH:,}"),
         ("attempts at once in one process", f"{slots['*']:,}"),
         *((f"of them `{kind}`", f"{number:,}") for kind, number in slots.items() if kind != "*"),

@@ -140,9 +140,13 @@ def _command(node: NodeDecl) -> dict[str, Any]:
         "env": _tree(get("env")) or EMPTY,
         "stdin": _tree(get("stdin")),
         "output": get("output", "text"),
-        "output_path": get("output_path"),
-        "cwd": get("cwd"),
+        "output_path": _path(get("output_path")),
+        "cwd": _path(get("cwd")),
     }
+
+
+def _path(given: Expr | str | None) -> Tree | str | None:
+    return given.tree if isinstance(given, Expr) else given
 
 
 def _run(node: NodeDecl, numbers: dict[int, int]) -> Action:
@@ -161,7 +165,8 @@ def _python(node: NodeDecl, numbers: dict[int, int]) -> Action:
 def _http(node: NodeDecl, numbers: dict[int, int]) -> Action:
     request = node.keys["http"]
     fields: dict[str, Any] = {key: value.tree if isinstance(value, Expr) else value for key, value in request.items()}
-    return HttpAction(**fields, output=node.keys.get("output", "json"))
+    get = node.keys.get
+    return HttpAction(**fields, output=get("output", "json"), output_path=_path(get("output_path")))
 
 
 def _flow(node: NodeDecl, numbers: dict[int, int]) -> Action:

@@ -184,10 +184,14 @@ class _Checker:
             self.typing.texts(block, node, env.items.values(), "a variable")
         if "stdin" in keys:
             self.typing.texts(block, node, [keys["stdin"]], "the standard input")
-        return self.output(node, "text")
+        if isinstance(keys.get("cwd"), Expr):
+            self.typing.texts(block, node, [keys["cwd"]], "`cwd`")
+        return self.output(block, node, "text")
 
-    def output(self, node: NodeDecl, default: str) -> Any:
+    def output(self, block: BlockDecl, node: NodeDecl, default: str) -> Any:
         """The type that `output` gives, `default` where it is not said."""
+        if isinstance(node.keys.get("output_path"), Expr):
+            self.typing.texts(block, node, [node.keys["output_path"]], "`output_path`")
         output = node.keys.get("output", default)
         at, report = (*node.at, "output_path"), self.flow.report
         if "output_path" in node.keys and output != "file" and "output" in node.written:
@@ -247,7 +251,7 @@ class _Checker:
                 self.flow.report.error(
                     "GR020", "a request has one body: `json` or `body`", (*node.at, "http", "body"), part="key"
                 )
-        return self.output(node, "json")
+        return self.output(block, node, "json")
 
     def call(self, block: BlockDecl, node: NodeDecl) -> Any:
         target = node.keys.get("python")

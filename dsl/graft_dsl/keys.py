@@ -22,6 +22,7 @@ from graft_dsl.shapes import (
     ErrorType,
     Field,
     Fields,
+    FilePath,
     Integer,
     Items,
     ListOf,
@@ -238,7 +239,9 @@ _MODIFIERS = (
     Modifier(
         "stdin", Template(), COMMANDS, "of the kind", "text for the standard input", 'stdin = "${ json(fetch.out) }"'
     ),
-    Modifier("cwd", Text("a directory"), COMMANDS, "of the kind", "the directory to run in", 'cwd = "build"', "every"),
+    Modifier(
+        "cwd", FilePath("a directory"), COMMANDS, "of the kind", "the directory to run in", 'cwd = "build"', "every"
+    ),
     Modifier(
         "output",
         Choice(OUTPUTS, "text"),
@@ -250,10 +253,10 @@ _MODIFIERS = (
     ),
     Modifier(
         "output_path",
-        Text("a path"),
+        FilePath(),
         (*COMMANDS, "http"),
         "of the kind",
-        'the file that is the result, for `output = "file"`',
+        'the file that is the result, for `output = "file"`; of `http`, where the body is written',
         'output_path = "report.pdf"',
         wants="output",
     ),

@@ -31,6 +31,7 @@ from graft_dsl.shapes import (
     Duration,
     ErrorType,
     Fields,
+    FilePath,
     Integer,
     Items,
     ListOf,
@@ -322,6 +323,14 @@ class ValueReader:
                 suggestion=f"`${{ {found[1]} }}` computes a value",
             )
 
+    def file_path(self, shape: FilePath, value: Any, at: At) -> Any:
+        """The path itself, an Expr when it is computed."""
+        if isinstance(value, str):
+            self.foreign(value, at)
+            if "${" in value:
+                return self.templated(value, at)
+        return self.text(Text(shape.wanted), value, at)
+
     def templated(self, text: str, at: At) -> Expr:
         return self.leaf(parse_template(text, self.names), at)
 
@@ -490,6 +499,7 @@ _READERS: dict[type, Callable[[ValueReader, Any, Any, At], Any]] = {
     TypeText: ValueReader.type_text,
     ErrorType: ValueReader.error_type,
     Template: ValueReader.template,
+    FilePath: ValueReader.file_path,
     Condition: ValueReader.condition,
     Items: ValueReader.items,
     Anything: ValueReader.anything,

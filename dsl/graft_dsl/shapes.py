@@ -87,6 +87,13 @@ class Template:
 
 
 @frozen
+class FilePath:
+    """A path, in which `${…}` may stand."""
+
+    wanted: str = "a path"
+
+
+@frozen
 class Condition:
     """A bare expression (or one `${…}`) that gives true or false."""
 
@@ -159,6 +166,7 @@ Shape = (
     | TypeText
     | ErrorType
     | Template
+    | FilePath
     | Condition
     | Items
     | Anything
@@ -189,7 +197,7 @@ _WANTED: dict[type, str] = {
 def wanted(shape: Shape, plural: bool = False) -> str:
     """What an author is told to write: "a list of node names"."""
     match shape:
-        case Text() | Template():
+        case Text() | Template() | FilePath():
             return "texts" if plural else shape.wanted
         case Name():
             return (

@@ -109,8 +109,8 @@ class RunAction:
     env: Tree = ("dict",)
     stdin: Tree | None = None
     output: Output = "text"
-    output_path: str | None = None  # for `output = "file"`
-    cwd: str | None = None
+    output_path: str | Tree | None = None  # for `output = "file"`; a text is taken as it is
+    cwd: str | Tree | None = None
 
 
 @frozen
@@ -122,8 +122,8 @@ class ExecAction:
     env: Tree = ("dict",)
     stdin: Tree | None = None
     output: Output = "text"
-    output_path: str | None = None
-    cwd: str | None = None
+    output_path: str | Tree | None = None
+    cwd: str | Tree | None = None
 
 
 @frozen
@@ -147,7 +147,7 @@ class HttpAction:
     json: Tree | None = None
     body: Tree | None = None
     output: Output = "json"
-    output_path: str | None = None
+    output_path: str | Tree | None = None
 
 
 @frozen

@@ -7,7 +7,6 @@ on us, however much it prints.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import tempfile
@@ -25,8 +24,9 @@ from graft.plan.error_types import signal_name
 from graft.worker.attempt import Attempt
 from graft.worker.capture import Capture, Tail
 from graft.worker.failures import AttemptLost, StepFailure
+from graft.worker.files import file_record, passes, path_of
 from graft.worker.guardian_client import GuardianLost, Process, SpawnFailed
-from graft.worker.results import check_size, decode_json
+from graft.worker.results import check_size, decode_json, lines_of
 from graft.worker.shortage import SHORT, Shortage, patiently, scarce
 
 DRAIN_SECONDS = 0.5  # how long output may come after the program ended (a pipeline's last process, say)
@@ -57,6 +57,7 @@ class Command:
 async def run_command(attempt: Attempt, action: RunAction | ExecAction) -> Any:
     """Run it to its end: the value of its output. Raises StepFailure."""
     command = prepare(attempt, action)
+    output_path = path_of(attempt, action.output_path, "output_path")
     capture = Capture(attempt.assignment.max_result_bytes) if action.output in ("text", "lines", "json") else None
     stderr = Tail()
     stdout = Tail()
@@ -77,7 +78,7 @@ async def run_command(attempt: Attempt, action: RunAction | ExecAction) -> Any:
     if status != 0:
         raise _bad_end(status, stderr.text() or stdout.text())
     if action.output == "file":
-        return await file_record(attempt.assignment.base, action.output_path)
+        return await file_record(attempt.assignment.base, output_path)
     return _value(attempt, action.output, capture) if capture is not None else None
 
 
@@ -171,14 +172,11 @@ def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
         raise StepFailure("expression", f"`env` needs a table, not {as_text(table)[:80]}")
     env = dict(os.environb)
     for name, value in ({name: as_text(value) for name, value in table.items()} | graft_variables(attempt)).items():
-        if not name or "=" in name or not (_passes(name) and _passes(value)):
+        if not name or "=" in name or not (passes(name) and passes(value)):
             raise StepFailure("expression", f"env {name!r} cannot be passed: NUL or broken Unicode, or = in the name")
         env[os.fsencode(name)] = os.fsencode(value)
     stdin = None if action.stdin is None else as_text(attempt.evaluate(action.stdin)).encode("utf-8", "surrogatepass")
-    cwd = base / action.cwd if action.cwd else base
-    if not _passes(str(cwd)):
-        raise StepFailure("expression", f"`cwd` {action.cwd!r} is not a path: NUL or broken Unicode")
-    return Command(argv, env, cwd, stdin)
+    return Command(argv, env, base / (path_of(attempt, action.cwd, "cwd") or ""), stdin)
 
 
 def graft_variables(attempt: Attempt) -> dict[str, str]:
@@ -210,17 +208,9 @@ def _arguments(value: Any) -> list[str]:
     argv = [as_text(each) for each in value]
     if not argv[0]:
         raise StepFailure("expression", "the program's name, the first of `exec`, is empty")
-    if not all(map(_passes, argv)):
+    if not all(map(passes, argv)):
         raise StepFailure("expression", "an argument of the command holds a NUL character or broken Unicode")
     return argv
-
-
-def _passes(text: str) -> bool:
-    """Can a program get `text`?"""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
 
 
 def _stdin_file(data: bytes | None) -> IO[bytes]:
@@ -307,26 +297,4 @@ def _value(attempt: Attempt, output: str, capture: Capture) -> Any:
     except UnicodeDecodeError as error:
         text = data.decode("utf-8", "replace")
         attempt.log.note(f"the output is not UTF-8 (byte {error.start}); such bytes became U+FFFD in the result")
-    text = text.removesuffix("\n")
-    if output == "text":
-        return text
-    return text.split("\n") if text else []
-
-
-async def file_record(base: Path, name: str | None) -> dict[str, Any]:
-    """`{path, size, sha256}` of the file that a step made. `path` is as the flow says it, relative to `base`."""
-    if name is None:
-        raise StepFailure("output_schema", '`output = "file"` needs the path of the file')
-    try:
-        size, digest = await trio.to_thread.run_sync(_hash_file, base / name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise StepFailure("output_schema", f"the step did not make the file {name}", f"looked in {base}") from None
-    except OSError as error:
-        raise StepFailure("output_schema", f"the file {name} cannot be read: {error.strerror}") from None
-    return {"path": name, "size": size, "sha256": digest}
-
-
-def _hash_file(path: Path) -> tuple[int, str]:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return stream.tell(), digest.hexdigest()
+    return text.removesuffix("\n") if output == "text" else lines_of(text)

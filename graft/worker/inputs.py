@@ -9,18 +9,18 @@ from graft.plan import ExecAction, HttpAction, Node, PythonAction, RunAction
 from graft.worker.secrets import PREFIX
 
 EVALUATED: dict[type[Any], tuple[str, ...]] = {
-    RunAction: ("env", "stdin"),
-    ExecAction: ("argv", "env", "stdin"),
+    RunAction: ("env", "stdin", "cwd", "output_path"),
+    ExecAction: ("argv", "env", "stdin", "cwd", "output_path"),
     PythonAction: ("with_",),
-    HttpAction: ("url", "headers", "bearer", "query", "json", "body"),
+    HttpAction: ("url", "headers", "bearer", "query", "json", "body", "output_path"),
 }
-"""The fields of an action that are trees, and that its executor evaluates."""
+"""The fields of an action that are trees, and that its executor evaluates. A path may be a plain text."""
 
 
 def trees_of(node: Node) -> list[Tree]:
     action = node.action
     trees = (getattr(action, name) for name in EVALUATED[type(action)])
-    return [tree for tree in trees if tree is not None]
+    return [tree for tree in trees if isinstance(tree, tuple)]
 
 
 def names_read(node: Node) -> tuple[str, ...]:

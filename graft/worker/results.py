@@ -139,6 +139,12 @@ def decode_json(data: bytes, what: str) -> Any:
     raise StepFailure("output_schema", title, _excerpt(data, position))
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of `output = "lines"`: each ends with `\\n` or `\\r\\n`, and with nothing else that Python knows."""
+    text = text.removesuffix("\n")
+    return [line.removesuffix("\r") for line in text.split("\n")] if text else []
+
+
 def _why_not_json(text: str, message: str) -> tuple[str, int]:
     """What is wrong and at which byte. The standard library says it better, and msgspec's offsets are not exact."""
     try:

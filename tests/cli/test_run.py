@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -331,3 +334,89 @@ def test_flows_that_are_not_there(graft: Graft, shop: Path, argument: str, messa
 def test_a_flow_in_a_directory(graft: Graft, write: Any) -> None:
     write("sub/flow.toml", 'graft = 1\nname = "sub"\n[nodes.a]\nvalue = 1\n[outputs]\nx = "${ a.out }"\n')
     assert json.loads(graft("run", "sub").out) == {"x": 1}
+
+
+FILES = """
+    graft = 1
+    name = "files"
+
+    [params.dir]
+    type = "string"
+
+    [params.url]
+    type = "string"
+    default = "-"
+
+    [nodes.made]
+    run = "printf hello > out.txt"
+    cwd = "${ params.dir }"
+    output = "file"
+    output_path = "${ params.dir }/out.txt"
+
+    [nodes.items]
+    for_each = ["a", "b"]
+    exec = ["sh", "-c", "pwd"]
+    cwd = "${ params.dir }/${ item }"
+
+    [nodes.got]
+    when = "params.url != '-'"
+    http = { url = "${ params.url }" }
+    output = "file"
+    output_path = "${ params.dir }/got.bin"
+
+    [outputs]
+    made = "${ made.out }"
+    where = "${ items.out }"
+    got = "${ default(got.out, null) }"
+"""
+
+
+def test_computed_paths_and_downloads(graft: Graft, write: Any, tmp_path: Path) -> None:
+    write("flow.toml", FILES)
+    write("sub/a/x", "")
+    write("sub/b/x", "")
+    assert graft("check", "flow.toml").code == 0
+    body = tmp_path / "body"
+    body.write_bytes(b"data" * 100)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        ended = graft("run", "flow.toml", "--dir", "sub", "--url", f"http://127.0.0.1:{server.server_port}/body")
+        server.shutdown()
+    assert ended.code == 0, ended.err
+    out = json.loads(ended.out)
+    assert (out["made"]["path"], out["made"]["size"]) == ("sub/out.txt", 5)
+    assert out["where"] == [str(tmp_path / "sub/a"), str(tmp_path / "sub/b")]
+    assert (out["got"]["path"], out["got"]["size"]) == ("sub/got.bin", 400)
+    assert (tmp_path / "sub/got.bin").read_bytes() == body.read_bytes()
+    ended = graft("run", "flow.toml", "--dir", "..")
+    assert ended.code == 1
+    assert "`cwd` leads out of the directory of the flow: .." in ended.err
+    assert not (tmp_path.parent / "out.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("${ secrets.T }/x", "GR"), ("${ nothing.out }", "GR"), ("${ params.d }", "GR304"), ("${ ", "GR"), ("", "GR012")],
+)
+@pytest.mark.parametrize("key", ["cwd", "output_path"])
+def test_paths_are_checked(graft: Graft, write: Any, key: str, path: str, code: str) -> None:
+    more = 'output = "file"' if key == "output_path" else ""
+    write(
+        "flow.toml",
+        f"""
+        graft = 1
+        name = "x"
+        [secrets]
+        T = {{ env = "T" }}
+        [params.d]
+        type = "list[string]"
+        [nodes.a]
+        run = "true"
+        {key} = "{path}"
+        {more}
+        """,
+    )
+    ended = graft("check", "flow.toml")
+    assert ended.code == 2
+    assert code in ended.err + ended.out

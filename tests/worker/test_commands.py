@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,40 @@ async def test_working_directory(bench: Bench) -> None:
     record = error(await bench.run("pwd", cwd="nowhere"))
     assert record.type == "exit.126"
     assert record.title == f"the working directory {bench.base}/nowhere cannot be used: No such file or directory"
+
+
+@everywhere
+async def test_computed_paths(bench: Bench) -> None:
+    (bench.base / "sub").mkdir()
+    bench.values["params.d"] = "sub"
+    path = ("var", "params.d")
+    outcome = await bench.run(
+        "printf hello > out.txt", cwd=path, output="file", output_path=("format", path, ("const", "/out.txt"))
+    )
+    assert json.loads(outcome.value or b"")["path"] == "sub/out.txt"
+    for wrong in ("..", "/", "sub/../..", "", None, {}, "a\0b"):
+        bench.values["params.d"] = wrong
+        assert error(await bench.run("true", cwd=path)).type == "expression"
+        assert error(await bench.run("true", output="file", output_path=path)).type == "expression"
+
+
+@pytest.mark.parametrize("make", ["mkfifo out", "ln -s /dev/zero out", "mkdir out", "ln -s /dev/tty out"])
+async def test_what_is_not_a_regular_file_is_refused_at_once(bench: Bench, make: str) -> None:
+    record = error(await bench.run(make, output="file", output_path="out"))
+    assert record.type == "output_schema"
+    assert "the file out cannot be read: " in record.title
+
+
+async def test_a_file_that_does_not_answer_ends_with_the_step(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """… as that of a file server that is gone does."""
+    hang = threading.Event()
+    monkeypatch.setattr("graft.worker.files._hash_file", lambda *_: hang.wait())
+    action = RunAction("touch out", output="file", output_path="out")
+    assert (await bench.do(action, timeout_ms=100)).status == "timed_out"
+    pending = bench.start(bench.assign(action))
+    pending.cancel()
+    assert (await pending.wait()).status == "cancelled"
+    hang.set()
 
 
 async def test_too_many_arguments(bench: Bench) -> None:

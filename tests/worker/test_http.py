@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
+import os
 import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -214,7 +216,10 @@ async def test_redirects(bench: Bench, server: Server) -> None:
     record = error(await request(bench, f"{server.url}/a", method="POST"))
     assert record.type == "http.302"
     assert record.title == f"POST {server.url}/a answered 302 Found, which is not followed for POST"
-    assert error(await request(bench, f"{server.url}/loop")).title == f"GET {server.url}/loop: more than 10 redirects"
+    assert (
+        error(await request(bench, f"{server.url}/loop")).title
+        == f"GET {server.url}/loop was redirected more than 10 times"
+    )
 
 
 async def test_secrets_do_not_follow_a_redirect_to_another_origin(bench: Bench, server: Server) -> None:
@@ -318,3 +323,215 @@ async def test_timeout_and_cancel(bench: Bench, server: Server) -> None:
     await until(lambda: len(server.received) == 2)
     pending.cancel()
     assert (await pending.wait()).status == "cancelled"
+
+
+# URLs are sent as they are written
+
+
+def path_of(target: str) -> str:
+    """By which the server knows its answers."""
+    return target.partition("?")[0]
+
+
+EXACT = [
+    "/x?acl&sig=a%2Bb%20c&t=1;2",
+    "/x?",
+    "/x?a=1&&b",
+    "/a/../b//c/./d%2Fe%2f",
+    "/x?u=http://other/y?z=1",
+    "/~x/!$&'()*+,;=:@%41",
+    '/x?q={}|^`"<>\\[]',
+    "/%zz%",
+    "/x?+a+b",
+]
+
+
+@pytest.mark.parametrize("target", EXACT)
+async def test_a_url_is_asked_for_as_it_is_written(bench: Bench, server: Server, target: str) -> None:
+    server.answers[path_of(target)] = answer(body=b"1")
+    assert value(await request(bench, server.url + target + "#fragment", query={"left out": None})) == 1
+    assert [each.target for each in server.received] == [target]
+
+
+@pytest.mark.parametrize("target", EXACT)
+async def test_a_redirect_is_followed_as_it_is_written(bench: Bench, server: Server, target: str) -> None:
+    server.answers["/from"] = answer("302 Found", Location=server.url + target)
+    server.answers[path_of(target)] = answer(body=b"1")
+    assert value(await request(bench, f"{server.url}/from")) == 1
+    assert [each.target for each in server.received] == ["/from", target]
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("../y?a=%20b+c;d#f", "/dir/y?a=%20b+c;d"),
+        ("?sig=a%2Bb", "/dir/sub/from?sig=a%2Bb"),
+        ("/z?acl", "/z?acl"),
+        ("y;p=1", "/dir/sub/y;p=1"),
+    ],
+)
+async def test_a_relative_redirect(bench: Bench, server: Server, location: str, target: str) -> None:
+    async def redirect(got: Received, stream: trio.SocketStream) -> None:
+        first = got.target.endswith("?old=1")
+        await stream.send_all(answer("307 Temporary Redirect", Location=location) if first else answer(body=b"1"))
+
+    server.answers["/dir/sub/from"] = server.answers[path_of(target)] = redirect
+    assert value(await request(bench, f"{server.url}/dir/sub/from?old=1")) == 1
+    assert [each.target for each in server.received] == ["/dir/sub/from?old=1", target]
+
+
+async def test_characters_that_no_request_can_hold_are_encoded(bench: Bench, server: Server) -> None:
+    server.answers["/h%C3%A9%20x"] = answer(body=b"1")
+    assert value(await request(bench, f"{server.url}/hé x?q=✓")) == 1
+    assert server.received[0].target == "/h%C3%A9%20x?q=%E2%9C%93"
+
+
+async def test_query_leaves_the_rest_of_the_url_alone(bench: Bench, server: Server) -> None:
+    server.answers["/x"] = answer(body=b"1")
+    query = {"page": 3, "tag": ["a &", "b"]}
+    assert value(await request(bench, f"{server.url}/x?acl&page=1&sig=a%2Bb%20c&t=1;2", query=query)) == 1
+    assert server.received[0].target == "/x?acl&sig=a%2Bb%20c&t=1;2&page=3&tag=a+%26&tag=b"
+
+
+# What libraries raise is about the request or the answer
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://xn--a.example/",
+        "http://a..b/",
+        f"http://{'a' * 64}.example/",
+        "http://[::1/",
+        "http://h:99999/",
+        "http://\ud800/",
+    ],
+)
+async def test_hosts_that_cannot_be(bench: Bench, url: str) -> None:
+    assert error(await request(bench, url)).type in ("expression", "http.connect")
+
+
+@pytest.mark.parametrize("headers", [{"X": "é"}, {"X": "a\nb"}, {"X Y": "1"}, {"": "1"}, {"X": "\ud800"}])
+async def test_headers_that_cannot_be(bench: Bench, server: Server, headers: dict[str, str]) -> None:
+    assert error(await request(bench, f"{server.url}/x", headers=headers)).type == "expression"
+    assert server.received == []
+
+
+@pytest.mark.parametrize("charset", ["utf-8,gbk", "base64", "undefined", "idna", "no-such", "x" * 300, '""'])
+async def test_a_charset_that_is_not_known_is_utf8(bench: Bench, server: Server, charset: str) -> None:
+    server.answers["/x"] = answer(body="héllo".encode(), Content_Type=f"text/plain; charset={charset}")
+    assert value(await request(bench, f"{server.url}/x", output="text")) == "héllo"
+
+
+async def test_json_that_is_not_utf8(bench: Bench, server: Server) -> None:
+    server.answers["/x"] = answer(body=b'["a\xff"]')
+    record = error(await request(bench, f"{server.url}/x"))
+    assert record.type == "output_schema"
+    assert "is not UTF-8 text: byte 3" in record.title
+
+
+@pytest.mark.parametrize(
+    "cookie", ["a=b; Max-Age=" + "9" * 400, "a=b; expires=Thu, 99 Foo 99999 99:99:99", "=;=;\xff", "a" * 5000]
+)
+async def test_cookies_are_not_read(bench: Bench, server: Server, cookie: str) -> None:
+    server.answers["/x"] = answer(body=b"1", Set_Cookie=cookie)
+    assert value(await request(bench, f"{server.url}/x")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "-1",
+        "Fri, 31 Dec 9999 23:59:59 -2300",
+        "Mon, 01 Jan 0001 00:00:00 +2300",
+        "1e9",
+        "²",
+        "Mon, , ,",
+        "0 0 0 0 0",
+    ],
+)
+def test_retry_after_that_makes_no_sense(text: str) -> None:
+    found = retry_after_ms({"Retry-After": text})
+    assert found is None or found >= 0
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [
+        (None, "answered 302 without a `Location` header, which says where to go"),
+        ("", "answered 302 without a `Location` header, which says where to go"),
+        ("ftp://h/x", "answered 302, and where it redirects to is of no use: 'ftp://h/x' is not an http or https URL"),
+        ("http://", "answered 302, and where it redirects to is of no use"),
+        ("http://[::1/", "answered 302, and where it redirects to is of no use"),
+        ("http://h:port/", "answered 302, and where it redirects to is of no use"),
+    ],
+)
+async def test_redirects_to_nowhere(bench: Bench, server: Server, location: str | None, text: str) -> None:
+    server.answers["/x"] = answer("302 Found", **({} if location is None else {"Location": location}))
+    record = error(await request(bench, f"{server.url}/x"))
+    assert record.type == "http.302"
+    assert record.title.startswith(f"GET {server.url}/x {text}")
+
+
+@pytest.mark.parametrize("kind", ["http", "run"])
+async def test_lines_end_with_a_newline_and_nothing_else(bench: Bench, server: Server, kind: str) -> None:
+    text = "a\u2028b\vc\x85d\fe\x1cf\rg\r\nh\n\ni\n"
+    server.answers["/x"] = answer(body=text.encode(), Content_Type="text/plain; charset=utf-8")
+    if kind == "http":
+        found = await request(bench, f"{server.url}/x", output="lines")
+    else:
+        found = await bench.run("cat", stdin=text, output="lines")
+    assert value(found) == ["a\u2028b\vc\x85d\fe\x1cf\rg", "h", "", "i"]
+
+
+# Files
+
+
+@pytest.mark.parametrize("path", ["sub/../../x.bin", "/tmp/graft-x.bin", "..", "", 7, ["x"]])
+async def test_a_computed_path_stays_in_the_directory_of_the_flow(bench: Bench, server: Server, path: Any) -> None:
+    server.answers["/x"] = answer(body=b"data")
+    bench.values["params.p"] = path
+    outcome = await request(bench, f"{server.url}/x", output="file", output_path=("var", "params.p"))
+    if path == 7:
+        assert value(outcome)["path"] == "7"
+        return
+    assert error(outcome).type == "expression"
+    assert server.received == []
+
+
+async def test_a_file_that_cannot_be_made_says_where(bench: Bench, server: Server) -> None:
+    server.answers["/x"] = answer(body=b"data")
+    record = error(await request(bench, f"{server.url}/x", output="file", output_path="no/x.bin"))
+    assert (record.type, record.title) == (
+        "output_schema",
+        f"the file {bench.base}/no/x.bin cannot be written: No such file or directory",
+    )
+    (bench.base / "dir").mkdir()
+    record = error(await request(bench, f"{server.url}/x", output="file", output_path="dir"))
+    assert record.title == f"the file {bench.base}/dir cannot be written: it is a directory"
+    assert [each.name for each in bench.base.iterdir()] == ["dir"]
+
+
+async def test_a_file_is_bounded(bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.worker.files.MAX_DOWNLOAD_BYTES", 1_000_000)
+    server.answers["/x"] = answer(body=gzip.compress(b"x" * 1_000_000, mtime=0), Content_Encoding="gzip")
+    server.answers["/y"] = answer(body=gzip.compress(b"x" * 1_000_001, mtime=0), Content_Encoding="gzip")
+    assert value(await request(bench, f"{server.url}/x", output="file", output_path="x"))["size"] == 1_000_000
+    assert error(await request(bench, f"{server.url}/y", output="file", output_path="y")).type == "too_large"
+    assert [each.name for each in bench.base.iterdir()] == ["x"]
+
+
+async def test_a_full_disk_is_no_fault_of_the_step(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    server.answers["/x"] = answer(body=b"x" * 100)
+    with monkeypatch.context() as patch:
+        patch.setattr("graft.worker.files.Download._flush", full)
+        outcome = await request(bench, f"{server.url}/x", output="file", output_path="x")
+    assert (outcome.status, outcome.error and outcome.error.type) == ("lost", "shortage")
+    assert list(bench.base.iterdir()) == []
