@@ -49,8 +49,11 @@ class Interrupts:
         self._on_first: Callable[[], None] | None = None
         self._on_second: Callable[[], None] | None = None
         self._before: dict[int, Any] = {}
+        self._terminal = 2
 
     def __enter__(self) -> Interrupts:
+        with suppress(OSError):
+            self._terminal = os.dup(2)  # steps may have a pipe there
         for number in (*SIGNALS, signal.SIGALRM):
             self._before[number] = signal.signal(number, self.handle)
         return self
@@ -62,6 +65,9 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+        if self._terminal != 2:
+            os.close(self._terminal)
+            self._terminal = 2
 
     def listen(self, on_first: Callable[[], None], on_second: Callable[[], None]) -> None:
         """From now on call these instead of raising. They run inside a signal handler: schedule, do not work."""
@@ -87,6 +93,7 @@ class Interrupts:
 
     def leave_now(self) -> None:
         """End the process without any cleanup; a later `graft resume` sees what a crash would have left."""
-        with suppress(OSError):  # descriptor 2, not `sys.stderr`: a step may stand in for that while it runs
-            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + plain_text(self.last_words).encode(errors="replace"))
+        with suppress(OSError):  # a descriptor, not `sys.stderr`: a step may stand in for that while it runs
+            cursor = SHOW_CURSOR if os.isatty(self._terminal) else b""
+            os.write(self._terminal, cursor + plain_text(self.last_words).encode(errors="replace"))
         self._leave(exits.INTERRUPTED)

@@ -13,6 +13,7 @@ from graft.cli.interrupts import Interrupts
 from graft.cli.records import result_record
 from graft.cli.sources import Engine
 from graft.cli.terminal import flush, let_go_of_broken_pipes, note, out_json
+from graft.worker.descriptors import own_streams
 
 
 def run_in_loop(main: Callable[[], Awaitable[int]], interrupts: Interrupts) -> int:
@@ -28,7 +29,8 @@ def run_in_loop(main: Callable[[], Awaitable[int]], interrupts: Interrupts) -> i
             return await main()
         raise KeyboardInterrupt
 
-    return trio.run(guarded)
+    with own_streams():
+        return trio.run(guarded)
 
 
 async def attend(

@@ -15,6 +15,7 @@ from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, AttemptLost, StepFa
 from graft.worker.secrets import PREFIX
 
 if TYPE_CHECKING:
+    from graft.worker.descriptors import Pipe
     from graft.worker.logs import StepLog
     from graft.worker.redaction import Redactor
     from graft.worker.worker import Tools
@@ -34,6 +35,7 @@ class Attempt:
         "assignment",
         "cancel_requested",
         "lookup",
+        "pipes",
         "scope",
         "settle",
         "short_of",
@@ -47,6 +49,7 @@ class Attempt:
         self.scope = trio.CancelScope()
         self.cancel_requested = False  # by the engine; a scope that is cancelled without it ran out of time
         self.short_of: str | None = None  # what it waits for and the machine has not, before it begins
+        self.pipes: dict[str, Pipe] = {}  # of a Python step: to its log, by stream
         self._log: StepLog | None = None
         self._redactor: Redactor | bool | None = False  # False: not made yet
         self.lookup: Callable[[str], Any] = self._lookup_secrets if assignment.secrets else assignment.lookup

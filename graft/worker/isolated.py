@@ -12,7 +12,9 @@ import io
 import os
 import select
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from attrs import frozen
 
 from graft.plan import ErrorRecord
 from graft.registry import ArgumentProblem, Context, resolve
+from graft.worker.descriptors import Taken
 from graft.worker.exceptions import failure_of
 from graft.worker.failures import StepFailure
 from graft.worker.logs import StepLog
@@ -109,7 +112,7 @@ def run_job(job: Job) -> bytes | Failed:
     redactor = Redactor(job.secrets) if job.secrets else None
     log = StepLog(job.log_file, job.attempt, redactor, max_bytes=job.log_bytes)
     try:
-        with contextlib.redirect_stdout(_Printed(log, "out")), contextlib.redirect_stderr(_Printed(log, "err")):
+        with _printing_to(log):
             return _call(job, log)
     except BaseException as error:  # noqa: ASYNC103 - no loop runs here; what goes out must be picklable
         failure = error if isinstance(error, StepFailure) else failure_of(error, job.base, _cause)
@@ -141,14 +144,28 @@ def _cause(type: str, title: str, detail: str, cause: tuple[ErrorRecord, ...]) -
     return ErrorRecord(type, title, detail, cause=cause)
 
 
-class _Printed(io.TextIOBase):
-    def __init__(self, log: StepLog, stream: str) -> None:
-        self._log = log
-        self._stream = stream
+_logs: list[StepLog] = []  # of the job that runs: one at most
+_taken: list[Taken] = []  # made by the first job, for all
 
-    def write(self, text: str) -> int:
-        self._log.write(self._stream, text.encode("utf-8", "replace"))
-        return len(text)
 
-    def writable(self) -> bool:
-        return True
+@contextlib.contextmanager
+def _printing_to(log: StepLog) -> Iterator[None]:
+    """The descriptors lead to the log of the one step that this process runs, so Python's own streams do, too."""
+    if not _taken:
+        _taken.append(Taken(lambda stream, data: _logs[0].write(stream, data) if _logs else None))
+    sys.stdout = sys.__stdout__ = out = _stream_on(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = err = _stream_on(2)  # type: ignore[misc]
+    _logs.append(log)
+    try:
+        yield
+    finally:
+        for each in (out, err):
+            with contextlib.suppress(OSError, ValueError):
+                each.flush()
+        _taken[0].drain()
+        _logs.clear()
+
+
+def _stream_on(number: int) -> io.TextIOWrapper:
+    """A new one: that of the process remembers what stood there before, which could seek."""
+    return io.TextIOWrapper(os.fdopen(number, "wb", closefd=False), "utf-8", "replace", line_buffering=True)

@@ -79,18 +79,21 @@ class StepLog:
         self._wall = wall
         self._fd: int | None = None
         self._room = max_bytes
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[tuple[str, str], _Stream] = {}
         self._lock = threading.Lock()
         self._closed = file is None
 
-    def write(self, stream: str, data: bytes) -> None:
-        """Take output as it comes. Whole lines go to the file at once, the rest when its line ends."""
+    def write(self, stream: str, data: bytes, source: str = "") -> None:
+        """Take output as it comes. Whole lines go to the file at once, the rest when its line ends.
+
+        `source` tells writers apart that write parts of lines to one stream at once.
+        """
         if self._closed or not data:
             return
         with self._lock:
-            state = self._streams.get(stream)
+            state = self._streams.get((stream, source))
             if state is None:
-                state = self._streams[stream] = _Stream(stream, None if stream == OURS else self._redactor)
+                state = self._streams[stream, source] = _Stream(stream, None if stream == OURS else self._redactor)
             self._emit(state, state.feed(data))
 
     def note(self, text: str, stream: str = OURS) -> None:

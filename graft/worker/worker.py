@@ -207,7 +207,7 @@ class Worker:
         except BaseException as error:
             outcome = self._failed(attempt, error)
         finally:
-            self._tools.printing.detach()
+            self._tools.printing.detach(attempt)
             attempt.close()
             del self._attempts[(assignment.key, assignment.token)]
         if not self._closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,16 @@ def test_leaving_at_once_gives_the_terminal_back_too(write: Any, tmp_path: Path)
     write(
         "stuck.py",
         """
-        import os, time
+        import time
         async def step():
             time.sleep(0.3)  # a frame has been drawn
-            os.write(2, b"blocking")
+            open("blocking", "w").close()
             time.sleep(60)
         """,
     )
+    os.mkfifo(tmp_path / "blocking")
     with Terminal("run", "flow.toml", "--id", "mine", cwd=tmp_path) as terminal:
-        terminal.see("blocking")
+        (tmp_path / "blocking").read_bytes()  # once the step opens it
         terminal.press("\x03")
         time.sleep(0.1)  # sooner, it would count as the same Ctrl-C
         terminal.press("\x03")

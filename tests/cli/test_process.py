@@ -160,14 +160,15 @@ def test_ctrl_c_twice_while_a_step_blocks_the_loop(write: Any, tmp_path: Path) -
     write(
         "slow.py",
         """
-        import os, time
+        import time
         async def step():
-            os.write(2, b"blocking\\n")
+            open("blocking", "w").close()
             time.sleep(60)
         """,
     )
+    os.mkfifo(tmp_path / "blocking")
     with Program("run", "flow.toml", "--id", "mine", cwd=tmp_path) as program:
-        program.see("blocking")
+        (tmp_path / "blocking").read_bytes()  # once the step opens it
         program.send(CTRL_C)
         time.sleep(0.05)
         program.send(CTRL_C)

@@ -128,6 +128,52 @@ async def talk_async():
     print("from a task")
     await trio.sleep(0)
 
+def print_past_python():
+    import ctypes, os, subprocess
+    print("one")
+    os.write(1, b"two\\n")
+    subprocess.run(["echo", "three"], check=True)
+    os.system("echo four")
+    libc = ctypes.CDLL(None)
+    libc.puts(b"five")
+    libc.fflush(None)
+    sys.stdout.buffer.write(b"six\\n")
+    os.write(2, b"to err\\n")
+
+async def print_past_python_async():
+    print_past_python()
+
+def echo(text):
+    import subprocess
+    for _ in range(3):
+        subprocess.run(["sh", "-c", "sleep 0.05; echo " + text], stdout=sys.stdout, check=True)
+
+def read_all():
+    import os
+    return [sys.stdin.read(), os.read(0, 10).decode()]
+
+def use_streams():
+    import io, os, subprocess
+    for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
+        with stream:  # which closes a file
+            stream.writelines([name, " lines\\n"])
+        stream.reconfigure(encoding="latin-1", line_buffering=True)
+        stream.close()
+        assert stream.writable() and not stream.readable() and not stream.isatty() and not stream.closed
+        assert (stream.mode, stream.name) == ("w", "<std" + name + ">") and stream.line_buffering
+        stream.buffer.write(bytearray(b"bytes "))
+        stream.buffer.raw.write(memoryview("✓\\n".encode()))
+        stream.buffer.flush()
+        subprocess.run(["echo", "for " + name], stdout=stream, check=True)
+        print(stream.encoding, stream.errors, file=stream, flush=True)
+        for broken in (lambda: stream.write(b"bytes"), lambda: stream.detach(), stream.tell):
+            try:
+                broken()
+            except (TypeError, io.UnsupportedOperation):
+                pass
+            else:
+                raise AssertionError("it was taken")
+
 not_callable = 3
 
 def spin(base):
@@ -345,6 +391,48 @@ async def test_print_goes_to_the_log(bench: Bench, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "outside\n"
 
 
+@everywhere
+@pytest.mark.parametrize(
+    ("target", "isolation"),
+    [
+        ("steps:print_past_python", "thread"),
+        ("steps:print_past_python_async", "thread"),
+        ("steps:print_past_python", "process"),
+    ],
+)
+async def test_what_is_printed_past_python_goes_to_the_log(
+    bench: Bench, target: str, isolation: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        value(await bench.call(target, isolation=isolation))
+    lines = [f"out {word}" for word in ("one", "two", "three", "four", "five", "six")]
+    assert sorted(bench.log()) == sorted([*lines, "err to err"] * 2)
+    assert capfd.readouterr() == ("", "")
+
+
+@everywhere
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+async def test_a_step_finds_its_standard_input_empty(bench: Bench, isolation: str) -> None:
+    assert value(await bench.call("steps:read_all", isolation=isolation)) == ["", ""]
+
+
+@everywhere
+async def test_the_streams_of_a_step_are_whole(bench: Bench) -> None:
+    for _ in range(2):
+        value(await bench.call("steps:use_streams"))
+    lines = [f"{name} {text}" for name in ("out", "err") for text in (f"{name} lines", "bytes ✓", f"for {name}")]
+    assert sorted(bench.log()) == sorted([*lines, "out utf-8 replace", "err utf-8 replace"] * 2)
+
+
+async def test_programs_of_steps_that_run_at_once_print_to_their_own_logs(bench: Bench) -> None:
+    async with trio.open_nursery() as nursery:
+        for path in "abcd":
+            begun = bench.start(bench.assign(PythonAction("steps:echo", const({"text": path})), path=path))
+            nursery.start_soon(begun.wait)
+    for path in "abcd":
+        assert bench.log(path) == [f"out {path}"] * 3, path
+
+
 def begin(
     bench: Bench, target: str, *, isolation: Any = "thread", timeout_ms: int | None = None, **arguments: Any
 ) -> Pending:
@@ -398,7 +486,7 @@ async def test_isolated(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None
     first = value(await bench.call("steps:pid", isolation="process"))
     assert first != os.getpid()
     assert value(await bench.call("steps:pid", isolation="process")) == first, "processes are used again"
-    assert bench.log() == ["log logged", "out printed", "err to stderr"] * 2
+    assert sorted(bench.log()) == sorted(["log logged", "out printed", "err to stderr", "out raw"] * 2)
     assert capfd.readouterr() == ("", "")
     assert value(await bench.call("steps:context", isolation="process", x=5))[:2] == ["r1", "step"]
 

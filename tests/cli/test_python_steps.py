@@ -1,0 +1,61 @@
+"""What Python steps do to the process that they share with `graft run`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminals import COMMAND, Terminal, environment
+
+FLOW = """
+graft = 1
+[nodes.print]
+python = "steps:chatter"
+[nodes.apart]
+python    = "steps:chatter"
+isolation = "process"
+[outputs]
+read = "${ print.out + apart.out }"
+"""
+STEPS = """
+import os, subprocess, sys
+
+def chatter():
+    print("printed")
+    os.write(1, b"written\\n")
+    subprocess.run(["echo", "a child"], check=True)
+    os.system("echo to err >&2")
+    sys.stdout.buffer.write(b"bytes\\n")
+    return sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_standard_output_is_the_result_alone(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "flow.toml").write_text(FLOW)
+    (tmp_path / "steps.py").write_text(STEPS)
+    ran = run(tmp_path, "run", "flow.toml", "--id", "r1", *flags)
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    result = {"read": ""}
+    assert lines == [result] if not flags else lines[-1]["outputs"] == result
+    for step in ("print", "apart"):
+        logged = run(tmp_path, "logs", "r1", step).stdout
+        for words in ("printed", "written", "a child", "to err", "bytes"):
+            assert words in logged, (step, logged)
+
+
+def test_a_step_finds_the_terminal_empty(tmp_path: Path) -> None:
+    (tmp_path / "flow.toml").write_text('graft = 1\n[nodes.ask]\npython = "asking:ask"\n')
+    (tmp_path / "asking.py").write_text('import os\ndef ask():\n    return input() if os.isatty(0) else "nobody"\n')
+    with Terminal("run", "flow.toml", "--id", "r1", cwd=tmp_path) as terminal:
+        assert terminal.end() == 0
+
+
+def run(directory: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *argv], cwd=directory, env=environment(), input="not for steps", capture_output=True, text=True
+    )
