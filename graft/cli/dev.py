@@ -26,6 +26,7 @@ from graft.client import Client
 from graft.cluster.membership import ClusterStatus
 from graft.errors import GraftError, UsageError
 from graft.security.certs import make_dev
+from graft.security.sealing import KEY_FILE, make_key_file
 from graft.security.tls import ClientSecurity, TlsFiles
 from graft.storage.lock import DirectoryLock
 
@@ -83,6 +84,7 @@ def take_lock(directory: Path) -> DirectoryLock:
 
 def _run(directory: Path, plan: Plan, restart_seconds: float) -> int:
     certificates = make_dev(directory / "certs", NAME, plan.names)
+    make_key_file(directory / KEY_FILE)
     environment = write_environment(directory, plan, certificates.clients["operator"])
     out(f"in another terminal:  . {shlex.quote(str(environment))}")
     kill = f'kill -9 "$(cat {shlex.quote(str(directory / LEADER))})"'
@@ -184,7 +186,8 @@ async def _running(process: Process, directory: Path, plan: Plan) -> AsyncIterat
             stdout=DEVNULL,
             stderr=log,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")},
+            env={name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")}
+            | {"GRAFT_SECURITY__SECRETS_KEY": f"file:{(directory / KEY_FILE).absolute()}"},
         )
     process.pid = child.pid
     try:

@@ -152,12 +152,13 @@ def _crash_file(text: str) -> str | None:
     import time
 
     from graft import __version__
+    from graft.storage.lock import shown_command
 
     head = f"graft {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
     try:
         handle, path = tempfile.mkstemp(prefix=time.strftime("graft-crash-%Y%m%d-%H%M%S-"), suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(head + f"arguments: {sys.argv[1:]!r}\n\n" + text)
+            file.write(head + f"command: {shown_command(sys.argv)}\n\n" + text)
     except OSError:
         return None
     return path

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graft.cli.guess import closest
 from graft.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from graft.plan import Plan
     from graft_dsl import Compiled
 
 DEFAULT_NAME = "flow.toml"  # of a directory
@@ -54,6 +57,23 @@ def compile_flow(target: str, *, resolve_python: bool = True) -> Compiled:
             return graft_dsl.compile_file(path, python=resolver)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def too_short_secrets(plan: Plan, base: Path, params: Mapping[str, Any] | None = None) -> list[str]:
+    """A sentence for each secret that is known here, and whose text cannot be told from ordinary text."""
+    declared = {secret.name: secret for block in plan.blocks for secret in block.secrets}
+    given = {param.name: (params or {}).get(param.name) for param in plan.root.params if param.secret}
+    if not declared and not given:
+        return []
+    from graft.worker.redaction import is_too_short, too_short
+    from graft.worker.secrets import Vault
+
+    told = [
+        too_short(f"the secret param {name}", value)
+        for name, value in given.items()
+        if isinstance(value, str) and value and is_too_short(value)
+    ]
+    return [*Vault().short(declared, base), *told]
 
 
 def read_text(path: Path) -> str:

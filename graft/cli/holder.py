@@ -27,7 +27,10 @@ if __name__ == "__main__":
     from graft.cli.failure import report
 
     directory, lock = Path(sys.argv[1]), int(sys.argv[2])
-    sys.argv[:] = ["graft", "run", "--detach"]  # what other processes are told who holds the directory
+    sys.argv[:] = [
+        "graft",
+        "run --detach",
+    ]  # one word, as options are not told; what other processes are told who holds the directory
     try:
         code = main(directory, lock)
     except BaseException as error:  # noqa: ASYNC103 - outside of every event loop

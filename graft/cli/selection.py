@@ -18,6 +18,7 @@ from attrs import frozen
 
 from graft.cli.changed import changed_files, changed_nodes
 from graft.cli.guess import closest
+from graft.cluster.secret_params import hide
 from graft.errors import UsageError
 from graft.plan import Block, Node, Plan
 
@@ -142,7 +143,7 @@ async def _source(source: Source, plan: Plan, params: dict[str, Any], wanted: se
     for summary in [each for each in await source.runs() if each.name == plan.name][:MAX_LOOKED_AT]:
         view = await source.run_view(summary.run_id)
         ended = {step.path for step in view.steps if step.status in ENDED_WELL}
-        if view.params == params and wanted <= ended:
+        if view.params == hide(plan.root.params, params) and wanted <= ended:
             return view
     raise UsageError(
         f"no earlier run of {plan.name} with these parameters has results of {', '.join(sorted(wanted)[:8])}",

@@ -10,11 +10,12 @@ import msgspec
 from attrs import evolve
 
 from graft.cluster.paths import Paths
+from graft.cluster.secret_params import cleaned, redactor_of
 from graft.cluster.values import Lookup, Values, encode_items
 from graft.engine.commands import Decision
 from graft.engine.effects import Decide
 from graft.engine.records import NONE, Scope
-from graft.errors import ExpressionError
+from graft.errors import ExpressionError, UsageError
 from graft.expressions import ProgramCache, render
 from graft.plan import Block, ErrorRecord, FailAction, FlowAction, Node, SleepAction, ValueAction
 from graft.plan.limits import limit_problems
@@ -52,8 +53,13 @@ class Decider:
 
     def decide(self, effect: Decide, scope: Scope, block: Block, node: Node | None, plan_hash: str) -> Decision:
         """What the expressions of one step give; of the scope's outputs when `node` is None."""
-        _, scope_no, ordinal = effect.key
         lookup = self._values.lookup(*effect.key)
+        decision = self._decide(effect, lookup, block, node, plan_hash)
+        hidden = lookup.hidden()
+        return cleaned(decision, hidden) if hidden else decision
+
+    def _decide(self, effect: Decide, lookup: Lookup, block: Block, node: Node | None, plan_hash: str) -> Decision:
+        _, scope_no, ordinal = effect.key
         programs = self.programs(plan_hash)
         try:
             if node is None:
@@ -84,8 +90,19 @@ class Decider:
                 raise Refused(ErrorRecord(kind, str(programs[message](lookup))))
             case FlowAction(block, with_):
                 params = self._params(lookup.block(block), programs[with_](lookup))
-                return Decision(scope, ordinal, "params", data=_encode(params))
+                return Decision(scope, ordinal, "params", data=self._kept(lookup, lookup.block(block), params))
         return Decision(scope, ordinal, "go")
+
+    def _kept(self, lookup: Lookup, block: Block, params: dict[str, Any]) -> bytes:
+        """Params of a sub-flow as they may be kept: sealed what is secret there, without secrets of ours the rest."""
+        secret = {param.name for param in block.params if param.secret}
+        if hidden := lookup.hidden():
+            redactor = redactor_of(hidden)
+            params = {name: each if name in secret else redactor.value(each) for name, each in params.items()}
+        try:
+            return _encode(self._values.sealed(lookup.run_id, block, params))
+        except UsageError as error:
+            raise Refused(ErrorRecord("expression", error.message, error.hint or "")) from None
 
     def _items(self, scope: int, ordinal: int, items: Any) -> Decision:
         if not isinstance(items, (list, dict)):

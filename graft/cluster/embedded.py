@@ -24,6 +24,7 @@ from graft.engine.commands import CLUSTER_VERSION
 from graft.errors import StorageError
 from graft.interfaces import Store
 from graft.raft_driver import sole_member
+from graft.security.sealing import KEY_FILE, Sealer
 from graft.storage import LOCK, MemoryStore, keep_alive, last_alive, open_store
 from graft.worker import WorkerSettings, open_worker
 
@@ -87,6 +88,7 @@ async def _open_embedded(
         member = MEMBER if store.hard_state() is None else sole_member(store).id  # it may have been served
         clock = SystemClock()
         host = Host(store, clock, SystemEntropy(), member=member, offer=Offer(SLOTS), max_result_bytes=max_result_bytes)
+        host.values.sealer = Sealer.of_one_process() if ephemeral else Sealer(file=data / KEY_FILE, makes=True)
         room = Room(host, store, clock, None, tell)
         logs = None if ephemeral else data / LOGS
         removing = Removing(host, logs)

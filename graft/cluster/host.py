@@ -375,6 +375,7 @@ class Host:
         scope = self.engine.state.scopes[run_no, scope_no]
         path = self.paths.path(run_no, scope_no, ordinal)
         flow = self._flow_block(scope)
+        lookup = self.values.lookup(run_no, scope_no, ordinal)
         return Assignment(
             run_id=run.id,
             key=effect.key,
@@ -382,12 +383,13 @@ class Host:
             attempt=effect.attempt,
             path=path,
             node=with_defaults(self.paths.node(run_no, scope, ordinal), self.engine.state.meta.config),
-            lookup=self.values.lookup(run_no, scope_no, ordinal),
+            lookup=lookup,
             secrets={secret.name: secret for secret in flow.secrets},
             base=Path(run.base, flow.directory),
             idempotency_key=f"{run.id}:{path}",
             programs=self.decider.programs(run.plan),
             max_result_bytes=self._max_result_bytes,
+            hidden=lookup.hidden(),
         )
 
     def _flow_block(self, scope: Scope) -> Block:

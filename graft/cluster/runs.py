@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import trio
+from attrs import evolve
 
 from graft.cluster.history import Readable
 from graft.cluster.host import Host
@@ -77,10 +78,11 @@ class Runs(Readable):
             host.view.keep_plan(hash, plan)
             await host.submitter.request(RegisterPlan(encode(plan), **host.stamp()))
         ordinals = plan_graph(plan, hash).blocks[0].ordinals if given or excluded else {}
+        run_id = run_id or new_run_id(plan.name, host.clock(), secrets.randbits(20))
         command = StartRun(
-            run_id or new_run_id(plan.name, host.clock(), secrets.randbits(20)),
+            run_id,
             hash,
-            msgspec.json.encode(dict(params)),
+            msgspec.json.encode(self._values.sealed(run_id, plan.root, params)),
             _absolute(base),
             tuple(sorted((ordinals[name], msgspec.json.encode(value)) for name, value in (given or {}).items())),
             tuple(sorted(ordinals[name] for name in excluded)),
@@ -91,13 +93,15 @@ class Runs(Readable):
             await host.submitter.request(RegisterPlan(encode(plan), **host.stamp()))
             applied = await host.submitter.request(command)
         if applied.refused == "exists":
-            self._check_same(command)
+            self._check_same(command, params)
         elif applied.refused is not None:
             raise RunConflict(f"the run was not started: {applied.refused}")
         return command.run_id
 
-    def _check_same(self, command: StartRun) -> None:
-        if self._run(command.run_id).request != request_digest(command):
+    def _check_same(self, command: StartRun, params: Mapping[str, Any]) -> None:
+        """Also a run from before secret params were sealed may be the same."""
+        as_given = evolve(command, params=msgspec.json.encode(dict(params)))
+        if self._run(command.run_id).request not in map(request_digest, (command, as_given)):
             raise RunConflict(
                 f"there is a run {command.run_id} already, of another flow or with other params",
                 hint=f"choose another --id, or see it with `graft show {command.run_id}`",

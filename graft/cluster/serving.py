@@ -48,6 +48,7 @@ from graft.raft.messages import Message
 from graft.raft_driver import adopt, is_of_many, sole_member
 from graft.security.audit import Audit, AuditRecord
 from graft.security.own import check_own
+from graft.security.sealing import KEY_FILE, Sealer
 from graft.security.tls import ClientSecurity, ServerSecurity, TlsFiles
 from graft.storage import SnapshotDirectory, open_store
 from graft.transport.calls import Caller, Services
@@ -322,6 +323,7 @@ async def _open_member(
         stopped=serving.tell_stopped,
         warned=tell,
     )
+    member.host.values.sealer = Sealer(settings.security.secrets_key.reveal(), directory / KEY_FILE)
     for id, address in addresses.items():
         hub.set_address(id, address)
     worker: HostedWorker

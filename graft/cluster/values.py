@@ -8,19 +8,21 @@ changes nothing for others.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
 import msgspec
 
+from graft.cluster import secret_params
 from graft.cluster.state_view import StateView
 from graft.engine.graph import BlockGraph
 from graft.engine.records import NONE, Run, Scope, Step
 from graft.engine.state import State
 from graft.errors import AbsentValue
-from graft.plan import Block, ErrorRecord
+from graft.plan import Block, ErrorRecord, Param
+from graft.security.sealing import Sealer
 
 CACHED_MAPS: Final = 64
 
@@ -56,6 +58,7 @@ class Values:
         self._state = state
         self._view = view
         self.plans = state.plans  # indexed plans by hash, shared with the engine
+        self.sealer = Sealer()  # of the process; without a key it seals nothing
         self._items: OrderedDict[tuple[int, int], MapItems] = OrderedDict()
 
     def rebase(self, state: State) -> None:
@@ -140,6 +143,10 @@ class Values:
         except AbsentValue:
             return None
 
+    def sealed(self, run_id: str, block: Block, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Params of a flow as they may be kept. Raises UsageError when a secret one has no key to be sealed with."""
+        return secret_params.seal(self.sealer, run_id, block.params, values)
+
     def run_table(self, run_no: int, scope_no: int) -> dict[str, Any]:
         run, scope = self.run(run_no), self.scope(run_no, scope_no)
         started = datetime.fromtimestamp(run.started_wall / 1000, UTC).isoformat(timespec="milliseconds")
@@ -203,8 +210,27 @@ class Lookup:
         raise AssertionError("a run without a flow")
 
     def _params(self) -> Any:
-        data = self._values._view.params(self._run, self._flow_scope().no)
-        return {} if data is None else _json(data)
+        flow, kept = self._kept_params()
+        if not any(param.secret for param in flow):
+            return kept
+        return secret_params.unseal(self._values.sealer, self.run_id, flow, kept)
+
+    @property
+    def run_id(self) -> str:
+        return self._values.run(self._run).id
+
+    def hidden(self) -> frozenset[str]:
+        """Texts of the secret params that the flow of the step was given: what is made of them must not be kept."""
+        flow = self._block(self._flow_scope()).block.params
+        if not any(param.secret for param in flow):
+            return secret_params.NOTHING
+        return secret_params.texts(self._values.sealer, self.run_id, *self._kept_params())
+
+    def _kept_params(self) -> tuple[tuple[Param, ...], dict[str, Any]]:
+        """The params of the flow of the step, and their values as they are kept."""
+        scope = self._flow_scope()
+        data = self._values._view.params(self._run, scope.no)
+        return self._block(scope).block.params, {} if data is None else _json(data)
 
     def _item(self, name: str) -> Any:
         for scope, ordinal in self._parents():

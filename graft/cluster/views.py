@@ -10,6 +10,7 @@ from attrs import frozen
 
 from graft.cluster.paths import Paths
 from graft.cluster.reasons import told_once
+from graft.cluster.secret_params import hide
 from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
 from graft.engine.effects import Happened
@@ -161,7 +162,7 @@ def run_view(view: StateView, values: Values, paths: Paths, run: Run, why_queued
         status=run.status,
         reason=told_once(run.reason),
         generation=run.generation,
-        params={} if params is None else msgspec.json.decode(params),
+        params={} if params is None else hide(plan.root.params, msgspec.json.decode(params)),
         started_at=run.started_wall,
         ended_at=run.ended_wall or None,
         paused=run.paused,

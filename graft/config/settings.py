@@ -30,6 +30,7 @@ from graft.config.fields import (
     setting,
 )
 
+MIN_KEY_CHARS = 32
 MIB = 2**20
 GIB = 2**30
 NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
@@ -50,6 +51,11 @@ MAX_SERIES = 99
 TLS_VERSIONS = ("1.2", "1.3")
 ROLES = ("voter", "executor")
 LEVELS = ("debug", "info", "warning", "error")
+
+
+def long_enough(key: Secret) -> str | None:
+    """A check. It does not tell the key."""
+    return None if not key or len(key.reveal()) >= MIN_KEY_CHARS else f"at least {MIN_KEY_CHARS} characters"
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -311,6 +317,11 @@ class SecuritySettings:
     cert_file: str = setting("", "PEM file of this member's certificate, with the chain.")
     key_file: str = setting("", "PEM file of its key.")
     key_password: Secret = setting(Secret(), "Of the key file.")
+    secrets_key: Secret = setting(
+        Secret(),
+        "32 characters or more, the same on every member: seals secret params of runs in the log and the store.",
+        check=long_enough,
+    )
     tls_min_version: str = setting("1.3", "`1.2` or `1.3`.", check=one_of(*TLS_VERSIONS))
     tls_max_version: str = setting("1.3", "`1.2` or `1.3`.", check=one_of(*TLS_VERSIONS))
     ciphers: str = setting("", "For TLS 1.2, in OpenSSL's notation; empty: ECDHE with AES-GCM or ChaCha20.")

@@ -4,6 +4,7 @@
 
     .graft/
       format        one line of JSON: {"format": 1, "made_by": "graft 0.1.0"}; the first thing that is read
+      .gitignore    `*`
       lock          flock, and the name of the holder (`lock.py`)
       store/        the LMDB environment: data.mdb, lock.mdb
       logs/ …       other rooms
@@ -63,7 +64,7 @@ class Layout:
         return self.root / "store" / "data.mdb"
 
 
-OURS_BEFORE_FORMAT = frozenset({LOCK, "format.new", "store.new", "holder.log"})
+OURS_BEFORE_FORMAT = frozenset({LOCK, ".gitignore", "format.new", "store.new", "holder.log"})
 """What a start that died early may leave: still a new directory."""
 
 
@@ -85,7 +86,15 @@ def prepare(root: Path) -> Layout:
     if "format" not in names and names - OURS_BEFORE_FORMAT - {"store"} and not layout.data.exists():
         raise StorageError(f"{root} is not empty and holds no Graft data", hint=NAME_ANOTHER)
     read_format(layout)
+    with suppress(OSError):  # a directory that cannot be written to is told below
+        _ignore_in_git(root)
     return layout
+
+
+def _ignore_in_git(root: Path) -> None:
+    """Logs, keys and data of runs are nothing to commit."""
+    with suppress(FileExistsError), open(root / ".gitignore", "x") as file:
+        file.write("*\n")
 
 
 def existing(root: Path) -> Layout:

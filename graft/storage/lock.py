@@ -13,7 +13,9 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ class Holder:
     @staticmethod
     def of_this_process(command: str | None) -> Holder:
         pid = os.getpid()
-        shown = command if command is not None else " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+        shown = command if command is not None else shown_command(sys.argv)
         return Holder(pid, start_ticks(pid), boot_id(), os.uname().nodename, shown[:COMMAND_LENGTH], time.time())
 
     def is_alive(self) -> bool:
@@ -56,6 +58,12 @@ class Holder:
         when = time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", started)
         where = "" if self.host == os.uname().nodename else f" on host {self.host}"
         return f"process {self.pid}{where} ({self.command or 'unknown command'}, since {when})"
+
+
+def shown_command(argv: Sequence[str]) -> str:
+    """What a process was started as, for others to read: up to its first option, for values may be secret."""
+    words = takewhile(lambda word: not word.startswith("-"), argv[1:])
+    return " ".join([os.path.basename(argv[0]), *words])
 
 
 class DirectoryLock:

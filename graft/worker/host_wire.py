@@ -138,6 +138,7 @@ def start_frame(number: int, node: int, names: tuple[str, ...], a: Assignment, b
         os.fsencode(a.base),
         a.idempotency_key,
         a.max_result_bytes,
+        list(a.hidden),
     )
 
 
@@ -157,7 +158,8 @@ class Given:
 
 
 def read_start(message: list[Any], node: Node, programs: ProgramCache) -> Assignment:
-    _, _, _, _, run_id, key, token, attempt, path, values, absent, secrets, base, idempotency_key, max_bytes = message
+    _, _, _, _, run_id, key, token, attempt, path, values, absent, secrets, base, *rest = message
+    idempotency_key, max_bytes, hidden = rest
     return Assignment(
         run_id=run_id,
         key=(key[0], key[1], key[2]),
@@ -171,6 +173,7 @@ def read_start(message: list[Any], node: Node, programs: ProgramCache) -> Assign
         idempotency_key=idempotency_key,
         programs=programs,
         max_result_bytes=max_bytes,
+        hidden=frozenset(hidden),
     )
 
 

@@ -33,7 +33,7 @@ def refuse(path: Path, error: type[StorageError] = StorageError) -> str:
 def test_directories_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / ".graft"
     open_store(path).close()
-    assert sorted(os.listdir(path)) == ["format", "lock", "store"]
+    assert sorted(os.listdir(path)) == [".gitignore", "format", "lock", "store"]
     assert path.stat().st_mode & 0o777 == 0o700
     assert (path / "store" / "data.mdb").stat().st_mode & 0o777 == 0o600
     open_store(path).close()
@@ -156,7 +156,7 @@ def test_a_start_that_died_early_is_finished_by_the_next(tmp_path: Path, left: l
     store = open_store(path)
     store.commit(Turn(hard_state=b"x"))
     store.close()
-    assert sorted(os.listdir(path)) == ["format", "lock", "store"]
+    assert sorted(os.listdir(path)) == [".gitignore", "format", "lock", "store"]
 
 
 def test_migrations_run_step_by_step_and_survive_a_crash(tmp_path: Path) -> None:

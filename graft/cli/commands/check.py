@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graft.cli import exits
-from graft.cli.flows import compile_flow
+from graft.cli.flows import compile_flow, find_flow, too_short_secrets
 from graft.cli.terminal import Paint, note, out, out_json
 from graft.errors import GraftError, InvalidFlow
 
@@ -44,6 +44,11 @@ def _show_success(target: str, compiled: Compiled, as_json: bool) -> None:
             out_json(problem(warning) | {"severity": "warning"})
         else:
             note(_rendered((warning,)))
+    for text in too_short_secrets(compiled.plan, find_flow(target).parent):
+        if as_json:
+            out_json({"severity": "warning", "file": target, "code": "", "message": text})
+        else:
+            note(f"{Paint.of(sys.stderr)('warning:', 'yellow', 'bold')} {text}")
     if not as_json:
         paint = Paint.of(sys.stdout)
         out(f"{target}: {paint('ok', 'green')}, {nodes} node{'s' if nodes != 1 else ''}")

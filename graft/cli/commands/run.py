@@ -10,6 +10,7 @@ import click
 from graft.cli import exits, looks
 from graft.cli.data import INTERRUPTED, check_id
 from graft.cli.flags import Flags, given, read_params_file
+from graft.cli.flows import find_flow, too_short_secrets
 from graft.cli.interrupts import Interrupts
 from graft.cli.place import Place, place_options
 from graft.cli.runcommand import COMPILED, FLAGS, INTERRUPTS, RunCommand
@@ -77,7 +78,10 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     for warning in compiled.warnings:
         from graft_dsl import render
 
-        note(render((warning,), color=Paint.of(sys.stderr).on))
+        paint = Paint.of(sys.stderr)
+        note(paint.adopt(render((warning,), color=paint.on)))
+    for text in too_short_secrets(compiled.plan, find_flow(options["flow"]).parent, params):
+        note(f"{Paint.of(sys.stderr)('warning:', 'yellow', 'bold')} {text}")
     selection = _select(compiled, params, options)
     if options["dry_run"]:
         print_dry_run(compiled, params, selection, as_json=options["as_json"])
