@@ -753,6 +753,34 @@ _OWN = (
         """,
     ),
     _code(
+        "GR212",
+        "a rule that never takes effect",
+        """
+        Another rule is always there first. A node all of whose needs were skipped is skipped, so `default()`
+        in it is never asked; what `never` names is not tried again, whatever `on` says; of several catches
+        the first that matches is taken; a deadline ends what is inside before a longer one can.
+        """,
+        """
+        [params.fast]
+        type = 'bool'
+        [nodes.slow]
+        when = 'not params.fast'
+        value = 1
+        [nodes.sum]
+        value = '${ default(slow.out, 0) + 1 }'
+        """,
+        """
+        [params.fast]
+        type = 'bool'
+        [nodes.slow]
+        when = 'not params.fast'
+        value = 1
+        [nodes.sum]
+        join = 'all_done'
+        value = '${ default(slow.out, 0) + 1 }'
+        """,
+    ),
+    _code(
         "GR301",
         "a parameter is missing",
         """

@@ -32,6 +32,7 @@ from graft_dsl.reach import report_unreachable
 from graft_dsl.suggest import quoted
 from graft_dsl.toml_document import parse_document
 from graft_dsl.toml_reader import read_flow
+from graft_dsl.void_rules import report_void_rules
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_INCLUDES = 16  # flows inside flows
@@ -139,6 +140,7 @@ def analyse(flow: FlowDecl, python: SignatureResolver | None) -> None:
     """Link and check one flow, whose included flows have been; problems go to its report. Both front ends end here."""
     acyclic = link(flow)
     check_flow(flow, python)
+    report_void_rules(flow)
     if acyclic:
         for block in flow.blocks():
             report_unreachable(flow, block)

@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import define, field
 
+from graft.expressions.trees import walk
 from graft.plan.types import assignable, convert, element_type, field_type, head, infer, render_type, required, union
 from graft_dsl.declarations import BlockDecl, Expr, FlowDecl, NodeDecl
 from graft_dsl.diagnostics import MAX_SUGGESTIONS, NoteAt
@@ -167,7 +168,26 @@ class Typing:
         checked = check(parsed, Scope(types, absent, nodes, forbidden), expected)
         for problem in checked.problems:
             self.problem(block, node, expr, problem, what)
+        if block is not None and node is not None and not checked.problems:
+            self.void_defaults(block, node, expr, absent)
         return checked.type
+
+    def void_defaults(self, block: BlockDecl, node: NodeDecl, expr: Expr, absent: set[str]) -> None:
+        """Warn of `default(x.out, …)` where a node that reads the `out` of another is skipped with it (R5)."""
+        for tree in walk(expr.parsed.tree):
+            if tree[:2] != ("call", "default") or tree[2][0][0] != "var" or tree[2][0][1] in absent:
+                continue
+            name, _, what = tree[2][0][1].partition(".")
+            source, waiting = reader(block, node, name)
+            if what == "out" and source is not None and source is not waiting and source.partial:
+                self.flow.report.warning(
+                    "GR212",
+                    f"this `default()` never takes effect: without a result of {quoted(name)}, "
+                    f"{quoted(waiting.name)} is skipped",
+                    expr.at,
+                    span=expr.parsed.span(tree),
+                    suggestion=f'`join = "all_done"` on {quoted(waiting.name)} starts it whatever happened',
+                )
 
     def problem(self, block: BlockDecl | None, node: NodeDecl | None, expr: Expr, problem: Problem, what: str) -> None:
         """Report a problem of an expression, with what only the flow around it knows."""
