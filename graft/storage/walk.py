@@ -9,8 +9,8 @@ or to an older transaction. This walk reads the file with `pread`, follows every
 * all together: every page of the file is in use or free, never both, never neither. A reference that was bent to an
   old copy of a page shows here, because old copies are free.
 
-py-lmdb 3 has a similar walk (`lmdb.verify`), which the tests compare this one to. Ours also checks the records in the
-same pass, names them, and works with every py-lmdb.
+py-lmdb 3 has a similar walk (`lmdb.verify`), which the tests compare this one to. Why it does not take the place of
+ours: docs/decisions/0014-a-walk-of-our-own.md.
 """
 
 from __future__ import annotations
