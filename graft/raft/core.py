@@ -195,6 +195,8 @@ def _finish(s: State) -> list[Effect]:
             replication.flush(s)
         if s.reads_waiting:
             reads.flush(s)
+        if s.snapshots:
+            snapshots.drop_unused(s)
         s.order_write()
         if s.outbox:
             s.order_sends()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from . import quorum, recovery, repair, replacing, replication, snapshots, transfer
+from . import quorum, recovery, repair, replacing, replication, transfer
 from .effects import AnswerRequest, ReportMembership
 from .events import Change, MembershipChangeRequested
 from .messages import Heartbeat
@@ -252,7 +252,6 @@ def round_answered(s: State, p: Progress) -> None:
 
 def let_go(s: State, id: str) -> None:
     del s.departing[id], s.progress[id]
-    snapshots.drop_unused(s)
 
 
 def is_followed(s: State, p: Progress) -> bool:

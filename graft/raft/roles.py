@@ -66,7 +66,7 @@ def become_follower(s: State, cause: str, term: int, leader: str | None) -> None
 
 def lay_down(s: State) -> None:
     """What only a leader has is given up; whoever waits for it is told."""
-    from . import election, reads, replacing, snapshots, transfer
+    from . import election, reads, replacing, transfer
 
     s.progress = {}
     s.departing = {}
@@ -75,7 +75,6 @@ def lay_down(s: State) -> None:
     s.lease_until = None
     s.replicate_wanted = s.broadcast_commit = False
     reads.deposed(s)
-    snapshots.drop_unused(s)
     transfer.deposed(s)
     replacing.end(s, "deposed")
     if s.change_request is not None:

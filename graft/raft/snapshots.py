@@ -87,7 +87,6 @@ def snapshot_taken(s: State, event: SnapshotTaken) -> None:
     for p in s.progress.values():
         if p.state == "snapshot" and p.snapshot is None:
             _ask_where_to_resume(s, p, meta)
-    drop_unused(s)
 
 
 def take_failed(s: State) -> None:
@@ -100,7 +99,8 @@ def take_failed(s: State) -> None:
 
 
 def drop_unused(s: State) -> None:
-    """Keep the newest while somebody is sent one, and what is being sent."""
+    """End of a call: keep the newest while somebody is sent one, and what is being sent. Whatever brought a follower
+    so far that it needs none: a snapshot, an append that it had after all, its removal, another leader."""
     used = {p.snapshot.id for p in s.progress.values() if p.snapshot is not None}
     anybody = any(p.state == "snapshot" for p in s.progress.values())
     kept = []
@@ -160,8 +160,6 @@ def snapshot_replied(s: State, m: SnapshotReply) -> None:
         if p.state == "snapshot":
             p.move("installed", s.now)
         replication.accepted(s, p, m.match)
-        if s.role == "leader":
-            drop_unused(s)
         return
     if meta is None or meta.id != m.id:
         return

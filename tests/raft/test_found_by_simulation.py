@@ -241,3 +241,20 @@ def test_a_lease_is_extended_though_appends_are_answered_first() -> None:
     (answer,) = raft.handle(ev.ReadRequested(3, lease=True), now)
     assert isinstance(answer, fx.AnswerRead)
     assert answer.valid_until is not None
+
+
+def test_a_snapshot_file_goes_when_its_follower_has_the_entries_after_all() -> None:
+    """Seed 146: an append that was late came before the snapshot, and the file stayed until the next one was needed."""
+    raft = Raft(Config("a"), _three(), entropy=lambda: 1 << 62, now=0.0)
+    now = _elect(raft, 0.0)
+    _sync(raft, [fx.Persist(raft.state.ticket)], now)
+    _heard(raft, ms.AppendReply("c", "a", 1, 1, True, 1), now)
+    raft.handle(ev.Applied(1), now)
+    raft.handle(ev.Persisted(0, 1), now)
+    raft.handle(ev.CompactionRequested(1), now)
+    effects = _heard(raft, ms.AppendReply("b", "a", 1, 1, False, 0, 0, 0, 0), now)
+    effects += _heard(raft, ms.HeartbeatReply("b", "a", 1, 1, 1), now)
+    assert fx.TakeSnapshot(1) in effects
+    raft.handle(ev.SnapshotTaken("s", 1, 10), now)
+    assert raft.state.progress["b"].state == "snapshot"
+    assert fx.DropSnapshot("s") in _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 1), now)
