@@ -54,6 +54,7 @@ class Desk:
         self._reads: dict[int, _Read] = {}
         self._due: list[tuple[int, int, float | None]] = []  # (index, request, valid until)
         self.admin: dict[int, Callable[[str], None]] = {}
+        self.leased = 0  # reads that were answered by a lease
 
     def busy(self) -> str:
         """What has not been answered, for people; empty when all has. A write that a later leader cut off is found out
@@ -131,6 +132,7 @@ class Desk:
         deposed = max(member.ledger.leaders) > member.watch.term
         if valid_until is not None:
             member.fired["reached.lease_read"] += 1
+            self.leased += 1
             if deposed:
                 raise Violation("S23", f"{member.identity} answers by a lease, a later term has a leader already")
         if deposed:

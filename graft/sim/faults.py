@@ -48,6 +48,7 @@ class Plan:
 
     rates: Rates = field(factory=Rates)
     disk_us: int = 500  # mean of a sync
+    apply_us: int = 2_000  # at most, until entries that were handed over are applied
     torn: int = 0  # of the crashes that meet a turn
     snapshot_fails: int = 0
     skew_us: int = 0  # clocks begin so far apart at most
@@ -262,6 +263,7 @@ def _budgets(plain: Plan) -> dict[str, Any]:
     """How much may be outstanding: mostly as in production, where a run never comes near it."""
     dice = stream(plain.seed, "budgets")
     return {
+        "apply_us": dice.choice((plain.apply_us, plain.apply_us, plain.apply_us, 100_000)),
         "inflight_bytes": dice.choice((plain.inflight_bytes, plain.inflight_bytes, 600, 150)),
         "uncommitted_bytes": dice.choice((plain.uncommitted_bytes, plain.uncommitted_bytes, 2_000, 500)),
         "apply_bytes": dice.choice((plain.apply_bytes, plain.apply_bytes, 400, 100)),

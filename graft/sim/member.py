@@ -440,7 +440,7 @@ class Member:
     def _apply_soon(self) -> None:
         if not self._applying:
             self._applying = True
-            self.later(self.dice.below(2_000), self._apply)
+            self.later(self.dice.below(self.plan.apply_us), self._apply)
 
     def _apply(self) -> None:
         """Apply what has gathered, then tell the core. What comes behind a snapshot waits for it."""

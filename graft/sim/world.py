@@ -22,6 +22,7 @@ from graft.raft.records import Member as Server
 from graft.sim.chaos import strike
 from graft.sim.clients import Client
 from graft.sim.clocks import MemberClock
+from graft.sim.drill import drill
 from graft.sim.entropy import stream
 from graft.sim.faults import Plan
 from graft.sim.heap import Heap
@@ -67,7 +68,7 @@ def run(plan: Plan, *, keep_trace: int | None = 0) -> Result:
         world.run()
     except Violation as violation:
         rule, text = violation.rule, violation.text
-    except (AssertionError, ValueError):  # a ValueError: the store refuses a turn that contradicts the log
+    except (AssertionError, LookupError, ValueError):  # a ValueError: the store refuses a turn that contradicts the log
         rule, text = "crash", traceback.format_exc()
     digest = world.trace.hexdigest()
     records = tuple(world.trace.records())
@@ -227,7 +228,20 @@ class World:
                 raise Violation("liveness", "nothing can happen any more")
         self._heal()
         self._settle()
+        drill(self)
+        self._settle_again()
         self._final_checks()
+
+    def found_and_elect(self) -> Member:
+        """Start the founders and let them elect a leader that nobody disturbs. Returns it."""
+        for id in sorted(self.members)[: self.plan.voters + self.plan.learners]:
+            self.heap.after(1_000, self.members[id].start)
+        self.core = sorted(self.members)
+        while True:
+            self.heap.run_until(self.heap.now_us + 20_000)
+            leader = self.leader()
+            if leader is not None and not any(member.behind(leader) for member in self.members.values()):
+                return leader
 
     def _heal(self) -> None:
         """Choose a quorum of every configuration, make it whole, and leave everyone else as they are."""
@@ -292,6 +306,16 @@ class World:
                 text = f"{LIVENESS_TIMEOUTS} election timeouts" if heap.now_us >= end else f"{self.events} events"
                 raise Violation("liveness", f"after {text}: {problem}")
 
+    def _settle_again(self) -> None:
+        """After a burst too everything is back at its base line."""
+        end = self.heap.now_us + int(LIVENESS_TIMEOUTS * self.plan.election_seconds * 1_000_000)
+        problem = self._problem([])
+        while problem:
+            self.heap.run_until(self.heap.now_us + 20_000)
+            problem = self._problem([])
+            if self.heap.now_us >= end or self.events > TOO_BUSY:
+                raise Violation("liveness", f"after a burst of questions: {problem}")
+
     def _problem(self, probes: list[Client]) -> str:
         """What is not well yet; empty when all is."""
         for probe in probes:
@@ -308,9 +332,18 @@ class World:
         for member in core:
             # A leader outside the core may be cut off from one of the core for ever, and lead well all the same.
             if member.identity in voters and self.network.is_whole(leader.id, member.id):
-                problem = member.behind(leader)
+                problem = member.behind(leader) or member.oracles.budgets.left_over()
                 if problem:
                     return problem
+        return self._unpromoted(leader, configuration)
+
+    def _unpromoted(self, leader: Member, configuration: Configuration) -> str:
+        """Who is to be a voter and is well becomes one."""
+        for waiting in configuration.members:
+            member = self.members[waiting.id]
+            well = member.alive and member.incarnation == waiting.incarnation and {member.id, leader.id} <= {*self.core}
+            if waiting.role == "learner" and well:
+                return f"{waiting.id} is still a learner"
         return ""
 
     def _final_checks(self) -> None:

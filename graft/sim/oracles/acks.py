@@ -23,6 +23,7 @@ class Acks:
     def __init__(self, member: Member) -> None:
         self.member = member
         self._meant: dict[int, tuple[Message, int | None]] = {}
+        self._counted: dict[tuple[str, int, int], int] = {}  # (follower, incarnation, term) -> up to where
 
     def sends(self, message: Message) -> None:
         if type(message) is AppendReply and message.success and message.match:
@@ -65,9 +66,11 @@ class Acks:
             return
         incarnation = incarnation_of(state, source) or 0
         told = self.member.ledger.acknowledgements.get(((source, incarnation), state.term), 0)
-        if progress.match > told:
+        before = self._counted.get((source, incarnation, state.term), 0)
+        if progress.match > told or progress.match < before:
             text = f"{self.member.identity} counts {source} up to {progress.match}, it has acknowledged {told}"
-            raise Violation("S18", f"{text} in term {state.term}")
+            raise Violation("S18", f"{text} in term {state.term} and was counted up to {before}")
+        self._counted[source, incarnation, state.term] = progress.match
 
     def _relies_on_itself(self) -> None:
         """What the core takes to be durable is on the disk as it stands in its log."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.raft import effects as fx
 from graft.raft import events as ev
-from graft.raft.messages import Message, RequestVote
+from graft.raft.messages import Message, RequestVote, TimeoutNow
 from graft.sim.oracles.acks import Acks
 from graft.sim.oracles.budgets import Budgets
 from graft.sim.oracles.disk import Disk
@@ -45,6 +45,7 @@ class Oracles:
             fx.ReadEntries: (self.budgets.reads,),
             fx.AnswerRead: (self.budgets.answers, self.leases.answers),
             fx.RefuseRead: (self.budgets.answers,),
+            fx.AnswerRequest: (self.leading.answers,),
             fx.PurgeLog: (self.retention.purges,),
             fx.DropSnapshot: (self.retention.drops,),
             fx.ReportMembership: (self._membership,),
@@ -59,6 +60,8 @@ class Oracles:
             message = event.message
             for told in (self.voting.hears, self.leading.hears, self.versions.hears, self.leases.hears):
                 told(message)
+        self.leading.begins(event)
+        self.leases.begins(event)
         self.retention.begins(event)
         self.budgets.begins(event)
 
@@ -75,6 +78,8 @@ class Oracles:
         self.budgets.sends(message)
         if type(message) is RequestVote:
             self.leading.sends(message)
+        elif type(message) is TimeoutNow:
+            self.leading.tells(message)
 
     def _membership(self, effect: fx.ReportMembership) -> None:
         if not effect.committed:
@@ -90,7 +95,7 @@ class Oracles:
         self.disk.agrees()
         self.acks.ends(event)
         self.voting.ends()
-        self.leading.ends(event)
+        self.leading.ends()
         self.versions.ends()
         self.leases.ends(event)
         self.retention.ends(event)

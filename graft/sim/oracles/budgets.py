@@ -64,6 +64,8 @@ class Budgets:
         self._reading.add(effect.read)
 
     def answers(self, effect: AnswerRead | RefuseRead) -> None:
+        if not self._asked.issuperset(effect.requests):
+            raise Violation("S25", f"{self.member.identity} answers again what it has answered: {effect}")
         self._asked.difference_update(effect.requests)
 
     def switches(self) -> None:
@@ -77,6 +79,45 @@ class Budgets:
                 self._sent.clear()
             sent = self._sent.setdefault(message.target, {})
             sent.setdefault(message.entries[-1].index, set()).add(sum(map(size_of, message.entries)))
+
+    # -- the base line -----------------------------------------------------------------------------------------------
+
+    def left_over(self) -> str:
+        """What is still counted though nothing is under way any more; empty when nothing is."""
+        member, state = self.member, self.member.raft.state
+        counted = {
+            "uncommitted bytes": state.uncommitted_bytes,
+            "bytes that are being applied": state.applying_bytes,
+            "reads of the store": len(state.under_read),
+            "reads": len(state.reads_waiting) + len(state.follower_reads) + (state.read_round is not None),
+            "writes": len(state.log.pending) + len(state.log.mending) + len(state.log.repaired),
+            "transfers": (state.transfer is not None) + (state.handover is not None),
+            "changes": (state.change_request is not None) + (state.version_request is not None),
+            "members that were removed": len(state.departing),
+            "old configurations": sum(index <= state.applied_durable for index, _ in state.configurations) - 1,
+        }
+        left = [f"{count} {name}" for name, count in counted.items() if count]
+        left += self._left_of_followers()
+        needy = any(progress.state == "snapshot" for progress in state.progress.values())
+        files = sorted(member.image.exported)
+        if files != sorted(meta.id for meta in state.snapshots) or (files and not needy):
+            left.append(f"snapshots {files}")
+        if state.taking_snapshot is not None and not needy:
+            left.append("a snapshot that is being taken")
+        return f"{member.id} still counts {', '.join(left)}" if left else ""
+
+    def _left_of_followers(self) -> list[str]:
+        """Of those that hear this leader and are heard."""
+        member, world, state = self.member, self.member.world, self.member.raft.state
+        healed = world.core if member.id in world.core else []
+        left = []
+        for id, progress in state.progress.items():
+            other = world.members[id]
+            if id in healed and other.alive and state.view.incarnations.get(id) == other.incarnation:
+                counts = (len(progress.inflight), progress.inflight_bytes, progress.reading)
+                if any(counts) or progress.state != "replicate":
+                    left.append(f"{counts} of {id}, which is in {progress.state}")
+        return left
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
@@ -152,6 +193,8 @@ class Budgets:
                 return f"counts {size} bytes up to {last} in flight; {known}"
         if progress.reading and progress.reading not in self.member.raft.state.under_read:
             return f"waits for entries that nothing reads: {progress.reading}"
-        if not 0 <= progress.chunks <= self.oracles.max_chunks:
-            return f"counts {progress.chunks} chunks on their way"
+        ahead = progress.chunk_next - progress.chunk_acked
+        most = min(self.oracles.max_chunks, -(-ahead // self.member.plan.chunk_bytes))
+        if progress.state == "snapshot" and not 0 <= progress.chunks <= most:
+            return f"counts {progress.chunks} chunks on their way, {ahead} bytes are not acknowledged"
         return ""

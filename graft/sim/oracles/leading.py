@@ -6,9 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from graft.raft import events as ev
-from graft.raft.effects import Persist
+from graft.raft.effects import AnswerRequest, Persist
 from graft.raft.membership import decode
-from graft.raft.messages import AppendReply, HeartbeatReply, Message, RequestVote, SnapshotReply
+from graft.raft.messages import AppendReply, HeartbeatReply, Message, RequestVote, SnapshotReply, TimeoutNow
 from graft.raft.records import Configuration, Kind
 from graft.sim.invariants import Identity, Violation
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graft.sim.member import Member
     from graft.sim.oracles.all import Oracles
 
+Request = ev.MembershipChangeRequested | ev.TransferRequested | ev.VersionRequested
 REPLIES = (AppendReply, HeartbeatReply, SnapshotReply)
 
 
@@ -34,6 +35,9 @@ class Leading:
         self._transfer: Transfer | None = None
         self._handover: Transfer | None = None
         self._transfer_since = self._handover_since = oracles.now
+        self._told: Transfer | None = None  # whose target was told to stand
+        self._overdue_us: int | None = None
+        self._requests: dict[int, Request] = {}
 
     # -- learners (S21) ----------------------------------------------------------------------------------------------
 
@@ -89,13 +93,13 @@ class Leading:
         found = (*(m for m in configuration.members if m.role == "voter"), *configuration.outgoing)
         return any((m.id, m.incarnation) == self.member.identity for m in found)
 
-    def ends(self, event: ev.Event) -> None:
+    def ends(self) -> None:
         member, watch = self.member, self.member.watch
         if self._lasts[-1][1] != watch.last:
             self._lasts.append((self.oracles.now, watch.last))
         if member.leading and self._is_removed():
             raise Violation("S20", f"{member.identity} leads on; {watch.configurations[-1]} is committed")
-        self._follow_transfers(event)
+        self._follow_transfers()
 
     def _is_removed(self) -> bool:
         """This leader knows that it is a voter no longer, and that nothing of that is open."""
@@ -106,17 +110,67 @@ class Leading:
 
     # -- transfers (S26) ---------------------------------------------------------------------------------------------
 
-    def _follow_transfers(self, event: ev.Event) -> None:
-        """A transfer ends after an election timeout, at the next heartbeat; its outcome is told after two more."""
+    def tells(self, message: TimeoutNow) -> None:
+        """Whom a leader wants to stand holds the whole log: it could not win otherwise."""
+        transfer, watch = self.member.raft.state.transfer, self.member.watch
+        if transfer is not None and transfer is self._told:
+            return  # again: the first one may be lost
+        self._told = transfer
+        heard = max((match for (id, _), match in self._heard.items() if id == message.target), default=0)
+        if heard < watch.last:
+            text = f"{self.member.identity} tells {message.target} to stand"
+            raise Violation("S26", f"{text}, which has acknowledged {heard} of {watch.last}")
+
+    def _follow_transfers(self) -> None:
+        """A transfer ends after an election timeout, at the next heartbeat; its outcome is told after two more. A clock
+        that has jumped is found out a moment later: what is overdue must still be so after another heartbeat."""
         state, now, plan = self.member.raft.state, self.oracles.now, self.member.plan
         if state.transfer is not self._transfer:
             self._transfer, self._transfer_since = state.transfer, now
         if state.handover is not self._handover:
             self._handover, self._handover_since = state.handover, now
-        if type(event) is not ev.DeadlinePassed:
+        slack, timeout = 2 * plan.heartbeat_seconds, plan.election_seconds
+        overdue = self._transfer is not None and now > self._transfer_since + timeout + slack
+        overdue = overdue or (self._handover is not None and now > self._handover_since + 2 * timeout + slack)
+        if not overdue:
+            self._overdue_us = None
             return
-        slack = 2 * plan.heartbeat_seconds
-        if self._transfer is not None and now > self._transfer_since + plan.election_seconds + slack:
-            raise Violation("S26", f"{self.member.identity} is transferring to {self._transfer.target} for too long")
-        if self._handover is not None and now > self._handover_since + 2 * plan.election_seconds + slack:
-            raise Violation("S26", f"{self.member.identity} does not tell how the transfer ended")
+        true_us = self.member.heap.now_us
+        if self._overdue_us is None:
+            self._overdue_us = true_us
+        if true_us > self._overdue_us + 2_000_000 * plan.heartbeat_seconds:
+            raise Violation("S26", f"{self.member.identity} is still at {self._transfer or self._handover}")
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def begins(self, event: ev.Event) -> None:
+        if isinstance(event, ev.MembershipChangeRequested | ev.TransferRequested | ev.VersionRequested):
+            self._requests[event.request] = event
+
+    def answers(self, effect: AnswerRequest) -> None:
+        """What is told to be done is done."""
+        request, state, who = self._requests.pop(effect.request, None), self.member.raft.state, self.member.identity
+        if request is None:
+            raise Violation("S26", f"{who} answers again what it has answered: {effect}")
+        if isinstance(request, ev.TransferRequested):
+            led = effect.reason == "" if request.target == effect.leader else effect.reason != ""
+            if request.target is not None and effect.reason in ("", "timed_out") and not led:
+                raise Violation("S26", f"{who} says of {request}: {effect}")
+        elif effect.reason:
+            return
+        elif isinstance(request, ev.VersionRequested):
+            if state.version < request.version:
+                raise Violation("S22", f"{who} says that {request} is done, the version is {state.version}")
+        else:
+            committed = next(c for index, c in reversed(state.configurations) if index <= state.commit)
+            if committed.joint or not all(_is_done(change, committed) for change in request.changes):
+                raise Violation("S20", f"{who} says that {request} is done; committed is {committed}")
+
+
+def _is_done(change: ev.Change, configuration: Configuration) -> bool:
+    found = configuration.find(change.id)
+    if change.op == "add":
+        return found is not None and found.incarnation == change.incarnation
+    if change.op == "remove":
+        return found is None or found.incarnation != change.incarnation != 0
+    return found is not None and found.role == ("voter" if change.op == "promote" else "executor")

@@ -37,6 +37,12 @@ class Leases:
         self._valid_from = 1
         self._tainted = False
         self._answered: set[int] = set()
+        self._expected = False
+
+    @property
+    def given_up(self) -> bool:
+        """A TimeoutNow was sent in this term."""
+        return self._tainted and self._term == self.member.watch.term
 
     def _follow_term(self) -> None:
         term = self.member.watch.term
@@ -83,6 +89,8 @@ class Leases:
         if voter_sets(self.member.watch.configuration) == [[self.member.identity]]:
             return  # whoever votes alone hears of nobody else
         self._follow_term()
+        if self.member.watch.term_at(self.member.watch.commit) != self._term:
+            raise Violation("S23", f"{self.member.identity} answers by a lease before it committed anything")
         transfer, ends = self.member.raft.state.transfer, self.ends_at(self._valid_from)
         if self._tainted or transfer is not None:
             raise Violation("S23", f"{self.member.identity} answers by a lease after it told somebody to stand")
@@ -92,11 +100,14 @@ class Leases:
         if self.oracles.now > effect.valid_until + ROUNDING:
             raise Violation("S23", f"{self.member.identity} answers by a lease that ended at {effect.valid_until}")
 
+    def begins(self, event: ev.Event) -> None:
+        self._expected = type(event) is ev.ReadRequested and event.lease and self.in_force()
+
     def ends(self, event: ev.Event) -> None:
-        """A lease that is surely in force is made use of."""
-        if type(event) is not ev.ReadRequested or not event.lease:
+        """A lease that was surely in force when the read came is made use of."""
+        if type(event) is not ev.ReadRequested:
             return
-        if event.request not in self._answered and self.in_force():
+        if self._expected and event.request not in self._answered:
             raise Violation("S23", f"{self.member.identity} has a lease and does not answer by it")
         self._answered.clear()
 
