@@ -52,7 +52,7 @@ def leader_heard(s: State, leader: str) -> None:
     """A message of this term's leader came."""
     if s.role != "follower" or s.leader != leader:
         become_follower(s, "leader_found", s.term, leader)
-        transfer.leader_found(s, leader)
+    transfer.leader_found(s, leader)  # also when its term was news, and it is followed by that already
     s.leader_contact = s.now
     reset_deadline(s)
 

@@ -258,3 +258,15 @@ def test_a_snapshot_file_goes_when_its_follower_has_the_entries_after_all() -> N
     raft.handle(ev.SnapshotTaken("s", 1, 10), now)
     assert raft.state.progress["b"].state == "snapshot"
     assert fx.DropSnapshot("s") in _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 1), now)
+
+
+def test_a_transfer_is_done_when_the_target_is_heard_of_first_as_a_leader() -> None:
+    """The request for votes was lost: the first that came of the new term was the target's heartbeat, and the transfer
+    was said to have timed out."""
+    raft = _raft()
+    now = _elect(raft, 0.0)
+    raft.handle(ev.TransferRequested(5, "b"), now)
+    _sync(raft, [fx.Persist(raft.state.ticket)], now)
+    _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 1), now)
+    effects = _heard(raft, ms.Heartbeat("b", "a", 1, 2, 0, 1), now)
+    assert fx.AnswerRequest(5, "", "b") in effects
