@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from graft.sim.bugbank import BUGS, BY_NAME, planted
+from graft.sim.bugbank import BUGS, BY_NAME, KINDS, Bug, planted
 from graft.sim.faults import Plan, draw, loads
 from graft.sim.shrink import shrink
 from graft.sim.sweep import Hunt, Summary, hunt_all, sweep
@@ -140,13 +140,13 @@ def replay_line(plan: Plan, bug: str | None = None) -> str:
 
 
 def _bugs(options: argparse.Namespace) -> int:
-    names = options.only.split(",") if options.only else [bug.name for bug in BUGS]
+    names = options.only.split(",") if options.only else [bug.name for bug in BUGS if not bug.harmless]
     tell = (lambda hunt: None) if options.quiet else _tell_hunt
     hunts = hunt_all(names, options.ranges, options.limit, options.jobs, tell)
     table = render_table(hunts, options.limit)
     print(table)
     if options.table:
-        _write_table(options.table, table)
+        _write_table(options.table, f"{table}\n\nNot counted, for they do no harm:\n\n{render_harmless()}")
     return 1 if any(not hunt.seeds for hunt in hunts) else 0
 
 
@@ -171,25 +171,35 @@ def render_table(hunts: list[Hunt], limit: int) -> str:
         "| bug | | median seeds | least | most | found | seconds, longest search | seen as |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for bug in BUGS:
-        mine = [hunt for hunt in hunts if hunt.bug == bug.name]
-        if not mine:
-            continue
-        needed = sorted(hunt.seeds or limit + 1 for hunt in mine)
-        median = statistics.median_low(needed)
-        rules = ", ".join(sorted({hunt.rule for hunt in mine if hunt.rule}))
-        cells = [
-            bug.name,
-            bug.title,
-            _count(median, limit),
-            _count(needed[0], limit),
-            _count(needed[-1], limit),
-            f"{sum(bool(hunt.seeds) for hunt in mine)}/{len(mine)}",
-            f"{max(hunt.seconds for hunt in mine):.1f}",
-            rules,
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
+    for kind, bugs in KINDS.items():
+        found = [row for bug in bugs if (row := _row(bug, [hunt for hunt in hunts if hunt.bug == bug.name], limit))]
+        if found:
+            rows += [f"| | **{kind}** |{' |' * 6}", *found]
     return "\n".join(rows)
+
+
+def _row(bug: Bug, mine: list[Hunt], limit: int) -> str:
+    """The row of a bug that was hunted; empty for another one."""
+    if not mine:
+        return ""
+    needed = sorted(hunt.seeds or limit + 1 for hunt in mine)
+    rules = ", ".join(sorted({hunt.rule for hunt in mine if hunt.rule}))
+    cells = [
+        bug.name,
+        bug.title,
+        _count(statistics.median_low(needed), limit),
+        _count(needed[0], limit),
+        _count(needed[-1], limit),
+        f"{sum(bool(hunt.seeds) for hunt in mine)}/{len(mine)}",
+        f"{max(hunt.seconds for hunt in mine):.1f}",
+        rules,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def render_harmless() -> str:
+    """Markdown: the edits that nobody can tell from the code as it is, each with the reason."""
+    return "\n".join(f"* {bug.name}, {bug.title}: {bug.harmless}." for bug in BUGS if bug.harmless)
 
 
 def _count(seeds: int, limit: int) -> str:

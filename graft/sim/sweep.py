@@ -35,7 +35,7 @@ REQUIRED: frozenset[str] = frozenset(
     | {"client.timeout", "client.elsewhere", "client.lost_reply", "client.duplicate", "client.echo"}
     | {"snapshot.installed"}
     | {"reached.truncation", "reached.truncation_unsynced", "reached.lease_read"}
-    | {"reached.hold_full", "reached.hold_silent"}
+    | {"reached.hold_full", "reached.hold_silent", "reached.drill"}
 )
 """What must have happened at least once in a sweep of `ENOUGH_SEEDS` seeds."""
 
