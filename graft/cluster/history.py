@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,9 @@ from graft.engine.records import NONE, Run, Step
 from graft.engine.state import State
 from graft.errors import StoreCorrupt, UnknownRun
 from graft.storage import LmdbReader, open_reader
+
+if TYPE_CHECKING:
+    from graft.raft_driver import Overlay
 
 LOGS = "logs"  # the directory of the steps' logs, in the data directory
 
@@ -145,9 +148,8 @@ def open_history(data: Path) -> Iterator[Readable]:
     """
     store = open_reader(data)
     try:
-        state, view = State(), StateView(store)
-        if not _is_held(store) and store.bounds().last > store.bounds().applied:
-            state, view = _replayed(store)
+        found = replayed(store)
+        state, view = (State(), StateView(store)) if found is None else (found[0].state, StateView(store, found[1]))
         values = Values(state, view)
         yield Readable(view, values, Paths(values))
     finally:
@@ -158,24 +160,28 @@ def _is_held(store: LmdbReader) -> bool:
     return store.holder is not None and store.holder.closed_at is None and store.holder.is_alive()
 
 
-def _replayed(store: LmdbReader) -> tuple[State, StateView]:
-    """The state after the whole log, in memory: with one voter everything in it is committed.
+def replayed(store: LmdbReader, *, strict: bool = False) -> tuple[Engine, Overlay] | None:
+    """The engine after the whole log, and what that changes in the store: with one voter everything in it is committed.
 
-    A log that has to be mended first, or that only a cluster can tell the end of, is not looked at.
+    None where the state covers the log or a process holds the directory, and where only a cluster can tell the end of
+    the log. A log that has to be mended first is not looked at either; `strict`: raises StoreCorrupt.
     """
+    if _is_held(store) or store.bounds().last <= store.bounds().applied:
+        return None
     from graft.raft_driver import Overlay, is_of_many  # loads Trio, which is not needed otherwise
 
-    overlay = Overlay()
-    engine, view = Engine(), StateView(store, overlay)
+    overlay, engine = Overlay(), Engine()
     try:
         if is_of_many(store):
-            return State(), StateView(store)
-        loading = Loading(engine, view)
+            return None
+        loading = Loading(engine, StateView(store, overlay))
         loading.load(store)
         for command in _log_behind(store):
             loading.apply(*command)
             for change in engine.drain():
                 overlay.put(*change)
     except StoreCorrupt:
-        return State(), StateView(store)
-    return engine.state, view
+        if strict:
+            raise
+        return None
+    return engine, overlay

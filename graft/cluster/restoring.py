@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 from attrs import frozen
 
-from graft.cluster.standing import HEAD
+from graft.cluster.backup import HEAD
 from graft.errors import StoreCorrupt, UsageError
 from graft.interfaces import Change, Switch, Turn
 from graft.storage import open_store

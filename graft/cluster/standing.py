@@ -1,34 +1,25 @@
-"""How one member stands, and a backup of what it has: what every membership answers the same way.
-
-A backup file is one line, `GRAFT-BACKUP 1 {JSON}`, and then a snapshot of all state as `graft.storage.snapshot_format`
-writes it, with a checksum for every block and a count at its end.
-"""
+"""How one member stands, and a backup of what it has: what every membership answers the same way."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import IO, Final
 
-import msgspec
 import trio
 
 from graft import __version__
 from graft.cluster import starving
+from graft.cluster.backup import Coming, write_backup
 from graft.cluster.host import Host
 from graft.cluster.membership import ClusterStatus
 from graft.cluster.room import Room
 from graft.errors import StorageError
 from graft.interfaces import TABLES, Store
-from graft.storage.snapshot_format import encode
 
-HEAD: Final = b"GRAFT-BACKUP 1 "
 PIECE: Final = 256 << 10  # bytes
-
-Row = tuple[str, bytes, bytes]
-Coming = Mapping[str, Mapping[bytes, bytes | None]]  # changes by table and key; None removes
 
 
 async def cluster_status(host: Host, store: Store, room: Room, *, cluster: str, has_quorum: bool) -> ClusterStatus:
@@ -75,12 +66,7 @@ def _exported(store: Store, applied: int, coming: Coming, directory: Path | None
     """A nameless file, at its beginning."""
     file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by the one who reads it
     try:
-        with store.dump() as dump:
-            is_behind = dump.applied < applied
-            about = {"applied": max(dump.applied, applied), "made_by": f"graft {__version__}"}
-            file.write(HEAD + msgspec.json.encode(about) + b"\n")
-            for block in encode(_with_changes(dump.rows, coming) if is_behind else dump.rows):
-                file.write(block)
+        write_backup(store, applied, coming, file)
         file.seek(0, os.SEEK_SET)
     except OSError as error:
         file.close()
@@ -89,17 +75,3 @@ def _exported(store: Store, applied: int, coming: Coming, directory: Path | None
         file.close()
         raise
     return file
-
-
-def _with_changes(rows: Iterator[Row], coming: Coming) -> Iterator[Row]:
-    """The rows as they will be once the changes on their way are in the store.
-
-    The changes are all those behind some earlier state than that of the rows, so each may be there already.
-    """
-    for table, key, value in rows:
-        if key not in coming[table]:
-            yield table, key, value
-    for table, changes in coming.items():
-        for key, changed in changes.items():
-            if changed is not None:
-                yield table, key, changed

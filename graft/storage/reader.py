@@ -7,12 +7,13 @@ LMDB's table of readers; the writer clears it within READER_CHECK_TURNS turns.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
 import lmdb
 
-from graft.interfaces import Entry, LogBounds, Usage
+from graft.interfaces import Dump, Entry, LogBounds, Usage
 from graft.storage.directory import existing
 from graft.storage.environment import open_environment, open_odd
 from graft.storage.lock import Holder, read_holder
@@ -85,6 +86,11 @@ class LmdbReader:
         limit: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         return self._steadily(lambda: self._reads.scan(table, start, stop, reverse, limit))
+
+    def dump(self) -> AbstractContextManager[Dump]:
+        """All state, of one moment. The holder may not install a snapshot meanwhile."""
+        self._follow()
+        return self._reads.dump()
 
     def usage(self) -> Usage:
         """The quota belongs to the writer: 0 here."""

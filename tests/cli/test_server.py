@@ -282,7 +282,7 @@ def test_no_quorum(graft: Graft, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("arguments", [("status",), ("member", "ls"), ("snapshot",), ("backup", "b")], ids=" ".join)
+@pytest.mark.parametrize("arguments", [("status",), ("member", "ls"), ("snapshot",)], ids=" ".join)
 def test_nobody_holds_the_directory(graft: Graft, arguments: tuple[str, ...]) -> None:
     ended = graft(*arguments)
     assert (ended.code, ended.out) == (6, "")

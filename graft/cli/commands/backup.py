@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from graft.cli.cluster import ask, size_text
+from graft.cli.data import is_held, must_exist
 from graft.cli.place import Place, place_options
 from graft.cli.terminal import note, out_json
 from graft.errors import UsageError
@@ -24,37 +26,53 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @place_options
 def command(file: str, as_json: bool, place: Place) -> None:
-    """Write all state of a cluster to FILE, as the member has it that answers. Runs go on meanwhile.
+    """Write all state of a cluster to FILE, as the member has it that answers, or of a data directory. Runs go on
+    meanwhile.
 
     The logs of steps are not part of it. `graft restore FILE DIR` makes a data directory of it.
     """
     path = Path(file)
     if path.is_dir():
         raise UsageError(f"{file} is a directory", hint="name the file to write")
-    unfinished = path.with_name(path.name + ".new")
 
     async def body(client: Client) -> int:
-        # A half of it never has the name of the whole.
-        with open(take(unfinished), "wb") as writing:  # noqa: ASYNC230
-            try:
-                size = await client.backup(writing)
-                writing.flush()  # noqa: ASYNC232
-                os.fsync(writing.fileno())  # noqa: ASYNC232
-                os.replace(unfinished, path)  # while it is locked
-            except BaseException:
-                with suppress(OSError):
-                    unfinished.unlink()
-                raise
-        return size
+        with writing(path) as target:
+            return await client.backup(target)
 
     try:
-        size = ask(place, body)
+        size = ask(place, body) if place.is_remote or is_held(place.data) else _idle(place, path)
     except OSError as error:
         raise UsageError(f"{error.filename or file} cannot be written: {error.strerror or error}") from error
     if as_json:
         out_json({"file": str(path), "bytes": size})
     else:
         note(f"wrote {file}: {size_text(size)}")
+
+
+def _idle(place: Place, path: Path) -> int:
+    """Of a directory that no process holds."""
+    from graft.cluster.backup import back_up_directory
+
+    data = must_exist(place.data)
+    with writing(path) as target:
+        back_up_directory(data, target)
+        return target.tell()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that is `path` once it is complete and on the disk: a half of it never has the name of the whole."""
+    unfinished = path.with_name(path.name + ".new")
+    with open(take(unfinished), "wb") as target:
+        try:
+            yield target
+            target.flush()
+            os.fsync(target.fileno())
+            os.replace(unfinished, path)  # while it is locked
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
 
 
 def take(unfinished: Path) -> int:
