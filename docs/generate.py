@@ -36,7 +36,9 @@ from graft.plan.error_types import FAMILIES, GROUP, PLAIN
 from graft.plan.nesting import MAX_JSON_DEPTH
 from graft.security.roles import METHOD_ROLES, WHO
 from graft.storage.space import OF_DISK, OF_QUOTA
-from graft.worker import WorkerSettings
+from graft.worker import WorkerSettings, logs
+from graft.worker.capture import TAIL_LINES
+from graft.worker.failures import DETAIL_CHARS
 from graft.worker.files import MAX_DOWNLOAD_BYTES
 from graft_dsl import CODES, explain, keys
 from graft_dsl.shapes import Field, Fields, ListOf, Shape, TableOf, wanted
@@ -146,6 +148,9 @@ def limits() -> str:
         ("the result of one step, as JSON", f"{MAX_RESULT_BYTES:,} bytes"),
         ("a file that `http` downloads", f"{MAX_DOWNLOAD_BYTES:,} bytes"),
         ("levels of lists and tables in a result or a param", f"{MAX_JSON_DEPTH:,}"),
+        ("the log of one step, over all its attempts", f"{logs.MAX_BYTES:,} bytes"),
+        ("the logs of one run, on each member", f"{logs.MAX_RUN_BYTES:,} bytes"),
+        ("what an error repeats of what its step printed", f"{TAIL_LINES} lines, {DETAIL_CHARS:,} characters"),
         ("attempts at once in one process", f"{slots['*']:,}"),
         *((f"of them `{kind}`", f"{number:,}") for kind, number in slots.items() if kind != "*"),
         ("plain Python functions at once, in threads", f"{worker.thread_limit:,}"),

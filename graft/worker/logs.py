@@ -23,6 +23,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,7 +35,9 @@ from attrs import field, frozen
 from graft.worker.redaction import RedactedStream, Redactor
 
 MAX_BYTES = 64 * 1024 * 1024  # of one step's file
+MAX_RUN_BYTES = 512 * 1024 * 1024  # of all files of a run, on one member
 MAX_PARTIAL = 16 * 1024  # a line longer than this is written in pieces
+COUNTED_RUNS = 1024  # whose logs are counted without a look at the disk for every step
 MAX_NAME = 200  # bytes of a file name; file systems allow 255
 
 OURS = "graft"  # the stream of our own words: they hold nothing of the step's that is not clean
@@ -60,6 +63,34 @@ class LogLine:
     member: str = field(order=False, default="")
 
 
+class RunLogs:
+    """What the logs of one run may still take. It counts what this process writes, and looks at the files again before
+    it says that there is no room: several processes of a member may write to one run."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory, self.max_bytes = directory, max_bytes
+        self._lock = threading.Lock()
+        self._left = 0  # that may be written without another look
+
+    def take(self, count: int) -> bool:
+        """Whether `count` bytes more may be written."""
+        with self._lock:
+            if count > self._left:
+                room = max(0, self.max_bytes - self._size())
+                self._left = max(min(room, count), room // 2)
+            if count > self._left:
+                return False
+            self._left -= count
+            return True
+
+    def _size(self) -> int:
+        try:
+            with os.scandir(self._directory) as files:
+                return sum(each.stat().st_size for each in files)
+        except OSError:
+            return 0
+
+
 class StepLog:
     """Writes the log of one attempt. The file is opened at the first write; any thread may write."""
 
@@ -70,9 +101,10 @@ class StepLog:
         redactor: Redactor | None = None,
         *,
         max_bytes: int = MAX_BYTES,
+        run: RunLogs | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._file = file
+        self._file, self._run = file, run
         self._attempt = attempt
         self._redactor = redactor
         self._max_bytes = max_bytes
@@ -132,17 +164,17 @@ class StepLog:
         if self._closed or not self._open():
             return
         assert self._fd is not None
-        if len(data) > self._room:
-            data = data[: data.rfind(b"\n", 0, self._room) + 1] + self._full_note()
-            self._room = 0
-        else:
-            self._room -= len(data)
+        is_full = len(data) > self._room
+        if is_full:
+            data = data[: data.rfind(b"\n", 0, self._room) + 1] + self._full_note("step", self._max_bytes)
+        elif self._run is not None and not self._run.take(len(data)):
+            is_full, data = True, self._full_note("run", self._run.max_bytes)
+        self._room -= len(data)
         try:
             os.write(self._fd, data)
         except OSError:
             self._closed = True
-        if not self._room:
-            self._closed = True
+        self._closed = self._closed or is_full
 
     def _open(self) -> bool:
         if self._fd is not None:
@@ -155,16 +187,17 @@ class StepLog:
             except FileNotFoundError:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._fd = os.open(self._file, flags, 0o644)
-            self._room = max(0, self._max_bytes - os.fstat(self._fd).st_size)
+            self._room = self._max_bytes - os.fstat(self._fd).st_size
         except OSError:
             self._closed = True
             return False
-        if not self._room:  # an earlier attempt filled it, and said so
+        if self._room < 0:  # an earlier attempt filled it, and said so
             self._closed = True
-        return bool(self._room)
+        return not self._closed
 
-    def _full_note(self) -> bytes:
-        text = f"the log of this step has reached {self._max_bytes} bytes; what follows is not kept"
+    def _full_note(self, what: str, max_bytes: int) -> bytes:
+        logs = "log of this step has" if what == "step" else "logs of this run have"
+        text = f"the {logs} reached {max_bytes} bytes; what follows is not kept"
         return b"%s %d graft %s\n" % (self._time(), self._attempt, text.encode())
 
     def _time(self) -> bytes:
@@ -213,15 +246,30 @@ class LogStore:
     """The logs of all runs of one data directory. Any process may read while another one writes."""
 
     def __init__(
-        self, directory: Path | None, *, max_bytes: int = MAX_BYTES, wall: Callable[[], float] = time.time
+        self,
+        directory: Path | None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_run_bytes: int = MAX_RUN_BYTES,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.directory = directory  # None: nothing is kept
+        self._max_run_bytes = max_run_bytes
+        self._runs: OrderedDict[str, RunLogs] = OrderedDict()
         self._max_bytes = max_bytes
         self._wall = wall
 
     def open_writer(self, run_id: str, path: str, attempt: int, redactor: Redactor | None = None) -> StepLog:
         file = self.file(run_id, path) if self.directory is not None else None
-        return StepLog(file, attempt, redactor, max_bytes=self._max_bytes, wall=self._wall)
+        run = None if file is None else self._run(run_id, file.parent)
+        return StepLog(file, attempt, redactor, max_bytes=self._max_bytes, run=run, wall=self._wall)
+
+    def _run(self, run_id: str, directory: Path) -> RunLogs:
+        run = self._runs.setdefault(run_id, RunLogs(directory, self._max_run_bytes))
+        self._runs.move_to_end(run_id)
+        if len(self._runs) > COUNTED_RUNS:
+            self._runs.popitem(last=False)
+        return run
 
     def file(self, run_id: str, path: str) -> Path:
         """Where the log of a step is, or would be."""

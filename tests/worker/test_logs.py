@@ -183,3 +183,37 @@ def test_a_secret_that_is_split_over_chunks_does_not_reach_the_log(tmp_path: Pat
     chunks = [("out", bytes([byte])) for byte in b"the key is hunter2hunter2, twice hunt\n"]
     text = written(tmp_path, *chunks, redactor=Redactor(["hunter2"]))
     assert text == f"{PREFIX} 1 out the key is ******, twice hunt\n"
+
+
+def test_the_logs_of_a_run_are_bounded_together(tmp_path: Path) -> None:
+    """By all who write to it: a member has several processes for steps."""
+    here, there = (LogStore(tmp_path, max_run_bytes=4_000) for _ in range(2))
+    writers = [logs.open_writer("r", f"step{number}", 1) for number in range(4) for logs in (here, there)]
+    for _ in range(100):
+        for number, log in enumerate(writers):
+            log.write("out", b"%d %s\n" % (number, b"x" * 40))
+    for log in writers:
+        log.close()
+    sizes = [each.stat().st_size for each in (tmp_path / "r").iterdir()]
+    assert 3_000 < sum(sizes) < 6_000
+    told = [line.text for line in here.read("r") if line.stream == "graft"]
+    assert told
+    assert set(told) == {"the logs of this run have reached 4000 bytes; what follows is not kept"}
+    other = here.open_writer("other", "step", 1)  # bounded by itself
+    other.note("fits")
+    other.close()
+    assert [line.text for line in here.read("other")] == ["fits"]
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_log_that_fits_its_limit_exactly_says_so_only_when_more_follows(tmp_path: Path, more: bool) -> None:
+    line = b"2024-02-29T12:00:00.000Z 1 out 0123456789\n"
+    logs = LogStore(tmp_path, max_bytes=3 * len(line), wall=lambda: 1709208000.0)
+    log = logs.open_writer("r", "s", 1)
+    log.write("out", b"0123456789\n" * 3)
+    if more:
+        log.write("out", b"lost\n")
+    log.close()
+    texts = [each.text for each in logs.read("r")]
+    assert texts[:3] == ["0123456789"] * 3
+    assert texts[3:] == ["the log of this step has reached 126 bytes; what follows is not kept"] * more
