@@ -150,7 +150,7 @@ def _path(given: Expr | str | None) -> Tree | str | None:
 
 
 def _run(node: NodeDecl, numbers: dict[int, int]) -> Action:
-    return RunAction(command=node.keys["run"], **_command(node))
+    return RunAction(command=node.keys["run"], **_command(node), shell=tuple(node.keys.get("shell", ())))
 
 
 def _exec(node: NodeDecl, numbers: dict[int, int]) -> Action:

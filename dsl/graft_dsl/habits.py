@@ -16,7 +16,6 @@ SYNONYMS: dict[str, str] = {
     "command": "run",
     "cmd": "run",
     "script": "run",
-    "shell": "run",
     "bash": "run",
     "sh": "run",
     "argv": "exec",

@@ -243,6 +243,15 @@ _MODIFIERS = (
         "cwd", FilePath("a directory"), COMMANDS, "of the kind", "the directory to run in", 'cwd = "build"', "every"
     ),
     Modifier(
+        "shell",
+        ListOf(Text("a program or an argument", plain=True), least=1),
+        ("run",),
+        "of the kind",
+        "the program, and its arguments before the text of `run`",
+        'shell = ["python3", "-c"]',
+        "kind",
+    ),
+    Modifier(
         "output",
         Choice(OUTPUTS, "text"),
         (*COMMANDS, "http"),

@@ -139,6 +139,8 @@ class ValueReader:
     def text(self, shape: Text, value: Any, at: At) -> Any:
         if not isinstance(value, str):
             return self.wrong(shape, value, at, f'"{value}"' if type(value) in (int, float) else None)
+        if shape.plain and self.computed(value, at):
+            return BAD
         if not value.strip() and not shape.empty:
             self.report.error("GR012", f"{quoted(self.named(at))} is empty", at, wanted=shape.wanted)
             return BAD

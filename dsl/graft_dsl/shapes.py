@@ -15,6 +15,7 @@ class Text:
 
     wanted: str = "a text"
     empty: bool = False
+    plain: bool = False  # a `${…}` in it is a mistake
 
 
 @frozen

@@ -15,11 +15,11 @@ import attrs
 import msgspec
 
 from graft.errors import PlanError, PlanFormatUnknown
-from graft.plan.records import ACTIONS, Block, Catch, ForEach, Node, Param, Plan, Retry, Secret
+from graft.plan.records import ACTIONS, Block, Catch, ForEach, Node, Param, Plan, Retry, RunAction, Secret
 
 FORMAT = 1
 
-LATER: dict[type[Any], tuple[str, ...]] = {Node: ("runs_on",)}
+LATER: dict[type[Any], tuple[str, ...]] = {Node: ("runs_on",), RunAction: ("shell",)}
 """Fields that the first plans of format 1 did not have."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -81,11 +81,13 @@ def _block_document(block: Block) -> dict[str, Any]:
 
 
 def _node_document(node: Node) -> dict[str, Any]:
-    document = _fields(node) | {"action": _fields(node.action) | {"kind": node.action.kind}}
-    for name in LATER[Node]:
-        if not document[name]:
-            del document[name]
-    return document
+    return _without_later(node) | {"action": _without_later(node.action) | {"kind": node.action.kind}}
+
+
+def _without_later(record: Any) -> dict[str, Any]:
+    """Its fields, without those that came later and say nothing."""
+    later = LATER.get(type(record), ())
+    return {name: value for name, value in _fields(record).items() if value or name not in later}
 
 
 _names: dict[type[Any], tuple[str, ...]] = {}

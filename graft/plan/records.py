@@ -102,7 +102,8 @@ class ForEach:
 
 @frozen
 class RunAction:
-    """A shell command. `command` is never templated (R15)."""
+    """A shell command. `command` is never templated (R15). `shell`: the program and arguments that it is handed to as
+    the last one; () is the shell of the member that runs it."""
 
     kind: ClassVar[str] = "run"
     command: str
@@ -111,6 +112,7 @@ class RunAction:
     output: Output = "text"
     output_path: str | Tree | None = None  # for `output = "file"`; a text is taken as it is
     cwd: str | Tree | None = None
+    shell: tuple[str, ...] = ()
 
 
 @frozen

@@ -27,6 +27,7 @@ from graft.worker.failures import AttemptLost, StepFailure
 from graft.worker.files import file_record, passes, path_of
 from graft.worker.guardian_client import GuardianLost, Process, SpawnFailed
 from graft.worker.results import check_size, decode_json, lines_of
+from graft.worker.shells import default_shell
 from graft.worker.shortage import SHORT, Shortage, patiently, scarce
 
 DRAIN_SECONDS = 0.5  # how long output may come after the program ended (a pipeline's last process, say)
@@ -34,7 +35,6 @@ LAST_OUTPUT_SECONDS = 0.05  # when the group is gone, what its pipes still hold 
 TOLD_SECONDS = 0.2  # between the signals to a command and to its guardian, when somebody signals all processes
 CLOSE_SECONDS = 5.0  # how long a killed group may take to be gone
 READ_BYTES = 64 * 1024
-SHELL = "/bin/sh"
 
 TOLD_STATUSES = frozenset(
     each for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) for each in (-number, 128 + number)
@@ -166,7 +166,7 @@ class _Pump:
 def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
     """Evaluate the inputs. Raises StepFailure of type `expression`."""
     base = attempt.assignment.base
-    argv = _arguments([SHELL, "-c", action.command] if isinstance(action, RunAction) else attempt.evaluate(action.argv))
+    argv = _arguments(_shell(action) if isinstance(action, RunAction) else attempt.evaluate(action.argv))
     table = attempt.evaluate(action.env)
     if not isinstance(table, dict):
         raise StepFailure("expression", f"`env` needs a table, not {as_text(table)[:80]}")
@@ -177,6 +177,10 @@ def prepare(attempt: Attempt, action: RunAction | ExecAction) -> Command:
         env[os.fsencode(name)] = os.fsencode(value)
     stdin = None if action.stdin is None else as_text(attempt.evaluate(action.stdin)).encode("utf-8", "surrogatepass")
     return Command(argv, env, base / (path_of(attempt, action.cwd, "cwd") or ""), stdin)
+
+
+def _shell(action: RunAction) -> list[str]:
+    return [*(action.shell or default_shell()), action.command]
 
 
 def graft_variables(attempt: Attempt) -> dict[str, str]:

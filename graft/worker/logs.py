@@ -288,6 +288,8 @@ class LogStore:
 
     def read(self, run_id: str, path: str | None = None) -> Iterator[LogLine]:
         """The lines of one step, or of all steps of the run merged by time."""
+        if self.directory is None:
+            return iter(())
         paths = self.paths(run_id) if path is None else [path]
         return heapq.merge(*(self._lines(run_id, each) for each in paths))
 
@@ -339,6 +341,8 @@ class LogFollower:
 
     def poll(self, max_bytes_per_step: int = 1024 * 1024) -> list[LogLine]:
         """New lines of all steps, sorted by time."""
+        if self._store.directory is None:
+            return []
         paths = self._store.paths(self._run_id) if self._path is None else [self._path]
         found: list[LogLine] = []
         for path in paths:

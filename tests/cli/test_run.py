@@ -420,3 +420,85 @@ def test_paths_are_checked(graft: Graft, write: Any, key: str, path: str, code: 
     ended = graft("check", "flow.toml")
     assert ended.code == 2
     assert code in ended.err + ended.out
+
+
+def test_the_shell_of_a_flow(graft: Graft, write: Any) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "shells"
+        [defaults.run]
+        shell = ["sh", "-c"]
+        [nodes.lax]
+        run = "false; echo on"
+        [nodes.snake]
+        run = "print(6 * 7)"
+        shell = ["python3", "-c"]
+        output = "json"
+        [outputs]
+        found = "${ [lax.out, snake.out] }"
+        """,
+    )
+    ended = graft("run", "flow.toml")
+    assert (ended.code, json.loads(ended.out)) == (0, {"found": ["on", 42]})
+
+
+def test_a_step_of_several_lines_ends_at_its_first_error(graft: Graft, write: Any) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "strict"
+        [nodes.a]
+        run = '''
+        false
+        echo on
+        '''
+        """,
+    )
+    ended = graft("run", "flow.toml")
+    assert ended.code == 1
+    assert "exit.1" in ended.err
+
+
+@pytest.mark.parametrize("shell", ["[]", '"bash"', "[1]", '[""]', '["${ params.x }"]'])
+def test_a_shell_that_is_none(graft: Graft, write: Any, shell: str) -> None:
+    write("flow.toml", f'graft = 1\nname = "x"\n[nodes.a]\nrun = "true"\nshell = {shell}\n')
+    assert graft("check", "flow.toml").code == 2
+
+
+EPHEMERAL = """
+    graft = 1
+    name = "short"
+    [nodes.shell]
+    run = "echo said >&2; exit 3"
+    [nodes.late]
+    run = "echo begun; sleep 60"
+    timeout = "100ms"
+    [nodes.many]
+    for_each = [1, 2]
+    exec = ["sh", "-c", "echo item; exit 4"]
+    [nodes.parked]
+    run = "exit 5"
+    retry = { attempts = 1, then = "pause" }
+    [finally.tidy]
+    run = "echo broken; exit 6"
+"""
+
+
+@pytest.mark.parametrize("only", ["shell", "late", "many", "parked"])
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_every_failure_without_a_data_directory(
+    graft: Graft, write: Any, tmp_path: Path, only: str, json_lines: bool
+) -> None:
+    """There are no logs to look into: the last lines of a command are those that its error holds."""
+    nodes = EPHEMERAL.split("    [nodes.")
+    kept = [each for each in nodes if each.startswith(f"{only}]")]
+    write("flow.toml", nodes[0] + "    [nodes." + kept[0].split("    [finally")[0])
+    ended = graft("run", "flow.toml", "--ephemeral", *(["--json"] if json_lines else []))
+    assert ended.code == (3 if only == "parked" else 1)
+    assert "internal error" not in ended.err
+    if only == "shell":
+        assert "said" in (ended.out if json_lines else ended.err)
+    assert not (tmp_path / ".graft").exists()

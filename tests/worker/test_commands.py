@@ -16,6 +16,7 @@ from graft.plan import ErrorRecord, ExecAction, RunAction
 from graft.worker import Outcome
 from graft.worker.guardian_client import INHERITED_FILES_LIMIT
 from graft.worker.logs import MAX_BYTES
+from graft.worker.shells import default_shell
 from tests.support.attempts import Bench, const, everywhere
 
 
@@ -175,6 +176,57 @@ async def test_a_file_that_does_not_answer_ends_with_the_step(bench: Bench, monk
     hang.set()
 
 
+SCRIPTS = [
+    ("false\necho on", "exit.1"),
+    ("no-such-command-here\necho on", "exit.127"),
+    ("echo $NOT_SET_ANYWHERE\necho on", None),
+    ("cd /nowhere-at-all; echo on", None),
+    ("x=$(false); echo on", "exit.1"),
+]
+
+
+@everywhere
+@pytest.mark.parametrize(("script", "type"), SCRIPTS)
+async def test_a_script_ends_at_its_first_error(bench: Bench, script: str, type: str | None) -> None:
+    record = error(await bench.run(script))
+    assert type in (None, record.type)
+    assert not any(line.startswith("out") for line in bench.log())
+
+
+@everywhere
+async def test_a_pipe_fails_with_any_of_its_parts(bench: Bench) -> None:
+    assert error(await bench.run("false | cat")).type == "exit.1"
+    assert (await bench.run("false || true; ! true; if false; then :; fi; echo ${NOT_SET:-}")).status == "succeeded"
+
+
+@pytest.mark.parametrize("script", ["false\necho on", "echo $NOT_SET_ANYWHERE; echo on"])
+async def test_without_bash_it_is_sh_and_strict_too(bench: Bench, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    default_shell.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("graft.worker.shells.PLACES", ())
+        patch.setattr("shutil.which", lambda _: None)
+        assert default_shell() == ("/bin/sh", "-eu", "-c")
+    error(await bench.run(script))
+    default_shell.cache_clear()
+
+
+@everywhere
+async def test_the_path_of_a_step_does_not_choose_its_shell(bench: Bench) -> None:
+    fake = bench.base / "bash"
+    fake.write_text("#!/bin/sh\necho fake\n")
+    fake.chmod(0o755)
+    assert json.loads((await bench.run("echo $0", env={"PATH": str(bench.base)})).value or b"") == default_shell()[0]
+
+
+@everywhere
+async def test_another_shell(bench: Bench) -> None:
+    outcome = await bench.run("print(6 * 7, $HOME)".replace(", $HOME", ""), shell=(sys.executable, "-c"))
+    assert json.loads(outcome.value or b"") == "42"
+    assert json.loads((await bench.run("false; echo on", shell=("sh", "-c"))).value or b"") == "on"
+    record = error(await bench.run("true", shell=("no-such-shell", "-c")))
+    assert (record.type, record.title) == ("exit.127", "`no-such-shell`: command not found")
+
+
 async def test_too_many_arguments(bench: Bench) -> None:
     record = error(await bench.do(ExecAction(const(["true", "x" * 3_000_000]))))
     assert (record.type, record.title) == ("exit.126", "`true`: Argument list too long")
@@ -300,7 +352,7 @@ trio.run(main)
 @pytest.mark.parametrize("program", ["yes hello", "head -c 2000000000 /dev/zero"])
 async def test_a_gibibyte_of_output(tmp_path: Path, program: str) -> None:
     """Lines, and one line without end: neither fills our memory or the disk, and the program is not held up."""
-    command = f"{program} | head -c {1 << 30}; touch done"
+    command = f"set +o pipefail; {program} | head -c {1 << 30}; touch done"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = await trio.run_process(
         [sys.executable, "-c", GIBIBYTE_DRIVER, command], cwd=tmp_path, env=environment, capture_stdout=True
