@@ -30,7 +30,7 @@ def format_text(text: str, *, filename: str = "flow.toml") -> str:
     source = TomlSource(filename, text.removeprefix("\ufeff").replace("\r\n", "\n"))
     report = Report(source)
     document = parse_document(source, report)
-    if document is None:
+    if document is None or report.errors:
         diagnostics = report.diagnostics()
         raise InvalidFlow(render(diagnostics), tuple(diagnostics))
     made = _Layout(source.text).document(list(scan(source.text)))

@@ -7,7 +7,7 @@ import pytest
 from fuzz.targets import flow_file
 from graft.errors import InvalidFlow
 from graft.plan.quantities import MAX_INT64, MIN_INT64
-from graft_dsl import Diagnostic, compile_text
+from graft_dsl import Diagnostic, compile_text, format_text
 
 DIGITS = "9" * 4301  # one more than Python reads
 
@@ -61,6 +61,12 @@ def test_an_integer_of_more_than_64_bits_is_told_where_it_stands(place: str, num
 @pytest.mark.parametrize("number", [str(MAX_INT64), str(MIN_INT64), "0x7fff_ffff_ffff_ffff"])
 def test_64_bits_are_read(number: str) -> None:
     compile_text(f"[nodes.a]\nvalue = {number}")
+
+
+@pytest.mark.parametrize("number", [str(MAX_INT64 + 1), DIGITS])
+def test_formatting_tells_them_too(number: str) -> None:
+    with pytest.raises(InvalidFlow, match="GR030"):
+        format_text(f"[nodes.a]\nvalue = {number}\n")
 
 
 def test_keys_texts_and_comments_may_have_any_number_of_digits() -> None:
