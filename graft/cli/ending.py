@@ -77,13 +77,11 @@ def print_ending(
 
 def headline(view: RunView, *, unicode: bool, opened_at: int | None = None) -> list[Piece]:
     """`opened_at`: when its last generation began (wall time in ms)."""
-    status, look = looks.state(view.status, view.paused)
-    if view.waiting is not None and status == "running":
-        status, look = "waits", "waiting"
+    look = looks.look(view.condition)
     pieces: list[Piece] = [
         (looks.symbol(look, unicode=unicode) + " ", looks.style(look)),
         (view.name, "bold"),
-        (f" {looks.words(status)}", looks.style(look)),
+        (f" {looks.words(view.condition)}", looks.style(look)),
     ]
     if view.ended_at is not None:
         pieces.append((_took(view, view.ended_at, opened_at), ""))

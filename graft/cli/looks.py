@@ -59,9 +59,9 @@ def words(status: str) -> str:
     return status.replace("_", " ")
 
 
-def state(status: str, paused: str) -> tuple[str, str]:
-    """What a run is called, and the status whose look it has: one that is held does not look as if it ran."""
-    return (paused, "waiting") if paused and status not in FINAL else (status, status)
+def look(condition: str) -> str:
+    """The status whose look a run in this condition has: one that is held does not look as if it ran."""
+    return condition if condition in STATUSES else "waiting"
 
 
 def paint_line(pieces: Iterable[Piece], paint: Paint) -> str:

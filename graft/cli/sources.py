@@ -48,8 +48,8 @@ def unsaid(member: str, why: str) -> None:
 class Source(Protocol):
     """Runs that can be looked at. Raises UnknownRun for an id or a path that is not there."""
 
-    async def runs(self, limit: int | None = None, *, prefix: str = "") -> Sequence[RunSummary]:
-        """Newest first."""
+    async def runs(self, limit: int | None = None, *, prefix: str = "", name: str = "") -> Sequence[RunSummary]:
+        """Newest first: those of the flow `name` whose ids begin with `prefix`."""
         ...
 
     async def run_view(self, run_id: str) -> RunView: ...
@@ -112,10 +112,8 @@ class _Local:
     def __init__(self, history: Readable) -> None:
         self._history = history
 
-    async def runs(self, limit: int | None = None, *, prefix: str = "") -> Sequence[RunSummary]:
-        if not prefix:
-            return self._history.runs(limit)
-        return [each for each in self._history.runs() if each.run_id.startswith(prefix)][:limit]
+    async def runs(self, limit: int | None = None, *, prefix: str = "", name: str = "") -> Sequence[RunSummary]:
+        return self._history.runs(limit, prefix=prefix, name=name)
 
     async def run_view(self, run_id: str) -> RunView:
         return self._history.run_view(run_id)
@@ -142,9 +140,9 @@ class Stored(_Local):
         stopped = stopped_at(self._data)
         return None if stopped is None else max(stopped, self._history.told_at())
 
-    async def runs(self, limit: int | None = None, *, prefix: str = "") -> Sequence[RunSummary]:
+    async def runs(self, limit: int | None = None, *, prefix: str = "", name: str = "") -> Sequence[RunSummary]:
         stopped = self._stopped_at()
-        return [as_it_is(each, stopped) for each in await super().runs(limit, prefix=prefix)]
+        return [as_it_is(each, stopped) for each in await super().runs(limit, prefix=prefix, name=name)]
 
     async def run_view(self, run_id: str) -> RunView:
         stopped = self._stopped_at()  # asked first: who lets go of the directory later had recorded all by then
@@ -273,8 +271,8 @@ class There:
             self._answered()
             self._answered = None
 
-    async def runs(self, limit: int | None = None, *, prefix: str = "") -> Sequence[RunSummary]:
-        found = await self._client.list(limit, prefix=prefix, stale=self._stale)
+    async def runs(self, limit: int | None = None, *, prefix: str = "", name: str = "") -> Sequence[RunSummary]:
+        found = await self._client.list(limit, prefix=prefix, name=name, stale=self._stale)
         self._tell()
         return found
 

@@ -17,9 +17,10 @@ Reader = Callable[["RunSummary", int], Any]
 _READERS: dict[str, tuple[str, str, Reader]] = {
     "id": ("string", "text", lambda run, _: run.run_id),
     "name": ("string", "of the flow", lambda run, _: run.name),
-    "status": ("string", "running, succeeded, failed, …", lambda run, _: run.status),
+    "status": ("string", "as shown: running, waiting, interrupted, succeeded, …", lambda run, _: run.condition),
     "reason": ("string", "text", lambda run, _: run.reason),
     "paused": ("string", "why; '' when it is not", lambda run, _: run.paused),
+    "waiting": ("string", "for what; '' when for nobody", lambda run, _: run.waiting or ""),
     "generation": ("int", "1, 2, …", lambda run, _: run.generation),
     "started_at": ("string", "UTC as ISO 8601", lambda run, _: iso(run.started_at)),
     "ended_at": ("string", "'' while it goes on", lambda run, _: iso(run.ended_at) or ""),

@@ -225,13 +225,15 @@ class Client:
         out = bytes(reply.out) if reply.has_out else None
         return StepResult(reply.status, out, reply.map_total if reply.is_map else None)
 
-    async def list(self, limit: int | None = None, *, prefix: str = "", stale: bool = False) -> Sequence[RunSummary]:
-        """Runs, the newest first; those whose ids begin with `prefix`."""
+    async def list(
+        self, limit: int | None = None, *, prefix: str = "", name: str = "", stale: bool = False
+    ) -> Sequence[RunSummary]:
+        """Runs, the newest first; those of the flow `name`, whose ids begin with `prefix`."""
         found: Any = []
         while limit is None or len(found) < limit:
             most = PAGE if limit is None else min(PAGE, limit - len(found))
             before = found[-1].run_id if found else ""
-            request = pb.ListRequest(limit=most, prefix=prefix, before=before, stale=stale)
+            request = pb.ListRequest(limit=most, prefix=prefix, before=before, name=name, stale=stale)
             page = (await self._call("Workflows", "List", request)).runs
             found += map(read_summary, page)
             if len(page) < most:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,12 @@ from graft.cluster.views import (
     run_view,
     summary,
     unknown,
+    waiting_for,
 )
 from graft.engine import Engine
 from graft.engine.commands import Command, decode_command
 from graft.engine.graph import plan_graph
+from graft.engine.lifecycle import FINAL
 from graft.engine.records import NONE, Run, Step
 from graft.engine.state import State
 from graft.errors import StoreCorrupt, UnknownRun
@@ -44,9 +47,24 @@ class Readable:
     def __init__(self, view: StateView, values: Values, paths: Paths) -> None:
         self._view, self._values, self._paths = view, values, paths
 
-    def runs(self, limit: int | None = None) -> list[RunSummary]:
-        """Newest first."""
-        return [summary(run) for run in self._view.runs()[:limit]]
+    def runs(self, limit: int | None = None, *, prefix: str = "", before: str = "", name: str = "") -> list[RunSummary]:
+        """Newest first: those of the flow `name` whose ids begin with `prefix`, beyond the run `before`."""
+        found = iter(self._view.runs())
+        if before:
+            for run in found:
+                if run.id == before:
+                    break
+        wanted = (run for run in found if run.id.startswith(prefix) and name in ("", run.name))
+        return [self._summary(run) for run in islice(wanted, limit)]
+
+    def _summary(self, run: Run) -> RunSummary:
+        if run.status in FINAL:
+            return summary(run)
+        self._prepare(run)
+        return summary(run, waiting_for(run, self._steps_of(run), self._paths))
+
+    def _steps_of(self, run: Run) -> Iterable[Step]:
+        return self._view.steps_of(run.no)
 
     def run_ids(self) -> list[str]:
         """Newest first."""
@@ -68,7 +86,7 @@ class Readable:
         return self._run(run_id).status
 
     def summary(self, run_id: str) -> RunSummary:
-        return summary(self._run(run_id))
+        return self._summary(self._run(run_id))
 
     def events(self, run_id: str, after: int = 0) -> Iterator[EventView]:
         """History beyond the event `after`, oldest first."""

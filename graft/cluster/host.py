@@ -54,7 +54,7 @@ from graft.engine.commands import (
     encode_command,
 )
 from graft.engine.defaults import with_defaults
-from graft.engine.records import NONE, Scope, id_key
+from graft.engine.records import INTERRUPTED, NONE, Scope, id_key
 from graft.errors import Rejected
 from graft.ids import StepKey
 from graft.interfaces import Clock, Entropy, Snapshots, Store, Transport
@@ -238,7 +238,7 @@ class Host:
         since = max(stopped_at or 0, self.engine.state.meta.clock)
         for run in self.engine.state.live_runs():
             if not run.paused:
-                self.submitter.submit(PauseRun(run.no, "interrupted", since, **self.stamp()))
+                self.submitter.submit(PauseRun(run.no, INTERRUPTED, since, **self.stamp()))
         for other in sorted(self.engine.state.members.keys() - {self.member}):
             self.submitter.submit(ForgetMember(other, **self.stamp()))  # the state may come from a cluster's backup
         await self.submitter.request(self.registration())

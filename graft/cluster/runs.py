@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +47,9 @@ class Runs(Readable):
     def labels(self) -> Mapping[str, str]:
         """What this member offers for `runs_on`."""
         return self._host.offer.labels
+
+    def _steps_of(self, run: Run) -> Iterable[Step]:
+        return self._host.engine.state.steps_of_run(run.no)
 
     def _why_queued(self, step: Step) -> str:
         state = self._host.engine.state

@@ -184,14 +184,9 @@ class Workflows:
 
     async def list(self, request: pb.ListRequest, _caller: Any) -> pb.ListReply:
         runs = await self._ready(request.stale)
-        found = iter(runs.runs())
-        if request.before:
-            for each in found:
-                if each.run_id == request.before:
-                    break
         limit = min(request.limit or MAX_RUNS, MAX_RUNS)
-        wanted = (each for each in found if each.run_id.startswith(request.prefix))
-        return pb.ListReply(runs=[summary_message(each) for each in islice(wanted, limit)])
+        found = runs.runs(limit, prefix=request.prefix, before=request.before, name=request.name)
+        return pb.ListReply(runs=[summary_message(each) for each in found])
 
     async def events(self, request: pb.EventsRequest, _caller: Any) -> pb.EventsReply:
         runs = await self._ready(request.stale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from graft.cluster.state_view import StateView
 from graft.cluster.values import Values
 from graft.engine.effects import Happened
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, STORE_FULL, Run, Scope, Step
+from graft.engine.records import INTERRUPTED, NONE, STORE_FULL, Run, Scope, Step
 from graft.plan import ErrorRecord, Node, Plan
 
 
@@ -50,8 +50,19 @@ def active_ms(since: int, until: int, idle: Idle) -> int:
     return max(0, until - since - lost)
 
 
+def condition(status: str, paused: str, waiting: str | None) -> str:
+    """What a run is called wherever it is shown: its status; why nothing new starts; or that it waits for a person."""
+    if status in FINAL:
+        return status
+    if paused == INTERRUPTED:
+        return paused
+    return "waiting" if waiting is not None else "paused" if paused else status
+
+
 @frozen
 class RunSummary:
+    """`waiting` is that of `RunView`."""
+
     run_id: str
     name: str
     status: str
@@ -61,6 +72,11 @@ class RunSummary:
     paused: str
     reason: str
     idle: Idle = ()
+    waiting: str | None = None
+
+    @property
+    def condition(self) -> str:
+        return condition(self.status, self.paused, self.waiting)
 
     def took_ms(self, now: int) -> int:
         return active_ms(self.started_at, self.ended_at or now, self.idle)
@@ -88,6 +104,10 @@ class RunView:
     counts: dict[str, int]
     waiting: str | None
     idle: Idle = ()
+
+    @property
+    def condition(self) -> str:
+        return condition(self.status, self.paused, self.waiting)
 
     def took_ms(self, now: int) -> int:
         return active_ms(self.started_at, self.ended_at or now, self.idle)
@@ -126,7 +146,7 @@ def event_views(happened: Happened, paths: Paths) -> Iterator[EventView]:
         )
 
 
-def summary(run: Run) -> RunSummary:
+def summary(run: Run, waiting: str | None = None) -> RunSummary:
     return RunSummary(
         run.id,
         run.name,
@@ -137,6 +157,7 @@ def summary(run: Run) -> RunSummary:
         run.paused,
         told_once(run.reason),
         run.idle,
+        waiting,
     )
 
 
@@ -173,7 +194,7 @@ def run_view(view: StateView, values: Values, paths: Paths, run: Run, why_queued
         flow_base=run.base,
         steps=steps,
         counts=reader.counts,
-        waiting=reader.waiting() if run.status not in FINAL else None,
+        waiting=reader.waiting(),
         idle=run.idle,
     )
 
@@ -187,10 +208,7 @@ class _Reader:
         self.scopes = {scope.no: scope for scope in view.scopes_of(run.no)}
         self._steps: dict[int, dict[int, Step]] = {no: {} for no in self.scopes}
         self.counts: dict[str, int] = {}
-        self._reasons: list[str] = []
-        self._can_go_on = False
         self._meta = view.meta()
-        self._is_running = False
         for step in view.steps_of(run.no):
             self._steps[step.scope][step.ordinal] = step
 
@@ -214,7 +232,6 @@ class _Reader:
 
     def _step(self, scope: Scope, node: Node, step: Step) -> StepView:
         self._count(step.status)
-        self._weigh(step)
         child = self.scopes.get(step.child) if step.child != NONE else None
         is_map = child is not None and child.kind == "map"
         return StepView(
@@ -251,20 +268,24 @@ class _Reader:
     def _count(self, status: str) -> None:
         self.counts[status] = self.counts.get(status, 0) + 1
 
-    def _weigh(self, step: Step) -> None:
-        """Whether this step can go on by itself; scopes only as far as what is in them can."""
-        if step.status in FINAL or step.status == "pending":
-            return
-        if step.status == "waiting" and not step.wake:
-            self._reasons.append(f"{self._paths.path(step.run, step.scope, step.ordinal)}: {told_once(step.reason)}")
-        elif step.child == NONE:
-            self._can_go_on = True
-            self._is_running = self._is_running or bool(step.member)
-
     def waiting(self) -> str | None:
-        """Why only a person can make the run go on, None when something of it can by itself."""
-        if self._run.paused == "internal":
-            return f"internal: {self._run.reason}"
-        if self._run.paused == STORE_FULL and not self._is_running:
-            return "room in the store: see `graft status`"
-        return None if self._can_go_on or not self._reasons else "; ".join(self._reasons[:3])
+        return waiting_for(self._run, (step for steps in self._steps.values() for step in steps.values()), self._paths)
+
+
+def waiting_for(run: Run, steps: Iterable[Step], paths: Paths) -> str | None:
+    """Why only a person can make the run go on, None when it has ended or something of it can by itself."""
+    if run.status in FINAL:
+        return None
+    if run.paused == "internal":
+        return f"internal: {run.reason}"
+    live = [step for step in steps if step.status not in FINAL and step.status != "pending"]
+    if run.paused == STORE_FULL and not any(step.member for step in live):
+        return "room in the store: see `graft status`"
+    parked = []
+    for step in live:
+        if step.status == "waiting" and not step.wake:
+            parked.append(step)
+        elif step.child == NONE:  # a scope can go on only as far as what is in it
+            return None
+    reasons = (f"{paths.path(step.run, step.scope, step.ordinal)}: {told_once(step.reason)}" for step in parked[:3])
+    return "; ".join(reasons) or None

@@ -70,6 +70,8 @@ def summary_message(summary: RunSummary | RunView) -> pb.RunSummary:
         ended_at=summary.ended_at or 0,
         paused=summary.paused,
         idle=[moment for pair in summary.idle for moment in pair],
+        waiting=summary.waiting or "",
+        waits=summary.waiting is not None,
     )
 
 
@@ -88,6 +90,7 @@ def read_summary(message: pb.RunSummary) -> RunSummary:
         paused=message.paused,
         reason=message.reason,
         idle=read_idle(message),
+        waiting=message.waiting if message.waits else None,
     )
 
 

@@ -21,6 +21,7 @@ from attrs import define, field, frozen
 from graft.plan import ErrorRecord
 
 VERSION: Final = 1
+INTERRUPTED: Final = "interrupted"  # why a run is paused: the process that ran it is gone
 STORE_FULL: Final = "store_full"  # why a run is paused: its cluster is short of room
 NONE: Final = 0xFFFFFFFF  # the ordinal that means "the scope itself"
 
@@ -121,7 +122,7 @@ class Run(Record):
     status: str = "running"
     generation: int = 1  # a person's retry of a final run opens the next one
     reason: str = ""
-    paused: str = ""  # why nothing new starts: "", "interrupted", "person", "internal", STORE_FULL
+    paused: str = ""  # why nothing new starts: "", INTERRUPTED, "person", "internal", STORE_FULL
     paused_at: int = 0  # engine time
     started_wall: int = 0
     ended_wall: int = 0

@@ -266,7 +266,7 @@ def test_parked_steps_end_the_wait(graft: Graft, write: Any) -> None:
     ended = graft("run", "flow.toml", "--id", "mine")
     assert ended.code == 3
     assert steady(ended.err[ended.err.index("◌ parked") :]) == golden("""
-        ◌ parked waits  mine
+        ◌ parked waiting  mine
           a  gave up after 2 attempts: exit.1
             exit.1: the command exited with 1
 

@@ -82,7 +82,7 @@ def _explain_run(run: str, step: str | None, place: Place) -> None:
 
 def run_reasons(view: RunView) -> Iterator[list[Piece]]:
     """Why the run is as it is, and every step that did not simply succeed."""
-    yield [(view.run_id, "bold"), (" is ", ""), (looks.words(view.status), looks.style(view.status))]
+    yield [(view.run_id, "bold"), (" is ", ""), (looks.words(view.condition), looks.style(looks.look(view.condition)))]
     for text in (view.reason, view.paused and f"paused: {view.paused}", view.waiting and f"waits for {view.waiting}"):
         if text:
             yield [(f"  {text}", "")]

@@ -366,7 +366,7 @@ class RunReply(_message.Message):
     def __init__(self, summary: _Optional[_Union[RunSummary, _Mapping]] = ..., params: _Optional[bytes] = ..., outputs: _Optional[bytes] = ..., error: _Optional[bytes] = ..., plan: _Optional[bytes] = ..., plan_hash: _Optional[str] = ..., flow_base: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., waiting: _Optional[str] = ..., waits: _Optional[bool] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "name", "status", "reason", "generation", "started_at", "ended_at", "paused", "idle")
+    __slots__ = ("run_id", "name", "status", "reason", "generation", "started_at", "ended_at", "paused", "idle", "waiting", "waits")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -376,6 +376,8 @@ class RunSummary(_message.Message):
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     IDLE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     name: str
     status: str
@@ -385,7 +387,9 @@ class RunSummary(_message.Message):
     ended_at: int
     paused: str
     idle: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., generation: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., paused: _Optional[str] = ..., idle: _Optional[_Iterable[int]] = ...) -> None: ...
+    waiting: str
+    waits: bool
+    def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., generation: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., paused: _Optional[str] = ..., idle: _Optional[_Iterable[int]] = ..., waiting: _Optional[str] = ..., waits: _Optional[bool] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("path", "node", "kind", "status", "attempt", "started_at", "ended_at", "error", "reason", "has_out", "children", "is_map", "map_total", "map_done", "member", "due_at")
@@ -438,16 +442,18 @@ class StepReply(_message.Message):
     def __init__(self, status: _Optional[str] = ..., has_out: _Optional[bool] = ..., out: _Optional[bytes] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("limit", "stale", "prefix", "before")
+    __slots__ = ("limit", "stale", "prefix", "before", "name")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     limit: int
     stale: bool
     prefix: str
     before: str
-    def __init__(self, limit: _Optional[int] = ..., stale: _Optional[bool] = ..., prefix: _Optional[str] = ..., before: _Optional[str] = ...) -> None: ...
+    name: str
+    def __init__(self, limit: _Optional[int] = ..., stale: _Optional[bool] = ..., prefix: _Optional[str] = ..., before: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListReply(_message.Message):
     __slots__ = ("runs",)
