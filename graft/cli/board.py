@@ -19,8 +19,8 @@ from graft.cli.looks import Piece
 from graft.cluster.views import Idle, active_ms
 
 if TYPE_CHECKING:
-    from graft.cluster.views import EventView, RunView
-    from graft.plan import Node, Plan
+    from graft.cluster.views import EventView, MapView, RunView
+    from graft.plan import ErrorRecord, Node, Plan
 
 ACTIVE = frozenset({"running", "cancelling", "backing_off", "waiting", "uncertain"})
 
@@ -44,8 +44,10 @@ class Line:
     started_at: int | None = None
     ended_at: int | None = None
     due_at: int | None = None  # when a timer lets it go on
+    member: str = ""
     contained: bool = False  # its failure was caught
     total: int | None = None  # items of a map, once known
+    names: tuple[str, ...] = ()  # of these
     children: dict[str, Line] = field(factory=dict)
     active: dict[str, Line] = field(factory=dict)
     bad: dict[str, Line] = field(factory=dict)
@@ -106,10 +108,12 @@ class Board:
             step = waiting.popleft()
             line = self.line(step.path)
             line.started_at, line.ended_at, line.attempt = step.started_at, step.ended_at, step.attempt
-            line.total, line.due_at = step.map_total, step.due_at
+            line.total, line.due_at, line.member = step.map_total, step.due_at, step.member
             reason = step.reason or (looks.error_title(step.error) if step.error is not None else "")
             if view.paused == "interrupted" and step.status in ("running", "cancelling") and not step.children:
                 line.started_at, reason = None, view.paused
+            if step.item:
+                line.label = f"{path_label(step.path)} {step.item}"
             self._move(line, step.status, reason)
             waiting.extend(step.children)
 
@@ -140,6 +144,23 @@ class Board:
         elif event.what == "resumed" and lasts:
             self.idle = (*self.idle[:-1], (self.idle[-1][0], event.at))
 
+    def name_only(self, error: ErrorRecord) -> None:
+        """Show of an error only its type, and of the scopes that failed by it only that they did."""
+        line: Line | None = self._lines.get(error.node)
+        if line is None or line is self.root:
+            return
+        line.reason = error.type
+        while (line := line.parent) is not None:
+            if line.status in looks.BAD and error.type in line.reason:
+                line.reason = line.reason.partition(":")[0]
+
+    def set_items(self, line: Line, items: MapView | None) -> None:
+        """The items of a map are known; some of them may have lines already."""
+        if items is not None:
+            line.total, line.names = items.total, items.names
+            for child in line.children.values():
+                child.label = _item_label(child.path, line)
+
     def line(self, path: str) -> Line:
         """The line of a step; it and the scopes above it are made when they are new."""
         found = self._lines.get(path)
@@ -148,7 +169,7 @@ class Board:
         item = _ITEM.fullmatch(path)
         if item is not None:
             above = self.line(item[1])
-            return self._add(above, path, path.rpartition("/")[2], above.node)
+            return self._add(above, path, _item_label(path, above), above.node)
         parent, _, name = path.rpartition("/")
         scope = self.line(parent)
         return self._add(scope, path, name, self._node(scope, name))
@@ -275,7 +296,19 @@ def label_of(line: Line) -> str:
     if line.total is None and not line.children:
         return line.label
     total = line.total if line.total is not None else len(line.children)
-    return f"{line.label} {line.ended_children}/{total}"
+    failed = sum(line.counts[status] for status in looks.BAD)
+    return f"{line.label} {line.ended_children - failed}/{total}" + (f", {failed} failed" if failed else "")
+
+
+def path_label(path: str) -> str:
+    """The last part of a path: what stands in a tree below the rest."""
+    return path.rpartition("/")[2] if not path.endswith("]") else path[path.rfind("/", 0, path.rfind("[")) + 1 :]
+
+
+def _item_label(path: str, above: Line) -> str:
+    index = path[path.rfind("[") + 1 : -1]
+    name = above.names[int(index)] if above.names and index.isdecimal() and int(index) < len(above.names) else ""
+    return f"{path_label(path)} {name}".rstrip()
 
 
 def _facts(line: Line, now: int, idle: Idle) -> Iterable[Piece]:
@@ -283,6 +316,8 @@ def _facts(line: Line, now: int, idle: Idle) -> Iterable[Piece]:
         yield (looks.duration(active_ms(line.started_at, line.ended_at or now, idle)), "dim")
     if line.attempt > 1:
         yield (f"attempt {line.attempt}", "dim" if line.status == "succeeded" else "yellow")
+    if (where := looks.where_run(line.member)) not in ("", line.reason):
+        yield (where, "dim")
     if line.due_at is not None:
         yield (f"until {looks.moment(line.due_at)}", "yellow")
     if line.reason and line.status not in ("pending", "ready"):

@@ -17,7 +17,7 @@ from graft.cli import exits, looks
 from graft.cli.labels import advice, is_unplaceable
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
-from graft.cli.terminal import Paint, clip, note, out_value, plain_text, speaks_unicode, width
+from graft.cli.terminal import Paint, is_terminal, note, out_value, plain_text, speaks_unicode, width, wrapped
 from graft.cluster.views import active_ms
 from graft.errors import GraftError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ERRORS = 5
 MAX_WAITS = 8
-TAIL_LINES, TAIL_COLUMNS = 10, 500
+TAIL_LINES = 10
 
 
 async def tails_of(source: Source, view: RunView) -> Tails:
@@ -47,7 +47,7 @@ def print_ending(
 ) -> None:
     """`flags`: what a command needs to find the same place; `kept`: there is one; `opened_at`: see `headline`."""
     paint = Paint.of(sys.stderr)
-    columns = max(20, width(sys.stderr, otherwise=200) - 6)
+    columns = width(sys.stderr) - 6 if is_terminal(sys.stderr) else None
     bar = "    │ " if speaks_unicode(sys.stderr) else "    | "
     note(looks.paint_line(headline(view, unicode=speaks_unicode(sys.stderr), opened_at=opened_at), paint))
     if code in (exits.WAITING, exits.UNCERTAIN):
@@ -61,7 +61,8 @@ def print_ending(
         for line in looks.error_lines(error):
             note(looks.paint_line(line, paint))
         for text in said:
-            note(looks.paint_line([(bar, "dim"), (clip(plain_text(text), columns), "")], paint))
+            for part in wrapped(plain_text(text), columns):
+                note(looks.paint_line([(bar, "dim"), (part, "")], paint))
     hidden = len(failures(view)) - MAX_ERRORS
     if hidden > 0:
         note(paint(f"\n… {hidden} more errors", "dim"))

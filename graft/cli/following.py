@@ -50,8 +50,12 @@ class NoScreen:
 
 
 class JsonScreen:
+    def __init__(self, told: int) -> None:
+        self._told = told  # events of the run so far
+
     def event(self, event: EventView, line: Line) -> None:
-        out_json(event_record(event))
+        self._told += 1
+        out_json(event_record(event, self._told))
 
     def draw(self) -> None: ...
 
@@ -95,10 +99,12 @@ class LiveScreen:
         self.draw()
 
 
-def choose_screen(board: Board, run_id: str, *, as_json: bool) -> tuple[Screen, AbstractContextManager[Any]]:
-    """The screen that fits standard error, and what has to be entered while it is used."""
+def choose_screen(
+    board: Board, run_id: str, *, as_json: bool, told: int = 0
+) -> tuple[Screen, AbstractContextManager[Any]]:
+    """The screen that fits standard error, and what has to be entered while it is used. `told`: earlier events."""
     if as_json:
-        return JsonScreen(), nullcontext()
+        return JsonScreen(told), nullcontext()
     import os
 
     if is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
@@ -123,7 +129,8 @@ async def follow(
     never waited for. `also_ended`: a run that has ended since then is shown, too.
     """
     board = Board.of(view)
-    screen, shown = choose_screen(board, view.run_id, as_json=as_json)
+    told = sum(event.seq <= after for event in await engine.events(view.run_id)) if as_json and after else 0
+    screen, shown = choose_screen(board, view.run_id, as_json=as_json, told=told)
     follower = _Follower(engine, view.run_id, board, screen, wait)
     with shown:
         is_over = view.status in looks.FINAL and not also_ended
@@ -182,7 +189,7 @@ class _Follower:
         self._changed = True
         line = self._board.apply(event)
         if line.is_map and line.total is None:
-            line.total = await self._engine.map_total(self._run_id, line.path)
+            self._board.set_items(line, await self._engine.map_items(self._run_id, line.path))
         self._show(lambda screen: screen.event(event, line))
 
     def _show(self, what: Callable[[Screen], None]) -> None:

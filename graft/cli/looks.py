@@ -42,6 +42,7 @@ IMPORTANCE = (
 )
 UNKNOWN = ("?", "?", "")
 
+LONE_MEMBER = "local"
 FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled", "timed_out"})
 BAD = frozenset({"failed", "timed_out"})
 
@@ -62,6 +63,11 @@ def words(status: str) -> str:
 def look(condition: str) -> str:
     """The status whose look a run in this condition has: one that is held does not look as if it ran."""
     return condition if condition in STATUSES else "waiting"
+
+
+def where_run(member: str) -> str:
+    """`on graft-1`; "" for the engine of `graft run`, which has no choice of members."""
+    return f"on {member}" if member and member != LONE_MEMBER else ""
 
 
 def paint_line(pieces: Iterable[Piece], paint: Paint) -> str:
@@ -108,7 +114,7 @@ def error_title(error: ErrorRecord) -> str:
     return title if title.startswith(error.type) else told_once(f"{error.type}: {title}")
 
 
-DETAIL_LINES, DETAIL_COLUMNS = 12, 400
+DETAIL_LINES = 200  # a traceback of a deep recursion says the same again and again
 
 
 def error_lines(error: ErrorRecord, *, named: bool = True) -> Iterator[list[Piece]]:
@@ -125,9 +131,9 @@ def error_lines(error: ErrorRecord, *, named: bool = True) -> Iterator[list[Piec
     yield head
     detail = plain_text(error.detail).strip("\n").splitlines() if error.detail != error.title else []
     if len(detail) > DETAIL_LINES:
-        yield [(f"    … {len(detail) - DETAIL_LINES} lines left out", "dim")]
+        yield [(f"    … {len(detail) - DETAIL_LINES} lines left out; `graft show --json` has all", "dim")]
     for line in detail[-DETAIL_LINES:]:
-        yield [("    " + clip(line, DETAIL_COLUMNS), "dim")]
+        yield [("    " + line, "dim")]
     for cause in error.cause:
         for number, pieces in enumerate(error_lines(cause)):
             yield [("    " if number else "  └ ", "dim"), *pieces]

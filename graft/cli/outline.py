@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from graft.cli.selection import Selection
 
 MAX_DETAIL = 60
+_INDEX = re.compile(r"\[[^\]]*\]")  # of an item
 HIDDEN = "***"
 
 
@@ -59,6 +61,16 @@ def walk(plan: Plan) -> Iterator[tuple[int, str, Node, bool]]:
         block = getattr(node.action, "block", None)
         if block is not None:
             waiting.append(_entries(plan.blocks[block], depth + 1, path + "/"))
+
+
+def plan_nodes(plan: Plan) -> dict[str, Node]:
+    """Every node by its path, which is that of its steps without the items of maps."""
+    return {path: node for _, path, node, _ in walk(plan)}
+
+
+def plan_path(path: str) -> str:
+    """The path of a step's node."""
+    return _INDEX.sub("", path)
 
 
 def _entries(block: Block, depth: int, prefix: str) -> Iterator[tuple[int, str, Node, bool]]:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from graft.worker.logs import LogLine
 
 
-def event_record(event: EventView, *, stale: bool = False) -> dict[str, Any]:
-    """`path` is "" for the run itself. `seq` only grows within a run: `graft events RUN --after SEQ` goes on there."""
+def event_record(event: EventView, number: int, *, stale: bool = False) -> dict[str, Any]:
+    """`path` is "" for the run itself. `seq` counts the events of a run: `graft events --after SEQ` goes on there."""
     return {
         "type": "event",
         "run": event.run_id,
-        "seq": event.seq,
+        "seq": number,
         "at": iso(event.at),
         "path": event.path,
         "what": event.what,
@@ -77,6 +77,7 @@ def step_records(view: RunView, *, stale: bool = False) -> Iterator[dict[str, An
             "took_ms": _took(step, view),
             "due_at": iso(step.due_at),
             "member": step.member or None,
+            "item": step.item or None,
             "items": step.map_total,
             "items_ended": step.map_done if step.map_total is not None else None,
             "error": error_record(step.error),

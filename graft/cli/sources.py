@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.cluster.history import Readable
     from graft.cluster.runs import Runs
-    from graft.cluster.views import EventView, RunSummary, RunView
+    from graft.cluster.views import EventView, MapView, RunSummary, RunView
     from graft.plan import Plan
     from graft.worker.logs import LogLine
 
@@ -58,7 +58,11 @@ class Source(Protocol):
 
     async def output(self, run_id: str, path: str) -> Any: ...
 
-    async def map_total(self, run_id: str, path: str) -> int | None: ...
+    async def map_items(self, run_id: str, path: str) -> MapView | None: ...
+
+    async def member_names(self) -> frozenset[str] | None:
+        """The members of a cluster; None where there is no choice of members."""
+        ...
 
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
         """Events as they happen, until nothing more will: the run has ended, or nobody works on it."""
@@ -124,8 +128,11 @@ class _Local:
     async def output(self, run_id: str, path: str) -> Any:
         return self._history.output(run_id, path)
 
-    async def map_total(self, run_id: str, path: str) -> int | None:
-        return self._history.map_total(run_id, path)
+    async def member_names(self) -> frozenset[str] | None:
+        return None
+
+    async def map_items(self, run_id: str, path: str) -> MapView | None:
+        return self._history.map_items(run_id, path)
 
 
 class Stored(_Local):
@@ -290,6 +297,9 @@ class There:
     async def interrupted(self) -> Sequence[RunSummary]:
         return [each for each in await self._client.list(KNOWN_IDS) if each.paused == INTERRUPTED]
 
+    async def member_names(self) -> frozenset[str] | None:
+        return frozenset(each.id for each in await self._client.members(stale=True))
+
     async def output(self, run_id: str, path: str) -> Any:
         import json
 
@@ -300,8 +310,8 @@ class There:
             raise AbsentValue(f"it was {step.status}, so it has no result")
         return json.loads(step.out)
 
-    async def map_total(self, run_id: str, path: str) -> int | None:
-        return (await self._client.step(run_id, path)).map_total
+    async def map_items(self, run_id: str, path: str) -> MapView | None:
+        return (await self._client.step(run_id, path)).items
 
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
         return self._client.watch(run_id, after, stale=self._stale)

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
@@ -156,6 +157,13 @@ def width(stream: IO[Any] | None, otherwise: int = 100) -> int:
 def clip(text: str, columns: int) -> str:
     """`text`, at most `columns` long; what is cut off is marked."""
     return text if len(text) <= columns else text[: max(0, columns - 1)] + "…"
+
+
+def wrapped(text: str, columns: int | None) -> list[str]:
+    """`text` in lines of at most `columns`; one line where nothing is known of the width. Nothing is cut off."""
+    if columns is None or len(text) <= columns:
+        return [text]
+    return textwrap.wrap(text, max(20, columns), drop_whitespace=False, replace_whitespace=False) or [text]
 
 
 def let_go_of_broken_pipes() -> None:

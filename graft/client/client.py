@@ -45,7 +45,7 @@ from graft.client.streams import pumped
 from graft.cluster.flow import put
 from graft.cluster.membership import Change, ClusterStatus, MemberView
 from graft.cluster.run_ids import new_run_id
-from graft.cluster.views import EventView, RunSummary, RunView, StepResult
+from graft.cluster.views import EventView, MapView, RunSummary, RunView, StepResult
 from graft.cluster.wire import (
     read_event,
     read_member,
@@ -223,7 +223,8 @@ class Client:
         """What one step came to so far. Raises UnknownRun."""
         reply = await self._call("Workflows", "GetStep", pb.StepRequest(run_id=run_id, path=path))
         out = bytes(reply.out) if reply.has_out else None
-        return StepResult(reply.status, out, reply.map_total if reply.is_map else None)
+        items = MapView(reply.map_total, tuple(reply.item_names)) if reply.is_map else None
+        return StepResult(reply.status, out, items)
 
     async def list(
         self, limit: int | None = None, *, prefix: str = "", name: str = "", stale: bool = False

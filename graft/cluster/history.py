@@ -17,10 +17,12 @@ from graft.cluster.values import Values
 from graft.cluster.views import (
     SEQUENCE_BITS,
     EventView,
+    MapView,
     RunSummary,
     RunView,
     StepResult,
     event_views,
+    map_view,
     run_view,
     summary,
     unknown,
@@ -106,8 +108,8 @@ class Readable:
             raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
         return self._values.out(*key)
 
-    def map_total(self, run_id: str, path: str) -> int | None:
-        """How many items a mapped step has; None while that is not known, and for what is no map. Costs O(depth)."""
+    def map_items(self, run_id: str, path: str) -> MapView | None:
+        """The items of a mapped step; None while they are not known, and for what is no map."""
         run = self._run(run_id)
         self._prepare(run)
         key = self._paths.find(run.no, path)
@@ -115,7 +117,7 @@ class Readable:
         if step is None or step.child == NONE:
             return None
         scope = self._values.scope(run.no, step.child)
-        return scope.total if scope.kind == "map" else None
+        return map_view(self._values, run, scope) if scope.kind == "map" else None
 
     def step_result(self, run_id: str, path: str) -> StepResult:
         """What a step came to so far. Raises UnknownRun when there is no such step."""
@@ -126,7 +128,7 @@ class Readable:
         if key is None or step is None:
             raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
         out = msgspec.json.encode(self._values.out(*key)) if step.status == "succeeded" else None
-        return StepResult(step.status, out, self.map_total(run_id, path))
+        return StepResult(step.status, out, self.map_items(run_id, path))
 
     def _run(self, run_id: str) -> Run:
         no = self._view.run_no(run_id)

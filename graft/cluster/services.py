@@ -173,13 +173,14 @@ class Workflows:
 
     async def get_step(self, request: pb.StepRequest, _caller: Any) -> pb.StepReply:
         found = (await self._ready()).step_result(request.run_id, request.path)
-        total = found.map_total
+        items = found.items
         return pb.StepReply(
             status=found.status,
             has_out=found.out is not None,
             out=found.out or b"",
-            is_map=total is not None,
-            map_total=total or 0,
+            is_map=items is not None,
+            map_total=0 if items is None else items.total,
+            item_names=() if items is None else items.names,
         )
 
     async def list(self, request: pb.ListRequest, _caller: Any) -> pb.ListReply:

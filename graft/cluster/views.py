@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from attrs import frozen
@@ -38,6 +38,7 @@ class StepView:
     map_done: int | None = None
     member: str = ""  # of its attempt, or of the last one
     due_at: int | None = None  # when a timer lets it go on
+    item: str = ""  # of a map: what it is for, in a few words
 
 
 Idle = tuple[tuple[int, int], ...]
@@ -54,9 +55,9 @@ def condition(status: str, paused: str, waiting: str | None) -> str:
     """What a run is called wherever it is shown: its status; why nothing new starts; or that it waits for a person."""
     if status in FINAL:
         return status
-    if paused == INTERRUPTED:
-        return paused
-    return "waiting" if waiting is not None else "paused" if paused else status
+    if waiting is not None:
+        return "waiting"
+    return INTERRUPTED if paused == INTERRUPTED else "paused" if paused else status
 
 
 @frozen
@@ -128,11 +129,50 @@ class EventView:
 
 @frozen
 class StepResult:
-    """What one step came to: `out` is JSON, None when it has none; `map_total` is of a map whose items are known."""
+    """What one step came to: `out` is JSON, None when it has none; `items` are those of a map, once they are known."""
 
     status: str
     out: bytes | None
-    map_total: int | None
+    items: MapView | None
+
+
+@frozen
+class MapView:
+    """The items of a map: how many, and what each is called (`item_name`); no names where they are very many."""
+
+    total: int
+    names: tuple[str, ...] = ()
+
+
+MAX_NAMES: Final = 1000
+MAX_NAME: Final = 40  # characters
+
+
+def item_name(value: Any) -> str:
+    """An item of a map in a few words: `3.10`, `py=3.10 os=debian`; "" where that does not say it."""
+    if isinstance(value, dict):
+        if not 0 < len(value) <= 4 or any(isinstance(each, (dict, list)) for each in value.values()):
+            return ""
+        text = " ".join(f"{name}={_plainly(each)}" for name, each in value.items())
+    elif value is None or isinstance(value, list):
+        return ""
+    else:
+        text = _plainly(value)
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+
+
+def _plainly(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def map_view(values: Values, run: Run, scope: Scope) -> MapView:
+    """Of the scope of a map. Items of a run with secret params have no names: they may be made of those."""
+    items = values.items(run.no, scope.no)
+    is_secret = any(param.secret for param in values.plans[run.plan].plan.root.params)
+    if is_secret or items.keys is not None or scope.total > MAX_NAMES:
+        return MapView(scope.total)
+    return MapView(scope.total, tuple(item_name(items.item(i)) for i in range(scope.total)))
 
 
 SEQUENCE_BITS = 20  # events of one log entry that one run can have: a million
@@ -216,7 +256,10 @@ class _Reader:
         steps = self._steps[scope.no]
         graph = self._values.graph(scope.run, scope.block)
         if scope.kind == "map":
-            return tuple(self._step(scope, graph.nodes[scope.node], steps[i]) for i in sorted(steps))
+            names = map_view(self._values, self._run, scope).names
+            return tuple(
+                self._step(scope, graph.nodes[scope.node], steps[i], names[i] if names else "") for i in sorted(steps)
+            )
         views = []
         for i, node in enumerate(graph.nodes):
             step = steps.get(i)
@@ -230,7 +273,7 @@ class _Reader:
         self._count(status)
         return StepView(path, node.name, node.kind, status, reason=reason)
 
-    def _step(self, scope: Scope, node: Node, step: Step) -> StepView:
+    def _step(self, scope: Scope, node: Node, step: Step, item: str = "") -> StepView:
         self._count(step.status)
         child = self.scopes.get(step.child) if step.child != NONE else None
         is_map = child is not None and child.kind == "map"
@@ -250,6 +293,7 @@ class _Reader:
             map_done=child.total - child.remaining if child is not None and is_map else None,
             member=step.member or step.ran_on,
             due_at=self._due_at(step),
+            item=item,
         )
 
     def _due_at(self, step: Step) -> int | None:

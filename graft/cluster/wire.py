@@ -152,6 +152,7 @@ def step_message(step: StepView) -> pb.Step:
         map_done=step.map_done or 0,
         member=step.member,
         due_at=step.due_at or 0,
+        item=step.item,
     )
 
 
@@ -172,6 +173,7 @@ def read_step(message: pb.Step) -> StepView:
         map_done=message.map_done if message.is_map else None,
         member=message.member,
         due_at=message.due_at or None,
+        item=message.item,
     )
 
 

@@ -59,7 +59,7 @@ def test_failures_and_retries_say_why() -> None:
     )
     assert text(board.rows(10)) == [
         "↻ fetch     9.9s  http.503: unavailable",
-        "● pick 1/2  9.7s",
+        "● pick 0/2, 1 failed  9.7s",
         "  ✗ pick[0]  exit.1",
         "  ● pick[1]  9.5s",
         "· ship",
@@ -187,7 +187,7 @@ def test_the_board_of_a_view_is_that_of_its_events() -> None:
     )
     assert text(Board.of(view).rows(10)) == [
         "✓ fetch     100ms",
-        "● pick 2/3  9.6s",
+        "● pick 1/3, 1 failed  9.6s",
         "  ✗ pick[1]  exit.1: it exited with 1",
         "· ship",
     ]
@@ -197,7 +197,7 @@ def test_a_large_map_is_folded_in_the_tree_unless_all_is_asked_for() -> None:
     items = tuple(step(f"pick[{i}]", "failed" if i == 7 else "succeeded") for i in range(20))
     view = run_of(PLAN, step("fetch"), step("pick", "failed", children=items, map_total=20, map_done=20), step("ship"))
     lines = ["".join(piece for piece, _ in line) for line in tree_lines(Board.of(view), START)]
-    assert lines == ["✓ fetch", "✗ pick 20/20", "  ✗ pick[7]", "  … 19 succeeded", "✓ ship"]
+    assert lines == ["✓ fetch", "✗ pick 19/20, 1 failed", "  ✗ pick[7]", "  … 19 succeeded", "✓ ship"]
     assert len(tree_lines(Board.of(view), START, everything=True)) == 23
 
 

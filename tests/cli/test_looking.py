@@ -99,12 +99,12 @@ def test_show(graft: Graft) -> None:
         ✗ shop failed in <took>  mine
           started <moment>
 
-          ✓ fetch      <took>
-          ✗ pick 2/2   <took>  1 of 2 items failed
-            ✓ pick[0]  <took>
-            ✗ pick[1]  <took>  attempt 2  exit.1: the command exited with 1
-          ⊘ pack       its scope ended before
-          – note       <took>  `when` said no: len(fetch.out) > 100
+          ✓ fetch               <took>
+          ✗ pick 1/2, 1 failed  <took>  1 of 2 items failed
+            ✓ pick[0] box       <took>
+            ✗ pick[1] tape      <took>  attempt 2  exit.1
+          ⊘ pack                its scope ended before
+          – note                <took>  `when` said no: len(fetch.out) > 100
 
         pick[1]  exit.1: the command exited with 1  (attempt 2)
             picking tape
@@ -172,7 +172,7 @@ def test_events(graft: Graft) -> None:
 def test_explain_a_step(graft: Graft) -> None:
     assert steady(graft("explain", "mine", "pack").out) == golden("""
         pack is cancelled: its scope ended before
-          needs pick failed
+          needs pick failed: 1 of 2 items failed
     """)
     assert (
         "note is skipped: `when` said no: len(fetch.out) > 100\n  needs fetch succeeded\n"
@@ -255,3 +255,139 @@ def test_looking_at_a_directory_loads_no_event_loop(graft: Graft, write: Any, ar
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "0 []"
+
+
+WAITING = """
+    graft = 1
+    name = "parked"
+    [nodes.a]
+    run = "exit 3"
+    retry = { attempts = 1, then = "pause" }
+"""
+
+
+def test_a_run_is_called_the_same_everywhere(graft: Graft, write: Any) -> None:
+    write("parked.toml", WAITING)
+    write("flow.toml", FLOW)
+    assert graft("run", "flow.toml", "--id", "mine").code == 1
+    assert graft("run", "parked.toml", "--id", "held").code == 3
+    assert graft("show", "held").out.startswith("◌ parked waiting ")
+    assert "◌ waiting" in graft("runs", "parked").out
+    for argv in (("--where", "status == 'waiting'"), ("--waiting",), ("parked",), ("parked.toml",)):
+        (line,) = graft("runs", *argv, "--json").out.splitlines()
+        assert (json.loads(line)["run"], json.loads(line)["status"]) == ("held", "waiting")
+    assert steady(graft("runs", "--waiting").out) == golden("""
+        RUN   FLOW    STATUS     STARTED              TOOK   WAITS FOR
+        held  parked  ◌ waiting  <moment>  <took>  a: gave up after 1 attempts: exit.3
+    """)
+    assert graft("runs", "nothing").err == "no runs for which that is true\n"
+    assert graft("runs", "--watch").err.startswith("error: --watch needs a terminal")
+
+
+@pytest.mark.usefixtures("failed")
+def test_events_are_numbered(graft: Graft) -> None:
+    every = [json.loads(line)["seq"] for line in graft("events", "--json").out.splitlines()]
+    assert every == list(range(1, len(every) + 1))
+    assert graft("events", "--after", str(len(every) - 1)).out.startswith(f"{len(every):>5}  ")
+    follows = [json.loads(line)["seq"] for line in graft("events", "--after", "3", "-f", "--json").out.splitlines()]
+    assert follows == every[3:]
+
+
+def test_events_of_a_command_are_numbered_like_those_of_the_run(graft: Graft, write: Any) -> None:
+    write("flow.toml", FLOW)
+    first = [json.loads(line) for line in graft("run", "flow.toml", "--id", "mine", "--json").out.splitlines()]
+    again = [json.loads(line) for line in graft("retry", "mine", "--json").out.splitlines()]
+    numbers = [each["seq"] for each in (*first, *again) if each["type"] == "event"]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+LINES = """
+    graft = 1
+    name = "lines"
+    [nodes.a]
+    run = "seq 5"
+    [nodes.b]
+    needs = ["a"]
+    run = "echo last"
+"""
+
+
+def test_the_end_of_the_logs(graft: Graft, write: Any) -> None:
+    write("flow.toml", LINES)
+    assert graft("run", "flow.toml").code == 0
+    assert graft("logs", "-n", "2").out == "a | 5\nb | last\n"
+    assert graft("logs", "last", "a", "--tail", "1").out == "5\n"
+    assert graft("logs", "-f", "--tail", "1").out == "b | last\n"
+    assert graft("logs", "--tail", "0").out == ""
+    assert len(graft("logs", "--since", "1h").out.splitlines()) == 6
+    assert len(graft("logs", "--since", "2020-01-31").out.splitlines()) == 6
+    later = graft("logs", "--since", "2999-01-31T06:00")
+    assert (later.out, later.err.endswith("wrote nothing since then\n")) == ("", True)
+    wrong = graft("logs", "--since", "yesterday")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "error: --since yesterday: expected a duration or a moment\n  such as 10m, 2h, or 2026-01-31T06:00\n",
+    )
+
+
+NEEDS = """
+    graft = 1
+    name = "needs"
+    [nodes.a]
+    run = "exit 4"
+    on_failure = "continue"
+    [nodes.b]
+    needs = ["a"]
+    run = "true"
+    [nodes.g]
+    [nodes.g.nodes.c]
+    run = "exit 5"
+    on_failure = "continue"
+    [nodes.g.nodes.d]
+    needs = ["c"]
+    run = "true"
+"""
+
+
+def test_explain_names_the_need_that_failed_and_why(graft: Graft, write: Any) -> None:
+    write("flow.toml", NEEDS)
+    graft("run", "flow.toml", "--id", "mine")
+    said = graft("explain", "mine").out
+    assert "b is skipped: a need failed\n  it needs a is failed: exit.4: the command exited with 4\n" in said
+    assert "g/d is skipped: a need failed\n  it needs g/c is failed: exit.5" in said
+    assert "  needs c failed: exit.5: the command exited with 5\n" in graft("explain", "mine", "g/d").out
+
+
+def test_items_are_named_by_what_they_are_for(graft: Graft, write: Any) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "matrix"
+        [nodes.tests]
+        for_each = [{ py = "3.10", os = "a" }, { py = 3.5 }, "plain", [1, 2], { deep = [1] }]
+        value = 1
+        """,
+    )
+    assert graft("run", "flow.toml").code == 0
+    steps = [json.loads(line) for line in graft("show", "--json").out.splitlines()][2:]
+    assert [step["item"] for step in steps] == ["py=3.10 os=a", "py=3.5", "plain", None, None]
+    assert "✓ tests[0] py=3.10 os=a" in graft("show").out
+
+
+def test_items_made_of_secrets_have_no_names(graft: Graft, write: Any) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "hidden"
+        [params.tokens]
+        type = "list[string]"
+        secret = true
+        [nodes.each]
+        for_each = "${ params.tokens }"
+        run = "true"
+        """,
+    )
+    ended = graft("run", "flow.toml", "--tokens", "hunter2-first,hunter2-second")
+    assert "hunter2" not in ended.err + graft("show").out + graft("show", "--json").out

@@ -19,6 +19,7 @@ from graft.cluster.embedded import Embedded
 from graft.cluster.membership import Change
 from graft.cluster.socket import MAX_PATH, open_socket, short_path
 from graft.cluster.standing import HEAD
+from graft.cluster.views import MapView
 from graft.errors import (
     InvalidParams,
     Rejected,
@@ -91,8 +92,12 @@ async def test_a_run_from_start_to_end(client: Client, engine: Embedded, tmp_pat
     assert view == await client.wait(run_id)
     assert await client.summary(run_id) == engine.summary(run_id)
     step = await client.step(run_id, "items")
-    assert (step.status, json.loads(step.out or b""), step.map_total) == ("succeeded", [7, 14, 21], 3)
-    assert (await client.step(run_id, "items[1]")).map_total is None
+    assert (step.status, json.loads(step.out or b""), step.items) == (
+        "succeeded",
+        [7, 14, 21],
+        MapView(3, ("1", "2", "3")),
+    )
+    assert (await client.step(run_id, "items[1]")).items is None
 
 
 async def test_logs_of_all_steps_of_one_and_as_they_come(client: Client, tmp_path: Path) -> None:

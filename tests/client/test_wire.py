@@ -18,8 +18,12 @@ from tests.support.servers import plan_of
 PLAN = plan_of('graft = 1\nname = "x"\n[nodes.a]\nvalue = 1\n')
 CAUSE = ErrorRecord("exit.2", "it ended with 2", "detail", "pick[0]/b", 3)
 ERROR = ErrorRecord("python.Boom", "boom", "it went wrong", "pick", 2, (CAUSE,))
-LEAF = StepView("pick[0]", "pick", "run", "failed", 2, 1_000, 2_000, ERROR, "because", True, member="n1", due_at=9)
-MAP = StepView("pick", "pick", "run", "failed", 1, 1_000, 2_000, CAUSE, "one failed", False, (LEAF,), 3, 2, "n1", 9)
+LEAF = StepView(
+    "pick[0]", "pick", "run", "failed", 2, 1_000, 2_000, ERROR, "because", True, member="n1", due_at=9, item="x"
+)
+MAP = StepView(
+    "pick", "pick", "run", "failed", 1, 1_000, 2_000, CAUSE, "one failed", False, (LEAF,), 3, 2, "n1", 9, "y"
+)
 RUN = RunView(
     run_id="x-1",
     name="x",
@@ -40,7 +44,7 @@ RUN = RunView(
     waiting="pick: parked",
     idle=((1_100, 1_200), (1_300, 0)),
 )
-SUMMARY = RunSummary("x-1", "x", "failed", 2, 1_000, 2_000, "interrupted", "because", ((1_100, 0),))
+SUMMARY = RunSummary("x-1", "x", "failed", 2, 1_000, 2_000, "interrupted", "because", ((1_100, 0),), "pick: parked")
 EVENT = EventView((1 << 40) + 7, "x-1", 1_000, "pick[0]", "failed", "because", 2)
 LINE = LogLine("2026-01-01T00:00:00.000Z", "pick[0]", 2, "err", "text", True, "n1")
 MEMBER = MemberView(

@@ -23,43 +23,47 @@ if TYPE_CHECKING:
 @click.command("events")
 @run_argument(required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
-@click.option("--after", type=int, default=0, metavar="SEQ", help="Only events after this sequence number.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only events after number N.")
 @stale_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @place_options
 def command(run: str | None, follow: bool, after: int, stale: bool, as_json: bool, place: Place) -> None:
-    """Print what happened in a run (default: the last), in order.
+    """Print what happened in a run (default: the last), in order; its events are numbered from 1.
 
     RUN is an id, the beginning of one, or `last`.
     """
     paint = Paint.of(sys.stdout)
 
-    def show(event: EventView) -> None:
+    def show(number: int, event: EventView) -> None:
+        if number <= after:
+            return
         if as_json:
-            out_json(event_record(event, stale=stale))
+            out_json(event_record(event, number, stale=stale))
         else:
-            out(event_line(event, paint))
+            out(event_line(event, number, paint))
 
     async def body(source: Source) -> None:
         run_id = (await find_run(source, run or "last")).run_id
         if not follow:
-            for event in await source.events(run_id, after):
-                show(event)
+            for number, event in enumerate(await source.events(run_id), start=1):
+                show(number, event)
             return
-        async with aclosing(source.watch(run_id, after)) as events:
+        number = 0
+        async with aclosing(source.watch(run_id)) as events:
             async for event in events:
-                show(event)
+                number += 1
+                show(number, event)
                 if place.is_remote:
                     sys.stdout.flush()
 
     read_or_stale(place, body, stale=stale, quiet=as_json)
 
 
-def event_line(event: EventView, paint: Paint) -> str:
+def event_line(event: EventView, number: int, paint: Paint) -> str:
     what = looks.words(event.what).ljust(12)
     attempt = f"  attempt {event.attempt}" if event.attempt > 1 and event.path else ""
     pieces = [
-        (f"{event.seq:>10}  ", "dim"),
+        (f"{number:>5}  ", "dim"),
         (f"{looks.moment(event.at)}.{event.at % 1000:03d}  ", "dim"),
         (what, looks.style(event.what)),
         (f"  {event.path or event.run_id}", "" if event.path else "bold"),

@@ -11,6 +11,7 @@ import click
 from graft.cli import looks
 from graft.cli.data import RunName, find_step
 from graft.cli.looks import Piece
+from graft.cli.outline import plan_nodes, plan_path
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
 from graft.cli.sources import Source, find_run, read
@@ -89,6 +90,9 @@ def run_reasons(view: RunView) -> Iterator[list[Piece]]:
     for step in every_step(view.steps):
         if step.status not in ("succeeded", "pending") and not step.children:
             yield _state(step)
+            for needed in _needs(view, step) if step.status == "skipped" else ():
+                if needed.status != "succeeded":
+                    yield [("  it needs ", "dim"), *_state(needed)]
 
 
 def step_reasons(view: RunView, path: str, events: list[EventView]) -> Iterator[list[Piece]]:
@@ -96,11 +100,13 @@ def step_reasons(view: RunView, path: str, events: list[EventView]) -> Iterator[
     step = next(each for each in every_step(view.steps) if each.path == path)
     yield _state(step)
     for needed in _needs(view, step):
+        why = needed.reason or (looks.error_title(needed.error) if needed.error is not None else "")
         yield [
             ("  needs ", "dim"),
             (needed.node, ""),
             (" ", ""),
             (looks.words(needed.status), looks.style(needed.status)),
+            (f": {why}" if why and needed.status != "succeeded" else "", ""),
         ]
     if step.error is not None:
         yield from ([("  ", ""), *line] for line in looks.error_lines(step.error, named=False))
@@ -117,12 +123,15 @@ def _state(step: StepView) -> list[Piece]:
         (" is ", ""),
         (looks.words(step.status), looks.style(step.status)),
         (f": {reason}" if reason else "", ""),
+        ("  " + looks.where_run(step.member) if looks.where_run(step.member) not in ("", reason) else "", "dim"),
     ]
 
 
 def _needs(view: RunView, step: StepView) -> list[StepView]:
-    """The steps that this one needs, for a step of the flow itself."""
-    node = next((each for each in view.plan.root.nodes if each.name == step.path), None)
-    if node is None:
+    """The steps beside this one that it needs. An item of a map needs nothing of its own."""
+    node = plan_nodes(view.plan).get(plan_path(step.path))
+    if node is None or step.path.endswith("]"):
         return []
-    return [each for each in view.steps if each.path in (*node.needs, *node.after)]
+    scope = step.path.rpartition("/")[0]
+    siblings = view.steps if not scope else next(each for each in every_step(view.steps) if each.path == scope).children
+    return [each for each in siblings if each.node in (*node.needs, *node.after)]

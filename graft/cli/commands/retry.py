@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +14,7 @@ from graft.cli.data import find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.labels import is_unplaceable
 from graft.cli.looks import FINAL
-from graft.cli.outline import walk
+from graft.cli.outline import plan_path, walk
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
 from graft.cli.selection import followers
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from graft.cluster.views import RunView
 
 HARMLESS = ACTIONS.keys() - TASK_KINDS - SCOPE_KINDS  # these touch nothing outside of the run
-INDEX = re.compile(r"\[[^\]]*\]")  # of an item, in a path
 
 
 @click.command("retry")
@@ -121,7 +119,7 @@ def intention(view: RunView, path: str | None) -> list[str]:
 def _undone_perhaps(view: RunView) -> list[str]:
     """A `finally` may have taken back what a kept step did, and nobody but its author knows."""
     finals = {path for _, path, node, is_final in walk(view.plan) if is_final and node.kind not in HARMLESS}
-    ran = [step.path for step in every_step(view.steps) if step.started_at and INDEX.sub("", step.path) in finals]
+    ran = [step.path for step in every_step(view.steps) if step.started_at and plan_path(step.path) in finals]
     if not ran:
         return []
     return [

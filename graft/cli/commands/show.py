@@ -56,7 +56,10 @@ def screen(view: RunView, now: int, *, everything: bool, unicode: bool) -> Itera
     for name, text in shown_params(view.plan, view.params):
         yield [(f"  {name} = {text}", "dim")]
     yield []
-    for line in tree_lines(Board.of(view), now, everything=everything, unicode=unicode):
+    board = Board.of(view)
+    for error in failures(view):  # whole below the tree, so only named in it
+        board.name_only(error)
+    for line in tree_lines(board, now, everything=everything, unicode=unicode):
         yield [("  ", ""), *line]
     for error in failures(view):
         yield []

@@ -392,7 +392,7 @@ class RunSummary(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., generation: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., paused: _Optional[str] = ..., idle: _Optional[_Iterable[int]] = ..., waiting: _Optional[str] = ..., waits: _Optional[bool] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("path", "node", "kind", "status", "attempt", "started_at", "ended_at", "error", "reason", "has_out", "children", "is_map", "map_total", "map_done", "member", "due_at")
+    __slots__ = ("path", "node", "kind", "status", "attempt", "started_at", "ended_at", "error", "reason", "has_out", "children", "is_map", "map_total", "map_done", "member", "due_at", "item")
     PATH_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -409,6 +409,7 @@ class Step(_message.Message):
     MAP_DONE_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     DUE_AT_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
     path: str
     node: str
     kind: str
@@ -425,21 +426,24 @@ class Step(_message.Message):
     map_done: int
     member: str
     due_at: int
-    def __init__(self, path: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[bytes] = ..., reason: _Optional[str] = ..., has_out: _Optional[bool] = ..., children: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., map_done: _Optional[int] = ..., member: _Optional[str] = ..., due_at: _Optional[int] = ...) -> None: ...
+    item: str
+    def __init__(self, path: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[bytes] = ..., reason: _Optional[str] = ..., has_out: _Optional[bool] = ..., children: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., map_done: _Optional[int] = ..., member: _Optional[str] = ..., due_at: _Optional[int] = ..., item: _Optional[str] = ...) -> None: ...
 
 class StepReply(_message.Message):
-    __slots__ = ("status", "has_out", "out", "is_map", "map_total")
+    __slots__ = ("status", "has_out", "out", "is_map", "map_total", "item_names")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     HAS_OUT_FIELD_NUMBER: _ClassVar[int]
     OUT_FIELD_NUMBER: _ClassVar[int]
     IS_MAP_FIELD_NUMBER: _ClassVar[int]
     MAP_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ITEM_NAMES_FIELD_NUMBER: _ClassVar[int]
     status: str
     has_out: bool
     out: bytes
     is_map: bool
     map_total: int
-    def __init__(self, status: _Optional[str] = ..., has_out: _Optional[bool] = ..., out: _Optional[bytes] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ...) -> None: ...
+    item_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, status: _Optional[str] = ..., has_out: _Optional[bool] = ..., out: _Optional[bytes] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., item_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("limit", "stale", "prefix", "before", "name")
