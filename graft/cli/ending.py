@@ -17,7 +17,7 @@ from graft.cli import exits, looks
 from graft.cli.labels import advice, is_unplaceable
 from graft.cli.looks import Piece
 from graft.cli.records import every_step
-from graft.cli.terminal import Paint, is_terminal, note, out_value, plain_text, speaks_unicode, width, wrapped
+from graft.cli.terminal import Paint, clip, is_terminal, note, out_value, plain_text, speaks_unicode, width, wrapped
 from graft.cluster.views import active_ms
 from graft.errors import GraftError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ERRORS = 5
 MAX_WAITS = 8
-TAIL_LINES = 10
+TAIL_LINES, TAIL_COLUMNS = 10, 2000  # of what a step wrote; the error itself is told whole
 
 
 async def tails_of(source: Source, view: RunView) -> Tails:
@@ -61,7 +61,7 @@ def print_ending(
         for line in looks.error_lines(error):
             note(looks.paint_line(line, paint))
         for text in said:
-            for part in wrapped(plain_text(text), columns):
+            for part in wrapped(clip(plain_text(text), TAIL_COLUMNS), columns):
                 note(looks.paint_line([(bar, "dim"), (part, "")], paint))
     hidden = len(failures(view)) - MAX_ERRORS
     if hidden > 0:
