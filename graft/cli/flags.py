@@ -28,8 +28,9 @@ from attrs import frozen
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from graft.cli.flows import MAX_BYTES, read_text
+from graft.cli.flows import read_text
 from graft.errors import UsageError
+from graft.files import MAX_BYTES
 from graft.plan import Param
 
 _PREFIX = "flow_param_"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.cli.guess import closest
 from graft.errors import UsageError
+from graft.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from graft_dsl import Compiled
 
 DEFAULT_NAME = "flow.toml"  # of a directory
-MAX_BYTES = 16 * 2**20
 
 
 def find_flow(target: str) -> Path:
@@ -77,22 +77,19 @@ def too_short_secrets(plan: Plan, base: Path, params: Mapping[str, Any] | None =
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises UsageError when it cannot be had, or has more than MAX_BYTES (a device has no end)."""
+    """The text of a file. Raises UsageError when it cannot be had, or has more than MAX_BYTES."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
+        data = read_file(path)
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{path} is too large: more than {MAX_BYTES} bytes")
     try:
         return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}") from error
 
 
-def unreadable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path} cannot be read: {error.strerror or error}")
+def unreadable(path: Path, error: OSError | ValueError) -> UsageError:
+    return UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def _names_python(target: str) -> bool:

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from graft.cluster.backup import HEAD
 from graft.errors import StoreCorrupt, UsageError
+from graft.files import check_regular
 from graft.interfaces import Change, Switch, Turn
 from graft.storage import open_store
 from graft.storage.directory import sync_directory
@@ -49,6 +50,7 @@ def restore(file: Path, directory: Path) -> Restored:
     _check_replaceable(directory)
     made = directory.with_name(directory.name + ".restoring")
     try:
+        check_regular(file)
         with open(file, "rb") as backup:
             about = _head(file, backup)
             shutil.rmtree(made, ignore_errors=True)

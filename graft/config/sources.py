@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
+from graft import files
 from graft.config.problems import Problem
 from graft.config.syntax import FORMATS, MAX_BYTES, SUFFIXES, BadSyntax, parse
 
@@ -178,10 +179,9 @@ def _load(path: Path) -> tuple[str, str]:
 
 def _text_of(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadSyntax(f"it cannot be read: {error.strerror or error}") from None
+        data = files.read_file(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise BadSyntax(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return _decoded(data)
 
 

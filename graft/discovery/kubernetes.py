@@ -26,6 +26,7 @@ from attrs import frozen
 from graft.config.settings import MEMBER_PORT
 from graft.discovery.records import Here, Peer, Report, join
 from graft.errors import DiscoveryError, DiscoveryUnfit
+from graft.files import read_file
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -165,7 +166,7 @@ class Kubernetes:
     def _headers(self) -> dict[str, str]:
         """The token is read for every request: Kubernetes replaces it about once an hour."""
         try:
-            token = self.token_file.read_text().strip()
+            token = read_file(self.token_file).decode().strip()
         except OSError as error:
             raise DiscoveryError(f"the token cannot be read from {self.token_file}: {error.strerror}") from error
         return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -193,7 +194,7 @@ def make(here: Here, transport: httpx2.AsyncBaseTransport | None = None, account
 
 def _namespace(account: Path) -> str:
     try:
-        return (account / "namespace").read_text().strip()
+        return read_file(account / "namespace").decode().strip()
     except OSError as error:
         hint = "set `discovery.kubernetes.namespace`, or give the pod a service account"
         raise DiscoveryUnfit(f"the namespace cannot be read from {account}: {error.strerror}", hint=hint) from error

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from graft.errors import UsageError
+from graft.files import read_file
 from graft.security.identity import san_uri
 from graft.security.tls import TlsFiles
 
@@ -82,8 +83,8 @@ def _authority(
     certificate_file, key_file = directory / "ca.crt", directory / "ca.key"
     if certificate_file.exists():
         try:
-            key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-            certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+            key = serialization.load_pem_private_key(read_file(key_file), None)
+            certificate = x509.load_pem_x509_certificate(read_file(certificate_file))
         except (OSError, ValueError) as error:
             raise UsageError(f"{directory}: the authority there cannot be used: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from graft.errors import Denied, UsageError
+from graft.files import read_file
 from graft.security.identity import Identity, identify
 from graft.security.tls import TlsFiles
 
@@ -39,7 +40,7 @@ def check_own(files: TlsFiles, cluster: str, member: str) -> None:
 def check_readable(path: Path) -> None:
     """Raises UsageError."""
     try:
-        path.read_bytes()
+        read_file(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}", hint="`[security]` in the settings names it") from error
 

@@ -23,6 +23,7 @@ from typing import Literal
 from attrs import define, field, frozen
 
 from graft.errors import UsageError
+from graft.files import check_regular, read_file
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class TlsFiles:
         if self.ciphers:
             context.set_ciphers(self.ciphers)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        for path in (self.certificate, self.key, self.authority):
+            check_regular(path)  # OpenSSL would wait for a pipe
         context.load_cert_chain(self.certificate, self.key, self.password)
         context.load_verify_locations(self.authority)
         context.check_hostname = False
@@ -122,7 +125,7 @@ def _what(error: OSError, files: TlsFiles) -> str:
 def _misses(path: Path, what: str) -> str | None:
     """Why `path` cannot be the PEM file that is wanted; None when it may be."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         return f"{path}: {error.strerror or error}"
     found = [kind for kind, beginning in _BEGINNINGS.items() if re.search(beginning, data)]
@@ -138,7 +141,7 @@ def _unreadable(files: TlsFiles) -> Path | None:
 
 
 def _is_encrypted(path: Path) -> bool:
-    return b"ENCRYPTED" in path.read_bytes()
+    return b"ENCRYPTED" in read_file(path)
 
 
 def _names(files: TlsFiles) -> str:

@@ -7,11 +7,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from graft.files import read_file
 from graft.plan import Secret
 from graft.worker.failures import StepFailure
 from graft.worker.redaction import Redactor, is_too_short, too_short
 
 PREFIX = "secrets."
+MAX_SECRET_BYTES = 1024 * 1024
 
 
 class Vault:
@@ -67,7 +69,7 @@ class Vault:
         stamp = (status.st_mtime_ns, status.st_size)
         known = self._files.get(path)
         if known is None or known[0] != stamp:
-            text = path.read_text(encoding="utf-8")
+            text = read_file(path, MAX_SECRET_BYTES).decode()
             known = self._files[path] = (stamp, text.removesuffix("\n").removesuffix("\r"))
         return known[1]
 
