@@ -15,9 +15,11 @@ import trio
 
 from graft.cluster.host import Host
 from graft.engine.commands import DropPlans, SweepRun
+from graft.errors import Rejected
 from graft.worker.logs import LogStore
 
 SWEPT_ROWS: Final = 1000  # by one command
+SWEPT_RUNS: Final = 16  # at once
 LOOKED_AT: Final = 200  # runs, or logs, before others get a turn
 
 
@@ -72,9 +74,22 @@ class Removing:
             await self._to_sweep.wait()
 
     async def _sweep(self) -> None:
+        """Several runs at once: most are small, and their commands share a turn of the log."""
         removed = self._host.engine.state.removed
         while removed:
-            await self._host.propose(SweepRun(min(removed), SWEPT_ROWS, **self._host.stamp()))
+            asked = [SweepRun(run, SWEPT_ROWS, **self._host.stamp()) for run in sorted(removed)[:SWEPT_RUNS]]
+            refused: list[Rejected] = []
+            async with trio.open_nursery() as nursery:
+                for command in asked:
+                    nursery.start_soon(self._propose, command, refused)
+            if refused:
+                raise refused[0]
+
+    async def _propose(self, command: SweepRun, refused: list[Rejected]) -> None:
+        try:
+            await self._host.propose(command)
+        except Rejected as error:
+            refused.append(error)
 
     async def _drop_plans(self) -> None:
         """Refused when a run is started meanwhile: the next removal looks again."""

@@ -9,6 +9,7 @@ Removing runs is never refused (`docs/how-to/make-room.md`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ KIND: Final = "room"
 LOOK_SECONDS: Final = 0.2  # large results fill a small store fast
 REPORT_SECONDS: Final = 1.0  # between two reports that say the same
 FORGET_SECONDS: Final = 5.0  # after so long a report counts no more: the member is down, or had nothing to say
+CALM_SECONDS: Final = 30.0  # before it is said that there is more room again: a log that is shortened comes and goes
 KEPT_ENTRIES: Final = 64  # of the log, by a member that is short of room
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -51,7 +53,7 @@ class Room:
 
     def __init__(self, host: Host, store: Store, clock: Clock, post: Post | None, tell: Callable[[str], None]) -> None:
         self._host, self._store, self._clock, self._post, self._tell = host, store, clock, post, tell
-        self._told = Level.FREE
+        self._told, self._better_since = Level.FREE, math.inf
         self._reports: dict[str, tuple[Report, float]] = {}  # of others, and when they came
         self._said, self._said_at = ("", 0), 0.0  # the last report: to whom and which level, and when
         self._paused: set[int] = set()  # runs that this process paused
@@ -119,10 +121,14 @@ class Room:
             await trio.sleep(LOOK_SECONDS)
 
     def _tell_change(self) -> None:
-        level, told = Level(self._own.level), self._told
-        if level == told:
+        level, now = Level(self._own.level), self._clock.monotonic()
+        if level >= self._told:
+            self._better_since = math.inf
+        else:
+            self._better_since = min(self._better_since, now)
+        if level <= self._told and now - self._better_since < CALM_SECONDS:
             return
-        self._told = level
+        self._told, self._better_since = level, math.inf
         if level > Level.FREE:
             self._tell(f"warning: {self._words(self._host.member, self._own)}; {MAKE_ROOM}")
         else:

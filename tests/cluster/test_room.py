@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
 from attrs import evolve
 
 from graft.cluster.embedded import open_embedded
+from graft.cluster.room import Room
+from graft.cluster.system import SystemClock
 from graft.engine.records import STORE_FULL
 from graft.errors import NoRoom, StoreFull
 from graft.interfaces import Turn
@@ -193,6 +197,27 @@ async def test_a_member_whose_disk_is_full_waits_for_room(base: Path, monkeypatc
         await until(lambda: is_final(leader, run_id))
         await cluster.settled()
         assert len(cluster.running) == 3
+
+
+def test_a_warning_is_told_at_once_and_the_end_of_it_when_it_lasts() -> None:
+    """A log that is shortened makes room for a moment: no line for each time."""
+    told: list[str] = []
+    clock, store = FakeClock(), MemoryStore(quota_bytes=100)
+    host: Any = SimpleNamespace(door=SimpleNamespace(full=None), member="a")
+    room = Room(host, store, clock, None, told.append)
+    for seconds, used in ((0, 50), (1, 81), (2, 79), (3, 82), (4, 95), (5, 85), (6, 91), (20, 70), (40, 70), (51, 70)):
+        clock.now = seconds
+        store._used = used
+        room._own = room._report(store.usage())
+        room._tell_change()
+    assert [line.partition(": ")[0] for line in told] == ["warning", "warning", "the store has room again"]
+
+
+class FakeClock(SystemClock):
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 async def test_on_one_machine(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
