@@ -63,7 +63,7 @@ def open_store(
     except OSError as error:
         raise translate(error, layout.root) from error
     try:
-        quota = Quota(quota_bytes)
+        quota = Quota(quota_bytes, layout.data.stat().st_size if layout.data.exists() else 0)
         return _open_locked(layout, lock, quota, max(map_bytes, quota.map_bytes), inline_check_bytes)
     except BaseException as error:
         lock.release(closed_at=None if lock.previous is None else lock.previous.closed_at)

@@ -105,15 +105,16 @@ class Quota:
     """
 
     quota_bytes: int
+    found_bytes: int = 0  # in the store when it was opened: whoever opens a full one gets room to make room in
 
     @property
     def map_bytes(self) -> int:
         """Address space that is needed at least."""
-        return 4 * self.quota_bytes
+        return max(4 * self.quota_bytes, self.found_bytes + 2 * self.quota_bytes)
 
     @property
     def ceiling_bytes(self) -> int:
-        return 3 * self.quota_bytes
+        return max(3 * self.quota_bytes, self.found_bytes + self.quota_bytes)
 
     @property
     def reserve_bytes(self) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from graft.interfaces import Usage
+from graft.interfaces import Entry, Turn, Usage
+from graft.storage import open_store
 from graft.storage.space import OF_DISK, OF_QUOTA, Level, describe, level_of
 
 MIB = 1 << 20
@@ -33,3 +36,16 @@ def test_the_worse_of_quota_and_disk_counts(used: int, free: int | None, level: 
 def test_the_worst_comes_first() -> None:
     for table in (OF_QUOTA, OF_DISK):
         assert [level for level, _ in table] == [Level.PAUSING, Level.REFUSING, Level.WARNING]
+
+
+def test_a_store_whose_quota_was_lowered_can_be_opened_and_removed_from(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "d", quota_bytes=16 * MIB)
+    for n in range(100):
+        store.commit(Turn(changes=[("values", b"%d" % n, b"v" * 100_000)]))
+    store.close()
+    store = open_store(tmp_path / "d", quota_bytes=MIB)
+    assert store.usage().used_bytes > 3 * MIB
+    store.commit(Turn(entries=[Entry(1, 1, b"a command that removes")], applied=1))
+    store.commit(Turn(changes=[("values", b"%d" % n, None) for n in range(100)]))
+    assert store.usage().used_bytes < MIB
+    store.close()
