@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import signal
+from multiprocessing import resource_tracker, spawn
 from typing import TYPE_CHECKING, Any
 
 import trio
 import trio_parallel  # type: ignore[import-untyped]
 
+from graft.registry.targets import is_of_a_flow
 from graft.worker.failures import StepFailure
 from graft.worker.isolated import Failed, Job, begin, run_job
 from graft.worker.logs import MAX_BYTES
+from graft.worker.printing import running
 from graft.worker.results import Encoded
 
 if TYPE_CHECKING:
@@ -21,12 +26,46 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 60.0  # an unused process is kept this long
 SHUTDOWN_SECONDS = 1.0
+SAFE_PATH = "PYTHONSAFEPATH"
+
+
+_command_line, _preparation = spawn.get_command_line, spawn.get_preparation_data
+
+
+def _safe_command_line(**arguments: Any) -> list[str]:
+    """With `-P`: a new interpreter must not look for its own modules in the working directory."""
+    executable, *rest = _command_line(**arguments)
+    return [executable, *(() if running() is not None or "-P" in rest else ("-P",)), *rest]
+
+
+def _safe_preparation(name: str) -> dict[str, Any]:
+    """Without the directories of flows on the path: the process adds its own once it has what we need."""
+    data = _preparation(name)
+    if running() is None:
+        data["sys_path"] = [each for each in data["sys_path"] if not is_of_a_flow(each)]
+    return data
+
+
+@functools.cache
+def _make_spawning_safe() -> None:
+    """What a step starts with multiprocessing by itself stays as it is."""
+    spawn.get_command_line, spawn.get_preparation_data = _safe_command_line, _safe_preparation
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 class Processes:
     """The processes of one worker: a trio-parallel context, and how many calls run at once."""
 
     def __init__(self, tools: Tools) -> None:
+        _make_spawning_safe()
         self._manager = trio_parallel.open_worker_context(
             idle_timeout=IDLE_SECONDS, init=begin, grace_period=SHUTDOWN_SECONDS
         )

@@ -55,6 +55,19 @@ def test_a_step_finds_the_terminal_empty(tmp_path: Path) -> None:
         assert terminal.end() == 0
 
 
+TAKEN = ("queue", "logging", "secrets", "socket", "http", "attrs", "trio", "click", "selectors", "msgspec", "lmdb")
+
+
+@pytest.mark.parametrize("command", [[COMMAND[0], "-P", *COMMAND[1:]], [COMMAND[0], "-m", "graft"]])
+def test_files_beside_the_flow_hide_no_module_that_we_need(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "flow.toml").write_text(FLOW)
+    (tmp_path / "steps.py").write_text(STEPS)
+    for name in TAKEN:
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('it is {name} of the flow')\n")
+    ran = subprocess.run([*command, "run", "flow.toml"], cwd=tmp_path, env=environment(), capture_output=True)
+    assert (ran.returncode, json.loads(ran.stdout or b"null")) == (0, {"read": ""}), ran.stderr.decode()
+
+
 def run(directory: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *argv], cwd=directory, env=environment(), input="not for steps", capture_output=True, text=True

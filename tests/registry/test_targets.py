@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -115,7 +116,7 @@ def test_a_flow_does_not_replace_an_installed_package(tmp_path: Path) -> None:
     import msgspec
 
     (tmp_path / "msgspec.py").write_text("def f(): return 'mine'\n")
-    with pytest.raises(TargetProblem, match="module `msgspec` has no `f`"):
+    with pytest.raises(TargetProblem, match=r"msgspec.py has the name of a module of a package that Graft needs"):
         resolve("msgspec:f", tmp_path)
     assert sys.modules["msgspec"] is msgspec
 
@@ -142,3 +143,25 @@ def test_context_is_shown_and_logs() -> None:
     context.log("x", 3)
     assert said == ["x 3"]
     assert repr(context) == "<Context of r1 pick[0], attempt 2>"
+
+
+@pytest.mark.parametrize(
+    "name", ["queue", "logging", "secrets", "socket", "http", "attrs", "trio", "click", "trio_parallel"]
+)
+def test_a_file_beside_the_flow_hides_nothing_that_python_or_graft_needs(tmp_path: Path, name: str) -> None:
+    """In a process of its own: here the modules are loaded already."""
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong file')\n")
+    (tmp_path / "innocent.py").write_text(f"import {name}\ndef f():\n    return {name}.__file__\n")
+    code = (
+        "import sys, pathlib\n"
+        "from graft.registry import TargetProblem\n"
+        "from graft.registry.targets import import_target\n"
+        "base = pathlib.Path(sys.argv[1])\n"
+        "assert not import_target('innocent:f', base)().startswith(str(base))\n"
+        "try: import_target(sys.argv[2] + ':f', base)\n"
+        "except TargetProblem as problem: print(problem)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path), name], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert f"{tmp_path / name}.py has the name of a module of" in ran.stdout
+    assert "give the file another name" in ran.stdout
