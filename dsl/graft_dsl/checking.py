@@ -281,7 +281,7 @@ class _Checker:
             return None
         if target not in self.signatures:
             try:
-                self.signatures[target] = self.python(target)
+                self.signatures[target] = self.python(target, str(self.flow.base))
             except LookupError as error:
                 self.signatures[target] = str(error.args[0] if error.args else error)
         found = self.signatures[target]

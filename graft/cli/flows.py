@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +45,12 @@ def compile_flow(target: str, *, resolve_python: bool = True) -> Compiled:
     import graft_dsl
 
     path = find_flow(target)
-    resolver = None
-    if resolve_python:
-        from graft.registry import Resolver
-
-        resolver = Resolver(path.parent)
     try:
-        with redirect_stdout(sys.stderr):  # what the user's modules print when imported is no output of the command
+        if not resolve_python:
+            return graft_dsl.compile_file(path)
+        from graft.registry.apart import Apart
+
+        with Apart() as resolver:
             return graft_dsl.compile_file(path, python=resolver)
     except OSError as error:
         raise unreadable(path, error) from error

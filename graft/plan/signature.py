@@ -20,6 +20,9 @@ class Signature:
 
 
 class SignatureResolver(Protocol):
-    """Imports a Python target. Raises LookupError whose text says what is missing (module or function) and where."""
+    """Imports a Python target of a flow in the directory `base`.
 
-    def __call__(self, target: str) -> Signature: ...
+    Raises LookupError whose text says what is missing (module or function) and where.
+    """
+
+    def __call__(self, target: str, base: str) -> Signature: ...

@@ -12,20 +12,17 @@ from graft.registry.functions import PythonFunction, resolve
 from graft.registry.targets import TargetProblem
 
 
-class Resolver:
-    """A `SignatureResolver` for flows in the directory `base`."""
+def signature(target: str, base: str) -> Signature:
+    """Imports `target` for a flow in the directory `base`: a `SignatureResolver`, in this process.
 
-    def __init__(self, base: Path) -> None:
-        self._base = base
-
-    def __call__(self, target: str) -> Signature:
-        """Imports `target`. Raises LookupError: missing module or function, or a module that fails when imported."""
-        try:
-            return signature_of(resolve(target, self._base))
-        except TargetProblem:
-            raise
-        except (Exception, SystemExit, GeneratorExit) as error:
-            raise _import_failed(target, error) from error
+    Raises LookupError: missing module or function, or a module that fails when imported.
+    """
+    try:
+        return signature_of(resolve(target, Path(base)))
+    except TargetProblem:
+        raise
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise _import_failed(target, error) from error
 
 
 def signature_of(function: PythonFunction) -> Signature:

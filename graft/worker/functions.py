@@ -22,9 +22,11 @@ FORK_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     """Call it: what it returned. Raises StepFailure, and whatever cancels it."""
+    attempt.tools.printing.attach(attempt)  # a module may print when it is imported
     function = find(attempt, action.target)
     table = attempt.evaluate(action.with_)
     if action.isolation == "process" and not function.is_async:
+        attempt.tools.printing.detach(attempt)
         module = await trio.to_thread.run_sync(import_module, "graft.worker.isolation")  # 60 ms that few flows need
         return await module.run_isolated(attempt, action, table)
     try:
@@ -33,7 +35,6 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
         first, *others = map(str, problem.args)
         raise StepFailure("python.TypeError", first, "\n".join(others)) from None
     context = make_context(attempt) if function.context is not None else None
-    attempt.tools.printing.attach(attempt)
     if function.is_async:
         process = os.getpid()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import Graft
 from tests.support.terminals import COMMAND, Terminal, environment
 
 FLOW = """
@@ -72,3 +73,48 @@ def run(directory: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *argv], cwd=directory, env=environment(), input="not for steps", capture_output=True, text=True
     )
+
+
+IMPORTED = {
+    "import time\ntime.sleep(60)\n": "took more than 0.5 s",
+    "while True:\n    pass\n": "took more than 0.5 s",
+    "import time\nwhile True:\n    try:\n        time.sleep(9)\n    except BaseException:\n        pass\n": "took",
+    "import os\nos._exit(3)\n": "ended the process: exit code 3",
+    "import os\nos.kill(os.getpid(), 9)\n": "ended the process: SIGKILL",
+    "raise GeneratorExit\n": "failed: GeneratorExit",
+}
+
+
+@pytest.mark.parametrize("module", IMPORTED)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_module_that_does_not_end_its_import_is_given_up(
+    graft: Graft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, module: str
+) -> None:
+    monkeypatch.setenv("GRAFT_IMPORT_SECONDS", "0.5")
+    nodes = "".join(f'[nodes.{name}]\npython = "{name}:f"\n' for name in ("bad", "good"))
+    (tmp_path / "flow.toml").write_text(f'graft = 1\n{nodes}[nodes.worse]\npython = "bad:g"\n')
+    (tmp_path / "bad.py").write_text(module)
+    (tmp_path / "good.py").write_text("print('imported')\ndef f():\n    pass\n")
+    ended = graft(command, "flow.toml")
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err.count("error[GR306]") == 2
+    assert IMPORTED[module] in ended.err
+
+
+def test_functions_of_a_sub_flow_stand_beside_it(graft: Graft, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "flow.toml").write_text(
+        'graft = 1\n[nodes.here]\npython = "steps:f"\n[nodes.below]\nflow = "sub/flow.toml"\n'
+        '[outputs]\nhere = "${ here.out }"\nbelow = "${ below.out.x }"\n'
+    )
+    (tmp_path / "sub" / "flow.toml").write_text(
+        'graft = 1\n[nodes.a]\npython = "steps:f"\nwith = { n = 1 }\n'
+        '[nodes.b]\npython = "only_below:f"\n[outputs]\nx = "${ a.out + b.out }"\n'
+    )
+    (tmp_path / "steps.py").write_text("def f():\n    return 'above'\n")
+    (tmp_path / "sub" / "steps.py").write_text("def f(n: int) -> int:\n    return n\n")
+    (tmp_path / "sub" / "only_below.py").write_text("def f() -> int:\n    return 2\n")
+    assert graft("check", "flow.toml").code == 0
+    ended = graft("run", "flow.toml")
+    assert json.loads(ended.out) == {"here": "above", "below": 3}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.registry import Resolver
+from graft.registry import signature
 from graft_dsl import TEMPLATES, compile_file, format_text
 
 
@@ -15,7 +15,7 @@ def test_a_template_compiles_and_is_formatted(name: str, tmp_path: Path) -> None
     files = TEMPLATES[name].files("my flow")
     for path, text in files.items():
         (tmp_path / path).write_text(text)
-    compiled = compile_file(tmp_path / "flow.toml", python=Resolver(tmp_path))
+    compiled = compile_file(tmp_path / "flow.toml", python=signature)
     assert compiled.plan.name == "my-flow"
     assert compiled.warnings == ()
     assert format_text(files["flow.toml"]) == files["flow.toml"]

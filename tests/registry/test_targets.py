@@ -6,12 +6,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from graft.plan.signature import Signature
-from graft.registry import Context, Resolver, TargetProblem, resolve
+from graft.registry import Context, TargetProblem, resolve, signature
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ async def charge(ctx: Context, cents: int, note: str | None = None) -> dict[str,
     All of it."""
 def bare(a, ctx, *more, **rest): pass
 ''')
-    find = Resolver(tmp_path)
+    find = partial(signature, base=str(tmp_path))
     assert find(f"{name}:charge") == Signature(
         params=(("cents", "int", True), ("note", ("optional", "string"), False)),
         returns=("table", "int"),
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 def step(c: Context, frame: DataFrame, n: int) -> DataFrame: ...
 """)
-    found = Resolver(tmp_path)(f"{name}:step")
+    found = signature(f"{name}:step", str(tmp_path))
     assert found.context == "c"
     assert found.params == (("frame", None, True), ("n", None, True))
 
@@ -77,7 +78,7 @@ def step(c: Context, frame: DataFrame, n: int) -> DataFrame: ...
 def test_what_is_missing(tmp_path: Path, name: str, target: str, message: str, type: str) -> None:
     (tmp_path / f"{name}.py").write_text("def quote(): ...\nclass Thing: ...\nnumber = 3\n")
     with pytest.raises(TargetProblem) as caught:
-        Resolver(tmp_path)(target.replace("NAME", name))
+        signature(target.replace("NAME", name), str(tmp_path))
     assert str(caught.value).startswith(message.replace("NAME", name))
     assert caught.value.type == type
 
@@ -95,7 +96,7 @@ def test_a_module_that_fails_when_imported(tmp_path: Path, name: str, source: st
     file = tmp_path / f"{name}.py"
     file.write_text(source)
     with pytest.raises(TargetProblem) as caught:
-        Resolver(tmp_path)(f"{name}:f")
+        signature(f"{name}:f", str(tmp_path))
     wanted = f"importing module `{name}` (wanted by `{name}:f`) failed: {message.format(file=file, name=name)}"
     assert str(caught.value) == wanted
 

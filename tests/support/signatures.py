@@ -13,7 +13,7 @@ _FUNCTIONS: dict[str, tuple[dict[str, tuple[str, bool]], str | None]] = {
 }
 
 
-def fake_signatures(target: str) -> Signature:
+def fake_signatures(target: str, base: str) -> Signature:
     """The signature of a function of `shop`. Raises LookupError as the real resolver does."""
     module, _, name = target.partition(":")
     if module != "shop":
