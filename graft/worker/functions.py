@@ -23,7 +23,17 @@ FORK_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     """Call it: what it returned. Raises StepFailure, and whatever cancels it."""
     attempt.tools.printing.attach(attempt)  # a module may print when it is imported
-    function = find(attempt, action.target)
+    surroundings = attempt.tools.surroundings
+    with surroundings.importing():
+        function = find(attempt, action.target)
+    try:
+        return await _call(attempt, action, function)
+    finally:
+        if changed := surroundings.restore():
+            attempt.log.note(f"the step changed for the whole process, and Graft put back: {', '.join(changed)}")
+
+
+async def _call(attempt: Attempt, action: PythonAction, function: PythonFunction) -> Any:
     table = attempt.evaluate(action.with_)
     if action.isolation == "process" and not function.is_async:
         attempt.tools.printing.detach(attempt)

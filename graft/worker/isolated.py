@@ -28,6 +28,7 @@ from graft.worker.failures import StepFailure
 from graft.worker.logs import StepLog
 from graft.worker.redaction import Redactor
 from graft.worker.results import encode_result
+from graft.worker.surroundings import Surroundings
 
 POLL_SECONDS = 0.5  # where processes cannot be waited for by descriptor
 
@@ -122,7 +123,10 @@ def run_job(job: Job) -> bytes | Failed:
 
 
 def _call(job: Job, log: StepLog) -> bytes:
-    function = resolve(job.target, job.base)
+    if not _surroundings:
+        _surroundings.append(Surroundings())
+    with _surroundings[0].importing():
+        function = resolve(job.target, job.base)
     try:
         bound = function.bind(job.table)
     except ArgumentProblem as problem:
@@ -137,13 +141,18 @@ def _call(job: Job, log: StepLog) -> bytes:
         job.item,
         job.index,
     )
-    return encode_result(function.call(bound, context), job.returns, job.max_result_bytes)
+    try:
+        return encode_result(function.call(bound, context), job.returns, job.max_result_bytes)
+    finally:
+        if changed := _surroundings[0].restore():
+            log.note(f"the step changed for the whole process, and Graft put back: {', '.join(changed)}")
 
 
 def _cause(type: str, title: str, detail: str, cause: tuple[ErrorRecord, ...]) -> ErrorRecord:
     return ErrorRecord(type, title, detail, cause=cause)
 
 
+_surroundings: list[Surroundings] = []  # of this process
 _logs: list[StepLog] = []  # of the job that runs: one at most
 _taken: list[Taken] = []  # made by the first job, for all
 

@@ -64,6 +64,8 @@ class Printing:
             attempt.pipes = {}
             del self._attempts[attempt]
             _running.set(None)
+            if self._proxies is not None and not self._attempts:
+                sys.stdout, sys.stderr = self._proxies  # a step may have put something else there
 
     def _install(self) -> None:
         self._before = (sys.stdout, sys.stderr)

@@ -30,6 +30,7 @@ from graft.worker.results import Encoded, encode_result
 from graft.worker.secrets import Vault
 from graft.worker.settings import WorkerSettings
 from graft.worker.shortage import file_slots
+from graft.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from graft.worker.http import Client
@@ -48,6 +49,7 @@ class Tools:
         self.logs = LogStore(settings.log_dir)
         self.vault = Vault()
         self.printing = Printing(settings.capture_print)
+        self.surroundings = Surroundings()
         self.thread_slots = trio.CapacityLimiter(settings.thread_limit)
         self.process_slots = trio.CapacityLimiter(settings.process_limit)
         self.file_slots = file_slots()  # None: there are enough

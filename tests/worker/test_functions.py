@@ -143,6 +143,34 @@ def print_past_python():
 async def print_past_python_async():
     print_past_python()
 
+def change_the_process():
+    import gc, locale, logging, os, socket, tempfile, warnings
+    os.environ["STRAY"] = "1"
+    os.environ.pop("HOME", None)
+    os.chdir(tempfile.gettempdir())
+    os.umask(0o777)
+    logging.basicConfig(level=1, force=True)
+    warnings.simplefilter("error")
+    sys.setrecursionlimit(5000)
+    socket.setdefaulttimeout(7)
+    gc.disable()
+    sys.stdout = None
+
+async def change_the_process_async():
+    import signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    change_the_process()
+
+def the_process():
+    import gc, logging, os, signal, socket, warnings
+    print("seen")
+    mask = os.umask(0o22)
+    os.umask(mask)
+    return [
+        dict(os.environ), os.getcwd(), mask, logging.root.level, len(logging.root.handlers), len(warnings.filters),
+        sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled(), str(signal.getsignal(signal.SIGTERM)),
+    ]
+
 def echo(text):
     import subprocess
     for _ in range(3):
@@ -422,6 +450,28 @@ async def test_the_streams_of_a_step_are_whole(bench: Bench) -> None:
         value(await bench.call("steps:use_streams"))
     lines = [f"{name} {text}" for name in ("out", "err") for text in (f"{name} lines", "bytes ✓", f"for {name}")]
     assert sorted(bench.log()) == sorted([*lines, "out utf-8 replace", "err utf-8 replace"] * 2)
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("change", "isolation"), [("", "thread"), ("_async", "thread"), ("", "process")], ids=["thread", "async", "process"]
+)
+async def test_the_next_step_finds_the_process_as_it_was(bench: Bench, change: str, isolation: Any) -> None:
+    before = value(await bench.call("steps:the_process", isolation=isolation))
+    value(await bench.call(f"steps:change_the_process{change}", isolation=isolation))
+    assert value(await bench.call("steps:the_process", isolation=isolation)) == before
+    assert bench.log()[0] == bench.log()[-1] == "out seen"
+    (note,) = [line for line in bench.log() if line.startswith("graft ")]
+    assert "environment variables, working directory, umask" in note
+
+
+async def test_what_a_module_sets_when_it_is_imported_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_A_MODULE", "")
+    (bench.base / "sets.py").write_text(
+        "import os\nos.environ['OF_A_MODULE'] = 'x'\ndef f():\n    return os.environ['OF_A_MODULE']\n"
+    )
+    for _ in range(2):
+        assert value(await bench.call("sets:f")) == "x"
 
 
 async def test_programs_of_steps_that_run_at_once_print_to_their_own_logs(bench: Bench) -> None:
