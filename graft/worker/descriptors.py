@@ -28,13 +28,16 @@ class Pipe:
         self._start, self.end = os.pipe()
         os.set_blocking(self._start, False)
         self._lock = threading.Lock()  # of the reading end
+        self._poll = select.poll()
+        self._poll.register(self._start, select.POLLIN)
         self._is_over = False
         threading.Thread(target=self._run, name="graft output of steps", daemon=True).start()
 
     def drain(self) -> None:
         """Take what has been written until now. Raises nothing."""
         with self._lock:
-            self._take()
+            if not self._is_over and self._poll.poll(0):  # cheaper than a read in vain
+                self._take()
 
     def close(self) -> None:
         """Drain it for the last time. Processes that still hold its end write to nobody's loss: it is read on."""

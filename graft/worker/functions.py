@@ -24,7 +24,7 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     """Call it: what it returned. Raises StepFailure, and whatever cancels it."""
     attempt.tools.printing.attach(attempt)  # a module may print when it is imported
     surroundings = attempt.tools.surroundings
-    with surroundings.importing():
+    with surroundings.importing(action.target, attempt.assignment.base):
         function = find(attempt, action.target)
     try:
         return await _call(attempt, action, function)

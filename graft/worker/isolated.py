@@ -125,7 +125,7 @@ def run_job(job: Job) -> bytes | Failed:
 def _call(job: Job, log: StepLog) -> bytes:
     if not _surroundings:
         _surroundings.append(Surroundings())
-    with _surroundings[0].importing():
+    with _surroundings[0].importing(job.target, job.base):
         function = resolve(job.target, job.base)
     try:
         bound = function.bind(job.table)

@@ -17,11 +17,11 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from graft.registry import resolve
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)  # that stop us; to look at one costs 5 us
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)  # that stop us
+_handler_of: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)  # makes no enums: 5 us
 
 
 def _directory() -> str | None:
@@ -57,12 +57,12 @@ def _set_variables(before: dict[bytes, bytes]) -> None:
 
 
 def _signals() -> tuple[Any, ...]:
-    return tuple(signal.getsignal(each) for each in SIGNALS)
+    return tuple(map(_handler_of, SIGNALS))
 
 
 def _set_signals(before: tuple[Any, ...]) -> None:
     for number, handler in zip(SIGNALS, before, strict=True):
-        if handler is not None and signal.getsignal(number) is not handler:
+        if handler is not None and _handler_of(number) != handler:
             signal.signal(number, handler)
 
 
@@ -105,17 +105,20 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._usual = [get() for _, get, _ in ROWS]
+        self._imported: set[tuple[str, Path]] = set()
 
     @contextlib.contextmanager
-    def importing(self) -> Iterator[None]:
-        """Around the import of a module: what it changes is usual from then on."""
-        misses = resolve.cache_info().misses
+    def importing(self, target: str, base: Path) -> Iterator[None]:
+        """Around the import of a target's module: what it changes is usual from then on."""
+        if (target, base) in self._imported:
+            yield
+            return
         before = [get() for _, get, _ in ROWS]
         try:
             yield
         finally:
-            if resolve.cache_info().misses != misses:
-                self._adopt(before)
+            self._imported.add((target, base))
+            self._adopt(before)
 
     def _adopt(self, before: list[Any]) -> None:
         for index, (_, get, _set) in enumerate(ROWS):
