@@ -157,7 +157,8 @@ def snapshot_replied(s: State, m: SnapshotReply) -> None:
     p.max_version = m.max_version
     meta = p.snapshot
     if m.installed:
-        if p.state == "snapshot":
+        # A late word of another snapshot does not end this one, unless it goes as far as the log (see `accepted`).
+        if p.state == "snapshot" and meta is not None and meta.id == m.id:
             p.move("installed", s.now)
         replication.accepted(s, p, m.match)
         return

@@ -104,6 +104,23 @@ def test_a_chunk_that_was_changed_on_the_way_is_as_good_as_lost() -> None:
     assert c["c"].state == ["one", "two", "three"]
 
 
+def test_a_late_word_of_another_snapshot_does_not_end_the_one_that_is_sent() -> None:
+    c = lagging()
+    followed = c["a"].raft.state.progress["c"]
+    while followed.snapshot is None:
+        c.advance(0.01, deliver=False)
+        c.deliver(lambda m: not isinstance(m, ms.SnapshotReply))
+    term = c["a"].raft.state.term
+    for match in (0, 1):
+        late = ms.SnapshotReply("c", "a", 1, term, "a-0", 0, installed=True, match=match)
+        again = [e.message for e in c.tell("a", ev.MessageReceived(late)) if isinstance(e, fx.Send)]
+        assert not any(isinstance(m, ms.InstallSnapshot) for m in again), "it begins anew"
+        assert followed.state == "snapshot"
+    c.advance(3)
+    assert c["a"].exports == 1
+    assert c["c"].state == ["one", "two", "three"]
+
+
 def test_one_export_serves_all_who_need_it() -> None:
     c = lagging("d", "e")
     c.advance(3)
