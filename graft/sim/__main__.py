@@ -22,14 +22,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from graft.sim.bugbank import BUGS, BY_NAME, KINDS, Bug, planted
+from graft.sim.bugbank import BUGS, BY_NAME, KINDS, Bug, planted, shipped
 from graft.sim.faults import Plan, draw, loads
 from graft.sim.shrink import shrink
 from graft.sim.sweep import Hunt, Summary, hunt_all, sweep
 from graft.sim.world import Result, run
 
 RANGES = 9
-MARKS = ("<!-- measured: bug bank -->", "<!-- end measured -->")
+END = "<!-- end measured -->"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hash", action="store_true", help="show only the hash of the trace")
     parser.add_argument("--bug", metavar="NAME", choices=sorted(BY_NAME), help="plant this bug")
     parser.add_argument("--bugs", action="store_true", help="hunt the planted bugs and print the table")
+    parser.add_argument("--kinds", action="store_true", help="with --bugs: our own, of each kind, not the shipped ones")
     parser.add_argument("--only", metavar="NAMES", help="with --bugs: these alone, by comma")
     parser.add_argument("--ranges", metavar="N", type=int, default=RANGES, help="with --bugs: ranges of seeds")
     parser.add_argument("--limit", metavar="N", type=int, default=2_000, help="with --bugs: seeds a range")
@@ -140,24 +141,27 @@ def replay_line(plan: Plan, bug: str | None = None) -> str:
 
 
 def _bugs(options: argparse.Namespace) -> int:
-    names = options.only.split(",") if options.only else [bug.name for bug in BUGS if not bug.harmless]
+    bank = [bug for bug in BUGS if (bug in shipped.BUGS) is not options.kinds and not bug.harmless]
+    names = options.only.split(",") if options.only else [bug.name for bug in bank]
     tell = (lambda hunt: None) if options.quiet else _tell_hunt
     hunts = hunt_all(names, options.ranges, options.limit, options.jobs, tell)
     table = render_table(hunts, options.limit)
     print(table)
     if options.table:
-        _write_table(options.table, f"{table}\n\nNot counted, for they do no harm:\n\n{render_harmless()}")
+        if options.kinds:
+            table += f"\n\nNot counted, for they do no harm:\n\n{render_harmless()}"
+        _write_table(options.table, table, "bug kinds" if options.kinds else "bug bank")
     return 1 if any(not hunt.seeds for hunt in hunts) else 0
 
 
-def _write_table(page: Path, table: str) -> None:
+def _write_table(page: Path, table: str, what: str) -> None:
     """Put the table between the page's marks. Raises ValueError when the page has none."""
-    text = page.read_text()
-    before, found, rest = text.partition(MARKS[0])
-    _, closed, after = rest.partition(MARKS[1])
+    text, mark = page.read_text(), f"<!-- measured: {what} -->"
+    before, found, rest = text.partition(mark)
+    _, closed, after = rest.partition(END)
     if not found or not closed:
-        raise ValueError(f"{page} has no place for the table: {MARKS[0]} … {MARKS[1]}")
-    page.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
+        raise ValueError(f"{page} has no place for the table: {mark} … {END}")
+    page.write_text(f"{before}{mark}\n{table}\n{END}{after}")
 
 
 def _tell_hunt(hunt: Hunt) -> None:

@@ -14,8 +14,8 @@ from graft.sim.world import run
 LIMIT = 2_000
 RARE = ("6", "9", "13", "14", "16", "16r", "18", "18m")
 SAMPLE = (
-    *("budget1", "budget15", "gap1", "gap2", "gap7", "ack8", "removed3"),
-    *("version1", "version7", "learner3", "learner5", "prevote1", "prevote5", "transfer1", "transfer2"),
+    *("budget1", "budget15", "gap1", "gap2", "gap7", "gap11", "ack8", "removed3"),
+    *("version1", "version7", "learner3", "learner5", "prevote1", "prevote4", "prevote5", "transfer1", "transfer2"),
     *("lease1", "lease7", "retain1", "retain8"),
 )
 """Of each kind two or three that are found quickly."""

@@ -86,6 +86,9 @@ BUGS: Final[tuple[Bug, ...]] = (
         "budget14",
         "an empty read of the store keeps the applier waiting",
         edit("raft.applying:entries_read", "s.reading_apply = False", "s.reading_apply = not entries"),
+        also="disk.rot",
+        window_bytes=400,
+        apply_us=100_000,
     ),
     own(
         "budget15",

@@ -42,6 +42,7 @@ BUGS: Final[tuple[Bug, ...]] = (
         "gap8",
         "of two truncations in one turn the later one counts",
         edit("raft.effects:merge", "truncate = cut if truncate is None else min(truncate, cut)", "truncate = cut"),
+        harmless="a truncation behind another one of the same turn reaches the store only if it lies before that",
     ),
     own(
         "gap9",
@@ -73,6 +74,8 @@ BUGS: Final[tuple[Bug, ...]] = (
         "gap15",
         "what stays of a log is not written before the snapshot takes over",
         edit("raft.snapshots:switch", "s.order_write()", "pass"),
+        also="disk.rot",
+        window_bytes=400,
     ),
     own(
         "gap16",
@@ -89,5 +92,8 @@ BUGS: Final[tuple[Bug, ...]] = (
         "gap18",
         "the terms before a purge that is not finished are taken from the newest entry",
         edit("raft.log:Log.__init__", "first = max(first, runs[0][0] + 1)", "first = first"),
+        also="process.crash_at_sync process.crash_at_write",
+        disk_us=20_000,
+        retain=2,
     ),
 )

@@ -36,7 +36,7 @@ class Edit:
 
 @frozen
 class Bug:
-    """`plan`: fields of every plan that the bug needs to be itself (say, lease reads). `also`: a kind of fault of which
+    """`plan`: fields of every plan that the bug needs to be itself (say, lease reads). `also`: kinds of fault of which
     every plan has a few besides its own, for a bug that hardly anything else brings out. `harmless`: why nobody can
     tell the edited code from the other; such a one is not hunted."""
 
@@ -50,7 +50,9 @@ class Bug:
 
     def draw(self, seed: int) -> Plan:
         plan = draw(seed, **dict(self.plan))
-        return add_faults(plan, self.also, MORE) if self.also else plan
+        for kind in self.also.split():
+            plan = add_faults(plan, kind, MORE)
+        return plan
 
 
 def edit(target: str, old: str, new: str) -> Edit:

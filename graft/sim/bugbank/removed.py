@@ -23,11 +23,6 @@ BUGS: Final[tuple[Bug, ...]] = (
         edit("raft.election:may_stand", "return s.view.index > s.commit and was_voter(s)", "return True"),
     ),
     own(
-        "removed4",
-        "who was a voter long ago stands",
-        edit("raft.election:was_voter", "if index >= committed", "if True"),
-    ),
-    own(
         "removed5",
         "a leader in whose term nobody asked for the change does not finish it",
         edit(
@@ -69,5 +64,10 @@ BUGS: Final[tuple[Bug, ...]] = (
         "who was removed is followed for ever",
         edit("raft.membership:round_answered", "let_go(s, p.id)", "pass"),
         edit("raft.membership:removal_committed", "s.now + s.config.election_timeout_seconds", "float('inf')"),
+    ),
+    own(
+        "removed11",
+        "that a change is committed is not noticed by a leader that was not asked for it",
+        edit("raft.membership:is_unsettled", "if s.configuration_committed < s.configurations[-1][0]:", "if False:"),
     ),
 )

@@ -32,6 +32,7 @@ BUGS: Final[tuple[Bug, ...]] = (
         "transfer6",
         "the wait for the end of a transfer is not among the deadlines",
         edit("raft.core:Raft.next_deadline", "due = s.handover.deadline", "pass"),
+        harmless="the own election timeout passes before, and looks after the transfer too",
     ),
     own(
         "transfer7",
@@ -74,5 +75,7 @@ BUGS: Final[tuple[Bug, ...]] = (
             'if target is None or s.view.role_of(target) != "voter":',
             "if target not in s.progress:",
         ),
+        learners=1,
+        also="membership.transfer",
     ),
 )

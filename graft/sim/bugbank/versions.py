@@ -69,6 +69,8 @@ BUGS: Final[tuple[Bug, ...]] = (
         "version11",
         "a program that is too old goes on",
         edit("raft.versions:check", "if not oldest <= s.version <= newest:", "if False:"),
+        also="version.enable version.downgrade",
+        programs="2",
     ),
     own(
         "version12",
@@ -102,5 +104,7 @@ BUGS: Final[tuple[Bug, ...]] = (
             "p.max_version = m.max_version",
             "p.max_version = max(p.max_version, m.max_version)",
         ),
+        also="version.enable version.downgrade",
+        programs="2",
     ),
 )

@@ -40,6 +40,9 @@ class Acks:
         if type(message) is AppendReply and message.success and message.match:
             self._acknowledges(message)
         elif type(message) is SnapshotReply and message.installed:
+            commit = member.raft.state.commit
+            if message.match > commit:  # behind it the log may be another one than the leader's
+                raise Violation("S18", f"{member.identity} acknowledges {message}, committed are {commit}")
             member.ledger.told(member.identity, message.term, message.match)
 
     def _acknowledges(self, message: AppendReply) -> None:

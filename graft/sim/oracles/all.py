@@ -45,6 +45,7 @@ class Oracles:
             fx.ReadEntries: (self.budgets.reads,),
             fx.AnswerRead: (self.budgets.answers, self.leases.answers),
             fx.RefuseRead: (self.budgets.answers,),
+            fx.RefuseProposal: (self.leading.refuses,),
             fx.AnswerRequest: (self.leading.answers,),
             fx.PurgeLog: (self.retention.purges,),
             fx.DropSnapshot: (self.retention.drops,),

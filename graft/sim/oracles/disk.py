@@ -70,6 +70,12 @@ class Disk:
         ordered = (watch.term, watch.vote, watch.last, watch.term_at(watch.last))
         if held != ordered:
             raise Violation("S17", f"{self.member.identity} holds {held} and has ordered {ordered}")
+        if state.log.run_starts[0] > state.log.first - 1:
+            raise Violation(
+                "S17", f"{self.member.identity} does not know the terms of its log from {state.log.first} on"
+            )
+        if any(last > state.log.last for _, last in state.log.pending):
+            raise Violation("S17", f"{self.member.identity} waits for {state.log.pending}, its log ends before")
         held_at = (state.configurations[-1][0], state.view.index, state.versions[-1][0])
         if held_at != (watch.configurations[-1][0],) * 2 + (self._hard_state.versions[-1][0],):
             raise Violation("S17", f"{self.member.identity} has configuration, view and version of {held_at}")

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from graft.raft import events as ev
-from graft.raft.effects import AnswerRequest, Persist
+from graft.raft.effects import AnswerRequest, Persist, RefuseProposal
 from graft.raft.membership import decode
 from graft.raft.messages import AppendReply, HeartbeatReply, Message, RequestVote, SnapshotReply, TimeoutNow
 from graft.raft.records import Configuration, Kind
@@ -116,6 +116,9 @@ class Leading:
         if transfer is not None and transfer is self._told:
             return  # again: the first one may be lost
         self._told = transfer
+        target = watch.configuration.find(message.target)
+        if target is None or target.role != "voter":
+            raise Violation("S26", f"{self.member.identity} tells {message.target} to stand, which is no voter")
         heard = max((match for (id, _), match in self._heard.items() if id == message.target), default=0)
         if heard < watch.last:
             text = f"{self.member.identity} tells {message.target} to stand"
@@ -140,6 +143,11 @@ class Leading:
             self._overdue_us = true_us
         if true_us > self._overdue_us + 2_000_000 * plan.heartbeat_seconds:
             raise Violation("S26", f"{self.member.identity} is still at {self._transfer or self._handover}")
+
+    def refuses(self, effect: RefuseProposal) -> None:
+        """Writes wait for a transfer, and for nothing that is over."""
+        if effect.reason == "transferring" and self.member.raft.state.transfer is None:
+            raise Violation("S26", f"{self.member.identity} refuses a write for a transfer that there is not")
 
     # -- requests ----------------------------------------------------------------------------------------------------
 

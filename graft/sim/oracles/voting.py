@@ -64,7 +64,7 @@ class Voting:
             *(reply.target, reply.pre_vote, reply.term),
         ):
             raise Violation("S19", f"{who} grants {reply}, which nobody asked for: {request}")
-        if request.term != watch.term and not (request.pre_vote and request.term > watch.term):
+        if request.term <= watch.term if request.pre_vote else request.term != watch.term:
             raise Violation("S19", f"{who} grants {request} in term {watch.term}")
         mine = (watch.term_at(watch.last) or 0, watch.last)
         if (request.last_term, request.last_index) < mine:
@@ -81,6 +81,13 @@ class Voting:
         if member.plan.check_quorum and not request.transfer and self.owes():
             raise Violation("S19", f"{member.identity} asks {request} while it owes it to a leader not to")
 
+    def _counts_itself(self) -> None:
+        """A candidate's own vote counts once it is synced."""
+        state, hard = self.member.raft.state, self.member.image.hard_state
+        if state.role == "candidate" and state.votes.get(state.id) and (hard.term, hard.vote) != (state.term, state.id):
+            stored = f"synced: {hard.term}, {hard.vote}"
+            raise Violation("S19", f"{self.member.identity} counts its own vote in term {state.term}; {stored}")
+
     def leaves(self, message: Message) -> None:
         """A candidate claims a term, its own vote in it, and the end of a log: all of it is synced."""
         if type(message) is not RequestVote or message.pre_vote:
@@ -96,6 +103,7 @@ class Voting:
             raise Violation("S19", f"{member.identity} asks {message}; its log is synced up to {image.last}")
 
     def ends(self) -> None:
+        self._counts_itself()
         request, self._request = self._request, None
         if request is None or not request.pre_vote:
             return
