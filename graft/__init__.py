@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from graft.cluster.cluster import Cluster as Cluster
     from graft.cluster.cluster import Factory as Factory
     from graft.registry.context import Context as Context
+    from graft.registry.secret import Secret as Secret
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ _HOMES = {
     "Cluster": "graft.cluster.cluster",
     "Context": "graft.registry.context",
     "Factory": "graft.cluster.cluster",
+    "Secret": "graft.registry.secret",
 }
 
 

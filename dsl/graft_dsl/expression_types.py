@@ -42,7 +42,12 @@ TEXT_HEADS = frozenset({"string", "int", "float", "bool", "date", "datetime", "d
 SECRET_KEYS = frozenset({"env", "stdin", "http.headers", "http.bearer", "headers", "bearer"})
 """Where a secret may go (R16)."""
 _NAMED_NODE = re.compile(r"nodes\[\s*['\"]([^'\"]*)")
-NO_SECRETS = {"secrets": "secrets may stand only in `env`, `headers`, `bearer` and `stdin`"}
+NO_SECRETS = {"secrets": "secrets may stand only in `env`, `headers`, `bearer`, `stdin` and the `with` of a function"}
+
+
+def _is_argument(node: NodeDecl | None, expr: Expr) -> bool:
+    """Whether `expr` is what a function in Python gets."""
+    return node is not None and node.kind == "python" and expr.key.partition(".")[0] == "with"
 
 
 @define
@@ -163,7 +168,8 @@ class Typing:
         absent: set[str] = set()
         for ref in parsed.refs:
             self.variable(block, node, expr, ref, types, absent)
-        forbidden = {} if expr.key in SECRET_KEYS else NO_SECRETS
+        allowed = expr.key in SECRET_KEYS or _is_argument(node, expr)
+        forbidden = {} if allowed else NO_SECRETS
         nodes = Visible(block, quiet=self.flow.report.errors > MAX_SUGGESTIONS)
         checked = check(parsed, Scope(types, absent, nodes, forbidden), expected)
         for problem in checked.problems:

@@ -21,6 +21,8 @@ from typing import Any, Literal, Union
 import attrs
 import msgspec
 
+from graft.registry.secret import Secret
+
 _SCALARS: dict[Any, Any] = {
     str: "string",
     int: "int",
@@ -38,6 +40,7 @@ _SCALARS: dict[Any, Any] = {
     decimal.Decimal: "string",
     datetime.time: "string",
     pathlib.Path: "string",
+    Secret: "string",
     pathlib.PurePath: "string",
     dict: "record",
     list: ("list", "any"),

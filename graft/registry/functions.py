@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,6 +14,7 @@ import msgspec
 from attrs import field, frozen
 
 from graft.registry.context import Context
+from graft.registry.secret import hide
 from graft.registry.targets import TargetProblem, import_target
 
 CONTEXT_NAMES = ("ctx", "context")
@@ -60,14 +61,15 @@ class PythonFunction:
         object.__setattr__(self, "_converters", converters)
         object.__setattr__(self, "_positional", tuple(e.name for e in self.params.values() if e.positional_only))
 
-    def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The values to call with: owned by the function, of the annotated classes. Raises ArgumentProblem."""
+    def bind(self, arguments: dict[str, Any], secret: Collection[str] = ()) -> dict[str, Any]:
+        """The values to call with: owned by the function, of the annotated classes; a Secret for each text in those
+        that are `secret`. Raises ArgumentProblem."""
         if not (self._required <= arguments.keys() and (self.accepts_any or arguments.keys() <= self.params.keys())):
             raise ArgumentProblem(*self._misfits(arguments))
         bound = {}
         problems = []
         for name, value in arguments.items():
-            convert = self._converters.get(name, own)
+            convert = hide if name in secret else self._converters.get(name, own)
             try:
                 bound[name] = convert(value)
             except (msgspec.ValidationError, ValueError, TypeError) as error:

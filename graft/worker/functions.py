@@ -13,6 +13,7 @@ from graft.plan import PythonAction
 from graft.registry import ArgumentProblem, Context, PythonFunction, TargetProblem, resolve
 from graft.worker.exceptions import failure_of
 from graft.worker.failures import StepFailure
+from graft.worker.inputs import secret_arguments
 
 if TYPE_CHECKING:
     from graft.worker.attempt import Attempt
@@ -35,12 +36,13 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
 
 async def _call(attempt: Attempt, action: PythonAction, function: PythonFunction) -> Any:
     table = attempt.evaluate(action.with_)
+    secret = secret_arguments(action) if attempt.assignment.secrets else ()
     if action.isolation == "process" and not function.is_async:
         attempt.tools.printing.detach(attempt)
         module = await trio.to_thread.run_sync(import_module, "graft.worker.isolation")  # 60 ms that few flows need
-        return await module.run_isolated(attempt, action, table)
+        return await module.run_isolated(attempt, action, table, secret)
     try:
-        bound = function.bind(table)
+        bound = function.bind(table, secret)
     except ArgumentProblem as problem:
         first, *others = map(str, problem.args)
         raise StepFailure("python.TypeError", first, "\n".join(others)) from None

@@ -23,6 +23,12 @@ def trees_of(node: Node) -> list[Tree]:
     return [tree for tree in trees if isinstance(tree, tuple)]
 
 
+def secret_arguments(action: PythonAction) -> tuple[str, ...]:
+    """Names of the arguments of a function that a declared secret is part of."""
+    entries = action.with_[1:] if action.with_[0] == "dict" else ()
+    return tuple(str(name[1]) for name, tree in entries if any(each.startswith(PREFIX) for each in free_vars(tree)))
+
+
 def names_read(node: Node) -> tuple[str, ...]:
     """The names of values that an attempt at `node` may look up, sorted; without secrets, which it finds by itself."""
     names = set().union(*map(free_vars, trees_of(node)))

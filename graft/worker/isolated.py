@@ -40,6 +40,7 @@ class Job:
     target: str
     base: Path
     table: dict[str, Any]
+    secret: tuple[str, ...]  # names in `table`
     run_id: str
     step: str
     attempt: int
@@ -128,7 +129,7 @@ def _call(job: Job, log: StepLog) -> bytes:
     with _surroundings[0].importing(job.target, job.base):
         function = resolve(job.target, job.base)
     try:
-        bound = function.bind(job.table)
+        bound = function.bind(job.table, job.secret)
     except ArgumentProblem as problem:
         first, *others = map(str, problem.args)
         raise StepFailure("python.TypeError", first, "\n".join(others)) from None

@@ -86,13 +86,15 @@ class Processes:
                 await self._manager.__aexit__(None, None, None)
 
 
-async def run_isolated(attempt: Attempt, action: PythonAction, table: dict[str, Any]) -> Encoded:
+async def run_isolated(
+    attempt: Attempt, action: PythonAction, table: dict[str, Any], secret: tuple[str, ...]
+) -> Encoded:
     """Raises StepFailure."""
     tools = attempt.tools
     if tools.processes is None:
         tools.processes = Processes(tools)
     try:
-        result = await tools.processes.call(_job(attempt, action, table))
+        result = await tools.processes.call(_job(attempt, action, table, secret))
     except trio_parallel.BrokenWorkerError as error:
         raise _died(error) from None
     if isinstance(result, Failed):
@@ -101,7 +103,7 @@ async def run_isolated(attempt: Attempt, action: PythonAction, table: dict[str, 
     return Encoded(result)
 
 
-def _job(attempt: Attempt, action: PythonAction, table: dict[str, Any]) -> Job:
+def _job(attempt: Attempt, action: PythonAction, table: dict[str, Any], secret: tuple[str, ...]) -> Job:
     a = attempt.assignment
     logs = attempt.tools.logs
     each = a.node.for_each
@@ -109,6 +111,7 @@ def _job(attempt: Attempt, action: PythonAction, table: dict[str, Any]) -> Job:
         target=action.target,
         base=a.base,
         table=table,
+        secret=secret,
         run_id=a.run_id,
         step=a.path,
         attempt=a.attempt,

@@ -76,7 +76,8 @@ EXPRESSION_CODES: dict[str, tuple[str, str]] = {
     "GR124": (
         "not readable here",
         "The value exists, but may not be read at this place. Secrets, for example, are allowed only in\n"
-        "`env`, `headers`, `bearer` and `stdin`, so that they cannot end up in results, logs or keys.",
+        "`env`, `headers`, `bearer`, `stdin` and the `with` of a function in Python, so that they cannot end up in\n"
+        "results, logs or keys.",
     ),
     "GR125": (
         "this may be null",
