@@ -27,6 +27,7 @@ async def run_python(attempt: Attempt, action: PythonAction) -> Any:
     surroundings = attempt.tools.surroundings
     with surroundings.importing(action.target, attempt.assignment.base):
         function = find(attempt, action.target)
+    surroundings.begin()
     try:
         return await _call(attempt, action, function)
     finally:

@@ -142,6 +142,7 @@ def _call(job: Job, log: StepLog) -> bytes:
         job.item,
         job.index,
     )
+    _surroundings[0].begin()
     try:
         return encode_result(function.call(bound, context), job.returns, job.max_result_bytes)
     finally:

@@ -101,16 +101,17 @@ def void(_: object) -> None: ...
 
 
 class Surroundings:
-    """How the process is between two steps."""
+    """How the process is between two steps: as it was when the first of those that run now began."""
 
     def __init__(self) -> None:
-        self._usual = [get() for _, get, _ in ROWS]
+        self._usual: list[Any] = []
+        self._running = 0
         self._imported: set[tuple[str, Path]] = set()
 
     @contextlib.contextmanager
     def importing(self, target: str, base: Path) -> Iterator[None]:
         """Around the import of a target's module: what it changes is usual from then on."""
-        if (target, base) in self._imported:
+        if not self._running or (target, base) in self._imported:
             yield
             return
         before = [get() for _, get, _ in ROWS]
@@ -132,8 +133,15 @@ class Surroundings:
             else:
                 self._usual[index] = now
 
+    def begin(self) -> None:
+        """A step begins, and has been imported. `restore` must follow."""
+        if not self._running:
+            self._usual = [get() for _, get, _ in ROWS]
+        self._running += 1
+
     def restore(self) -> list[str]:
-        """Make everything usual again: what was not."""
+        """A step has ended. Make everything usual again: what was not."""
+        self._running -= 1
         changed = []
         for (name, get, put), usual in zip(ROWS, self._usual, strict=True):
             if get() != usual:

@@ -465,6 +465,13 @@ async def test_the_next_step_finds_the_process_as_it_was(bench: Bench, change: s
     assert "environment variables, working directory, umask" in note
 
 
+async def test_what_others_change_between_two_steps_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    value(await bench.call("steps:the_process"))
+    monkeypatch.setenv("OF_OTHERS", "x")
+    assert value(await bench.call("steps:the_process"))[0]["OF_OTHERS"] == "x"
+    assert os.environ["OF_OTHERS"] == "x"
+
+
 async def test_what_a_module_sets_when_it_is_imported_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OF_A_MODULE", "")
     (bench.base / "sets.py").write_text(
