@@ -361,6 +361,13 @@ async def find_id(source: Source, name: str) -> str:
     return complete_id(name, [each.run_id for each in newest])
 
 
+async def find_target(source: Source, run: str, step: str | None = None) -> tuple[RunView, str | None]:
+    """The run, and the step as it was named: `RUN STEP`, or `RUN/STEP` in one word. Raises like `find_run`."""
+    if step is None and "/" in run:
+        run, _, step = run.partition("/")  # the id of a run has none
+    return await find_run(source, run), step
+
+
 async def find_run(source: Source, name: str) -> RunView:
     """The run as it is that `name` names. Raises UnknownRun, and UsageError for a prefix that several ids have."""
     from graft.cli.data import LAST

@@ -391,3 +391,15 @@ def test_items_made_of_secrets_have_no_names(graft: Graft, write: Any) -> None:
     )
     ended = graft("run", "flow.toml", "--tokens", "hunter2-first,hunter2-second")
     assert "hunter2" not in ended.err + graft("show").out + graft("show", "--json").out
+
+
+@pytest.mark.usefixtures("failed")
+def test_a_step_is_named_in_one_word_or_two(graft: Graft) -> None:
+    for command in ("logs", "explain"):
+        two = graft(command, "mine", "pick[1]")
+        assert (two.code, two.err) == (0, "")
+        assert two.out
+        assert graft(command, "mine/pick[1]") == two == graft(command, "last/pick[1]")
+    for argv in (("mine/pick[1]",), ("mine", "pick[1]")):
+        assert graft("cancel", *argv).err == "error: run mine has ended: failed\n"
+    assert graft("logs", "mine/nothing").err.startswith("error: run mine has no step nothing")

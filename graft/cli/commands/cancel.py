@@ -11,21 +11,23 @@ from graft.cli.data import find_step, must_exist, run_argument
 from graft.cli.interrupts import Interrupts
 from graft.cli.looks import FINAL
 from graft.cli.place import Place, place_options
+from graft.cli.sources import find_target
 from graft.cli.terminal import note
-from graft.errors import RunConflict, UnknownRun
+from graft.errors import RunConflict
 
 if TYPE_CHECKING:
-    from graft.cli.sources import Engine, Source
+    from graft.cli.sources import Engine
 
 
 @click.command("cancel")
 @run_argument()
+@click.argument("step_name", metavar="[STEP]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
 @place_options
-def command(run: str, as_json: bool, place: Place) -> int:
-    """Cancel a run, whoever runs it: its `finally` runs, then it is over. `RUN/pick[1]/pack` cancels one step of it.
+def command(run: str, step_name: str | None, as_json: bool, place: Place) -> int:
+    """Cancel a run, whoever runs it: its `finally` runs, then it is over. With STEP only one step of it is cancelled.
 
-    RUN is an id, the beginning of one, or `last`.
+    RUN is an id, the beginning of one, or `last`; STEP is a path, `pick[1]/pack`. `RUN/STEP` is the same in one word.
 
     Exit code 0 when it was cancelled.
     """
@@ -38,8 +40,8 @@ def command(run: str, as_json: bool, place: Place) -> int:
 
     async def body(engine: Engine) -> int:
         if not asked:
-            run_id, step = await _target(engine, run)
-            view = await engine.run_view(run_id)
+            view, step = await find_target(engine, run, step_name)
+            run_id = view.run_id
             if view.status in FINAL:
                 raise RunConflict(f"run {run_id} has ended: {view.status}")
             step_path = None if step is None else find_step(view, step)
@@ -54,16 +56,3 @@ def command(run: str, as_json: bool, place: Place) -> int:
 
     with Interrupts() as interrupts:
         return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
-
-
-async def _target(source: Source, name: str) -> tuple[str, str | None]:
-    """The run, and the path of the step after its first `/`, if any. A run's own id may have a `/`, too."""
-    from graft.cli.sources import find_id
-
-    if "/" not in name:
-        return await find_id(source, name), None
-    try:
-        return (await source.run_view(name)).run_id, None
-    except UnknownRun:
-        run, _, step = name.partition("/")
-        return await find_id(source, run), step

@@ -14,7 +14,7 @@ from graft.cli.looks import Piece
 from graft.cli.outline import plan_nodes, plan_path
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
-from graft.cli.sources import Source, find_run, read
+from graft.cli.sources import Source, find_target, read
 from graft.cli.terminal import Paint, is_terminal, out
 from graft.errors import UsageError
 
@@ -33,7 +33,8 @@ CODE = re.compile(r"[Gg][Rr]\d+")
 def command(subject: str | None, step: str | None, place: Place) -> None:
     """Explain an error code (GR010), or why a step of a run is as it is (RUN STEP).
 
-    Without anything it lists the codes. RUN is an id, the beginning of one, or `last`.
+    Without anything it lists the codes. RUN is an id, the beginning of one, or `last`. `RUN/STEP` is the same in one
+    word.
     """
     if subject is None:
         _list_codes()
@@ -70,10 +71,10 @@ def _explain_run(run: str, step: str | None, place: Place) -> None:
     paint = Paint.of(sys.stdout)
 
     async def body(source: Source) -> list[list[Piece]]:
-        view = await find_run(source, run)
-        if step is None:
+        view, named = await find_target(source, run, step)
+        if named is None:
             return list(run_reasons(view))
-        path = find_step(view, step)
+        path = find_step(view, named)
         events = [event for event in await source.events(view.run_id) if event.path == path]
         return list(step_reasons(view, path, events))
 

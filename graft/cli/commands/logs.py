@@ -14,7 +14,7 @@ from graft.cli.data import find_step, run_argument
 from graft.cli.looks import iso
 from graft.cli.place import Place, place_options
 from graft.cli.records import every_step, log_record
-from graft.cli.sources import Source, every, find_run, read_or_stale, unsaid
+from graft.cli.sources import Source, every, find_target, read_or_stale, unsaid
 from graft.cli.stale import stale_option
 from graft.cli.terminal import Paint, note, out_json, out_piece, plain_text
 from graft.errors import UsageError
@@ -55,7 +55,7 @@ def command(
     """Print what the steps of a run (default: the last) wrote: all in the order of time, or those of STEP.
 
     RUN is an id, the beginning of one, or `last`. STEP is a path, `pick[3]/pack`; of a map, a group or a sub-flow it
-    means every step inside.
+    means every step inside. `RUN/STEP` is the same in one word.
 
     Of a cluster, the lines of all members that are up are put together by their clocks; with --follow, as they come.
     """
@@ -63,8 +63,8 @@ def command(
     from_then = "" if since is None else moment_of(since, time.time())
 
     async def body(source: Source) -> None:
-        view = await find_run(source, run or "last")
-        paths = None if step is None else _paths(view, find_step(view, step))
+        view, named = await find_target(source, run or "last", step)
+        paths = None if named is None else _paths(view, find_step(view, named))
         only = paths[0] if paths is not None and len(paths) == 1 else None
         printer = LinePrinter(named=paths is None or len(paths) > 1, show_time=show_time, paint=Paint.of(sys.stdout))
         wanted = None if paths is None else frozenset(paths)
@@ -107,7 +107,7 @@ def command(
         for each in gone[:MOST_GONE]:
             note(plain_text(f"what {each.path} wrote was lost with member {each.member}"))
         if not printer.printed and not gone:
-            note(f"{'it' if step else f'run {view.run_id}'} wrote nothing" + (" since then" if since else ""))
+            note(f"{'it' if named else f'run {view.run_id}'} wrote nothing" + (" since then" if since else ""))
 
     read_or_stale(place, body, stale=stale, quiet=as_json)
 
