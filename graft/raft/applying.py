@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import membership, repair, retention, versions
+from . import repair, retention
 from .effects import ApplyEntries
 from .log import OVERHEAD_BYTES
 from .records import Entry
@@ -71,7 +71,5 @@ def applied_durably(s: State, index: int) -> None:
         return
     applied(s, index)
     s.applied_durable = index
-    floor = index if s.taking_snapshot is None else min(index, s.taking_snapshot)
-    membership.forget_before(s, floor)
-    versions.forget_before(s, floor)
+    retention.forget_covered(s)
     retention.compact(s)

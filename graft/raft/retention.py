@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import repair
+from . import membership, repair, versions
 from .effects import PurgeLog
 from .events import CompactionRequested
 from .progress import Progress
@@ -46,6 +46,14 @@ def held(s: State, p: Progress, target: int) -> int:
     if p.match >= target:
         p.held_since = None  # it is as close as those that never were away
     return min(p.match, target) if p.match >= s.log.first - 1 else target
+
+
+def forget_covered(s: State) -> None:
+    """Configurations and versions that were replaced in what the synced state covers are history. A snapshot that is
+    being taken needs those of its index still."""
+    floor = s.applied_durable if s.taking_snapshot is None else min(s.applied_durable, s.taking_snapshot)
+    membership.forget_before(s, floor)
+    versions.forget_before(s, floor)
 
 
 def compaction_requested(s: State, event: CompactionRequested) -> None:

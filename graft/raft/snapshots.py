@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from . import election, membership, repair, replication, versions
+from . import election, membership, repair, replication, retention, versions
 from .effects import DropSnapshot, ReadChunk, SwitchToSnapshot, TakeSnapshot, WriteChunk
 from .events import ChunkRead, ChunkWritten, SnapshotFailed, SnapshotTaken
 from .messages import InstallSnapshot, SnapshotReply
@@ -68,6 +68,7 @@ def snapshot_taken(s: State, event: SnapshotTaken) -> None:
     s.taking_snapshot = None
     if event.index < s.log.first - 1:
         s.emit(DropSnapshot(event.id))  # the log was cut behind it; who waits is provided for at the next heartbeat
+        retention.forget_covered(s)
         return
     configuration_index, configuration = membership.at(s, event.index)
     version_index, version = versions.at(s, event.index)
@@ -87,11 +88,13 @@ def snapshot_taken(s: State, event: SnapshotTaken) -> None:
     for p in s.progress.values():
         if p.state == "snapshot" and p.snapshot is None:
             _ask_where_to_resume(s, p, meta)
+    retention.forget_covered(s)
 
 
 def take_failed(s: State) -> None:
     """Exporting failed. Followers that wait try again when they time out."""
     s.taking_snapshot = None
+    retention.forget_covered(s)
     for p in s.progress.values():
         if p.state == "snapshot" and p.snapshot is None:
             p.move("abandoned", s.now)

@@ -270,3 +270,16 @@ def test_a_transfer_is_done_when_the_target_is_heard_of_first_as_a_leader() -> N
     _heard(raft, ms.AppendReply("b", "a", 1, 1, True, 1), now)
     effects = _heard(raft, ms.Heartbeat("b", "a", 1, 2, 0, 1), now)
     assert fx.AnswerRequest(5, "", "b") in effects
+
+
+def test_what_a_snapshot_kept_from_being_forgotten_is_forgotten_when_it_is_taken() -> None:
+    """A configuration that was replaced stayed until the next entry was applied, in an idle cluster for ever."""
+    hard = HardState(1, None, ((0, 0), (1, 1)), ((0, THREE), (2, THREE)))
+    raft = Raft(Config("a"), Recovered(hard, first=1, last=3, applied=1), entropy=lambda: 1 << 62, now=0.0)
+    raft.state.taking_snapshot = 1
+    _heard(raft, ms.Heartbeat("b", "a", 1, 1, 3, 1), 0.0)
+    raft.state.applying = 3
+    raft.handle(ev.Persisted(0, 3), 0.0)
+    assert len(raft.state.configurations) == 2
+    raft.handle(ev.SnapshotTaken("s", 1, 10), 0.0)
+    assert len(raft.state.configurations) == 1
