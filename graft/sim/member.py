@@ -48,6 +48,7 @@ class Member:
         self.clock = clock
         self.dice: Entropy = stream(world.plan.seed, "member", id)
         self._unlikely = stream(world.plan.seed, "buggify", id)
+        self._exports = stream(world.plan.seed, "exports", id)
         self.image = Image(HardState())
         self.trouble = DiskTrouble()
         self.alive = False
@@ -492,7 +493,9 @@ class Member:
         id = f"{self.id}-{self.incarnation}-{self._exported}-{image.applied}"
         data = self.export()
         image.exported[id] = data
-        self.handle(ev.SnapshotTaken(id, image.applied, len(data), f"{crc32(data):08x}"))
+        taken = ev.SnapshotTaken(id, image.applied, len(data), f"{crc32(data):08x}")
+        delay = self._exports.exponential(2_000) + self._exports.chance(200) * self._exports.below(200_000)
+        self.later(delay, self.handle, taken)  # the state goes on while the file is written
 
     def export(self) -> bytes:
         """The synced state as a snapshot file."""

@@ -109,6 +109,9 @@ BUGS: Final[tuple[Bug, ...]] = (
         "lease15",
         "the promise in an answer that comes second for its round is kept for the next",
         edit("raft.reads:heartbeat_replied", "elif promises:", "elif False:"),
+        election_seconds=0.3,
+        heartbeat_seconds=0.15,
+        think_us=10_000,
         lease_reads=True,
     ),
     own(

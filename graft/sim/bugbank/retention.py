@@ -59,10 +59,13 @@ BUGS: Final[tuple[Bug, ...]] = (
         "retain11",
         "what a snapshot that is being taken needs is forgotten",
         edit(
-            "raft.applying:applied_durably",
-            "index if s.taking_snapshot is None else min(index, s.taking_snapshot)",
-            "index",
+            "raft.retention:forget_covered",
+            "s.applied_durable if s.taking_snapshot is None else min(s.applied_durable, s.taking_snapshot)",
+            "s.applied_durable",
         ),
+        also="version.enable membership.compact",
+        retain=2,
+        programs="2",
     ),
     own(
         "retain12",
@@ -78,6 +81,8 @@ BUGS: Final[tuple[Bug, ...]] = (
         "retain14",
         "entries that are not synced leave the memory",
         edit("raft.log:Log.trim", "or entry.index > stop", ""),
+        window_bytes=400,
+        disk_us=20_000,
     ),
     own(
         "retain15",

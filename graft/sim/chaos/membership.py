@@ -132,7 +132,8 @@ def _compact(world: World, fault: Fault, dice: Entropy) -> Undo | None:
     for member in world.running():
         if dice.chance(700):
             world.fired["membership.compact"] += 1
-            member.later(0, member.handle, ev.CompactionRequested(member.image.applied))
+            index = member.watch.commit if dice.chance(300) else member.image.applied  # more than may go is asked too
+            member.later(0, member.handle, ev.CompactionRequested(index))
     return None
 
 

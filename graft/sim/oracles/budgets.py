@@ -94,7 +94,6 @@ class Budgets:
             "transfers": (state.transfer is not None) + (state.handover is not None),
             "changes": (state.change_request is not None) + (state.version_request is not None),
             "members that were removed": len(state.departing),
-            "old configurations": sum(index <= state.applied_durable for index, _ in state.configurations) - 1,
         }
         left = [f"{count} {name}" for name, count in counted.items() if count]
         left += self._left_of_followers()

@@ -76,6 +76,8 @@ class Disk:
             )
         if any(last > state.log.last for _, last in state.log.pending):
             raise Violation("S17", f"{self.member.identity} waits for {state.log.pending}, its log ends before")
+        if state.log.window_first > max(state.log.durable, state.log.first - 1) + 1:
+            raise Violation("S17", f"{self.member.identity} has dropped entries from {state.log.durable} on, unsynced")
         held_at = (state.configurations[-1][0], state.view.index, state.versions[-1][0])
         if held_at != (watch.configurations[-1][0],) * 2 + (self._hard_state.versions[-1][0],):
             raise Violation("S17", f"{self.member.identity} has configuration, view and version of {held_at}")

@@ -32,6 +32,7 @@ class Retention:
         self._held: dict[str, int] = {}
         self._applied = member.image.applied
         self._first = self._purged = self._wanted = self._taken_before = 0
+        self._moved = False  # the synced state did
 
     def persists(self, effect: Persist) -> None:
         self.taken += sum(len(entry.data) + OVERHEAD_BYTES for entry in effect.entries)
@@ -40,10 +41,11 @@ class Retention:
         self._first = self.member.raft.state.log.first
         self._taken_before = self.taken
         self._purged = self._wanted = 0
+        self._moved = False
         if type(event) is ev.CompactionRequested:
             self._wanted = min(event.index, self._applied)
         elif type(event) is ev.Persisted and event.applied > self._applied:
-            self._applied = event.applied
+            self._applied, self._moved = event.applied, True
             self._wanted = self._due()
 
     def purges(self, effect: PurgeLog) -> None:
@@ -62,7 +64,16 @@ class Retention:
         if self._purged not in allowed:
             text = f"{self.member.identity} cut its log up to {self._purged}, by the rules it is {self._wanted}"
             raise Violation("S24", f"{text}; it began at {self._first} and {self._applied} is applied")
+        if type(event) is ev.Persisted and event.applied == self.member.raft.state.applied_durable:
+            self._forgets()
         self._follow_snapshots()
+
+    def _forgets(self) -> None:
+        """Of the configurations that the synced state covers one is kept, unless a snapshot is being taken."""
+        state = self.member.raft.state
+        covered = sum(index <= state.applied_durable for index, _ in state.configurations)
+        if covered > 1 and state.taking_snapshot is None and self._moved:
+            raise Violation("S24", f"{self.member.identity} keeps {covered} configurations that its state covers")
 
     def _in_log(self, index: int) -> int:
         return index if index >= self._first else 0
