@@ -434,9 +434,9 @@ def test_a_failed_section_of_a_loss_leaves_the_other_runs_right(monkeypatch: pyt
     driven.drain_member("b", draining=False)
     lose = steps._lose
 
-    def broken(s: Any, step: Any) -> None:
+    def broken(s: Any, step: Any, error: Any) -> None:
         assert step.run != 1
-        lose(s, step)
+        lose(s, step, error)
 
     monkeypatch.setattr(steps, "_lose", broken)
     driven.down("a")
