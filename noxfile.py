@@ -183,6 +183,13 @@ def bugbank(session: nox.Session) -> None:
 
 
 @nox.session
+def mutate(session: nox.Session) -> None:
+    """Change `graft/engine` in one place at a time and list what no test sees; `-- --sample 60 --seed 1`: some."""
+    _sync(session, "--extra=test")
+    session.run("python", "-m", "tests.mutation", *(session.posargs or ["--jobs", "2"]))
+
+
+@nox.session
 def model(session: nox.Session) -> None:
     """Check the TLA+ model with TLC: what is small, then the two large ones, 600 seconds each (`-- 30`: 30)."""
     if shutil.which("java") is None:
