@@ -162,7 +162,7 @@ def limits() -> str:
 
 ROOM = {
     "WARNING": "the member warns, in its log and in `graft status`; it keeps less of its log of commands",
-    "REFUSING": "and no new runs are taken, nor final ones retried (exit code 8); those under way go on",
+    "REFUSING": "and no new runs are taken, nor final ones retried (`NoRoom`, exit code 1); those under way go on",
     "PAUSING": "and runs under way start no new steps, until there is room: `paused: store_full`",
 }
 
@@ -236,7 +236,6 @@ EXITS = {
     "TIMED_OUT": "the run's deadline was over",
     "UNREACHABLE": "no quorum, or nobody answered",
     "UNCERTAIN": 'a step may or may not have had its effect: kept for `effect = "once"`, not used by this version',
-    "FULL": "a store or a disk is full, or so nearly that nothing new is taken: [make room](../how-to/make-room.md)",
     "INTERRUPTED": "stopped; the run is on disk and `graft resume` goes on with it",
 }
 

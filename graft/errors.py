@@ -17,7 +17,7 @@
     +-- StorageError               the data directory cannot be used
     |   +-- StoreHeld              another process holds it; named
     |   +-- StoreReadOnly          it cannot be written to
-    |   +-- StoreFull              the disk or our own quota is full (exit code 8)
+    |   +-- StoreFull              the disk or our own quota is full
     |   +-- StoreCorrupt           a checksum or the structure of the store is wrong
     |   +-- StoreFormatUnknown     it was written by a newer Graft
     |   +-- SyncFailed             an fsync failed: what the disk holds is unknown
@@ -26,7 +26,7 @@
     +-- Rejected                   the door refused a command, with the reason
     |   +-- NoQuorum               no leader took it: too few members can reach each other (exit code 6)
     |   +-- NotReady               who was asked is in no cluster yet (exit code 6)
-    |   +-- NoRoom                 a store is nearly full: it takes no new work (exit code 8)
+    |   +-- NoRoom                 a store is nearly full: it takes no new work
     +-- Unreachable                no answer came over the network in time (exit code 6)
     +-- Denied                     who asked may not do that
 
@@ -123,7 +123,7 @@ class StoreReadOnly(StorageError):
 
 
 class StoreFull(StorageError):
-    exit_code = 8
+    exit_code = 1
 
 
 class StoreCorrupt(StorageError):
@@ -203,7 +203,7 @@ MAKE_ROOM = "make room with `graft prune --older-than 7d` or `graft rm RUN`; wha
 class NoRoom(Rejected):
     """A store is nearly full, so that no new work is taken: what is there and under way needs the rest."""
 
-    exit_code = 8
+    exit_code = 1
     REASON = "store_full"
 
     def __init__(self, message: str, *, hint: str | None = MAKE_ROOM) -> None:

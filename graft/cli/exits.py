@@ -10,7 +10,6 @@ CANCELLED = 4
 TIMED_OUT = 5
 UNREACHABLE = 6
 UNCERTAIN = 7
-FULL = 8  # a store or a disk is: make room
 INTERRUPTED = 130  # resumable
 
 OF_STATUS: dict[str, int] = {
