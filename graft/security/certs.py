@@ -1,13 +1,15 @@
 """A certificate authority of one's own, for trying a cluster on a laptop. Real clusters get theirs from somebody else.
 
 What `make_dev` writes shows what Graft wants of certificates, wherever they come from: a key of its own for everybody,
-the name `graft://CLUSTER/ROLE/NAME` in the subjectAltName, `clientAuth` for all and `serverAuth` for members only.
+the name `graft://CLUSTER/ROLE/NAME` in the subjectAltName, `clientAuth` for all and `serverAuth` for members only. The
+DNS names and addresses of members beside it are for programs that know nothing of Graft, such as curl and probes.
 """
 
 from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +25,7 @@ from graft.files import read_file
 from graft.security.identity import san_uri
 from graft.security.tls import TlsFiles
 
+HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLIENTS = ("operator", "author", "viewer")
 AUTHORITY_DAYS, DAYS = 3650, 365
@@ -51,8 +54,8 @@ def make_dev(
 
     Makes `ca.crt` `ca.key`, and `NAME.crt` `NAME.key` for each; keys are for the user only. An authority that is there
     is used again, so that members can be added later; certificates are made anew. `hosts`: names and addresses under
-    which members are reached, beside loopback. Raises UsageError (a name that cannot stand in a certificate, an
-    authority without its key), OSError.
+    which members are reached, beside loopback and their own names. Raises UsageError (a name or a host that cannot
+    stand in a certificate, an authority without its key), OSError.
     """
     now = now or datetime.datetime.now(datetime.UTC)
     if taken := sorted({"ca", *CLIENTS} & set(members)):
@@ -62,11 +65,13 @@ def make_dev(
         uris = {name: san_uri(cluster, role, name) for role, name in names}
     except ValueError as error:
         raise UsageError(str(error), hint="letters, digits, `.`, `_` and `-`") from None
+    reached = [_host(each) for each in hosts]
     directory.mkdir(parents=True, exist_ok=True)
     authority, key = _authority(directory, cluster, now)
     files = {}
     for role, name in names:
-        certificate, private = _sign(authority, key, uris[name], role, (*LOOPBACK, *hosts), now, days)
+        alternatives = [_host(each) for each in (*LOOPBACK, name)] + reached if role == "member" else []
+        certificate, private = _sign(authority, key, uris[name], alternatives, now, days)
         _write(directory / f"{name}.key", _pem(private), secret=True)
         _write(directory / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
         files[name] = TlsFiles(directory / f"{name}.crt", directory / f"{name}.key", directory / "ca.crt")
@@ -109,17 +114,14 @@ def _sign(
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
     uri: str,
-    role: str,
-    hosts: Sequence[str],
+    hosts: Sequence[x509.GeneralName],
     now: datetime.datetime,
     days: int,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """`hosts`: where a server is reached; none: the certificate of a client."""
     key = ec.generate_private_key(ec.SECP256R1())
-    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)]
-    if role == "member":
-        purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
-        names += [_host(each) for each in dict.fromkeys(hosts)]
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
+    names = [x509.UniformResourceIdentifier(uri), *dict.fromkeys(hosts)]
     subject_key = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
     certificate = (
         _builder(_subject(uri.rpartition("/")[2]), authority.subject, key.public_key(), now, days)
@@ -166,9 +168,13 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _host(text: str) -> x509.GeneralName:
+    """Raises UsageError."""
     try:
-        return x509.IPAddress(ip_address(text))
+        return x509.IPAddress(ip_address(text.strip("[]")))
     except ValueError:
+        if HOST.fullmatch(text) is None:
+            hint = "without a port, such as graft-0.example.org, *.example.org or 10.0.0.1"
+            raise UsageError(f"not a host name or an IP address: {text!r}", hint=hint) from None
         return x509.DNSName(text)
 
 

@@ -21,7 +21,13 @@ def command() -> None:
 @click.option(
     "--member", "members", multiple=True, metavar="NAME", help="A member; may be repeated (default: n1, n2, n3)."
 )
-@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Where members are reached, beside this machine.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="A name or an IP address of members, beside localhost and their own names; may be repeated.",
+)
 @click.option("--days", type=click.IntRange(min=1), default=365, show_default=True, help="How long they are good.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def dev(
