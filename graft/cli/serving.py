@@ -151,10 +151,9 @@ async def _reload(box: _Box) -> None:
 
 def set_up_logging(loaded: Loaded) -> None:
     """One line a message on stderr: text for a person, JSON for a collector."""
-    wanted = loaded.settings.observability
-    as_text = wanted.log_format == "text" or (wanted.log_format == "auto" and sys.stderr.isatty())
+    wanted, member = loaded.settings.observability, loaded.settings.node_id
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Text() if as_text or wanted.log_format == "auto" else _Json())
+    handler.setFormatter(_Json(member) if wanted.log_format == "json" else _Text(member))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(wanted.log_level.upper())
@@ -163,16 +162,31 @@ def set_up_logging(loaded: Loaded) -> None:
 
 
 class _Text(logging.Formatter):
+    """`2026-12-01 14:03:07+0100 warning graft-0: the text`, in the machine's time zone."""
+
+    def __init__(self, member: str) -> None:
+        super().__init__()
+        self._member = member
+
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"{moment} {level}{one_line(record.getMessage())}"
+        moment = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(record.created))
+        return f"{moment} {record.levelname.lower()} {self._member}: {one_line(record.getMessage())}"
 
 
 class _Json(logging.Formatter):
+    def __init__(self, member: str) -> None:
+        super().__init__()
+        self._member = member
+
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
-        fields = {"at": moment, "level": record.levelname.lower(), "logger": record.name, "text": record.getMessage()}
+        fields = {
+            "at": moment,
+            "level": record.levelname.lower(),
+            "member": self._member,
+            "logger": record.name,
+            "text": record.getMessage(),
+        }
         return json.dumps(fields)
 
 

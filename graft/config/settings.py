@@ -335,7 +335,10 @@ class ObservabilitySettings:
 
     log_level: str = setting("info", "`debug`, `info`, `warning` or `error`.", reload=True, check=one_of(*LEVELS))
     log_format: str = setting(
-        "auto", "`text`, `json`, or `auto`: text on a terminal.", reload=True, check=one_of("auto", "text", "json")
+        "auto",
+        "`text`, with date, level and member; `json`, the same for a collector; `auto` is `text`.",
+        reload=True,
+        check=one_of("auto", "text", "json"),
     )
     audit_file: str = setting("", "File for the audit lines; empty: among the logs.")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,3 +68,32 @@ async def test_discovery_is_told_the_port_that_the_system_chose(
     assert registered.address == hello.address == address
     pytest.importorskip("zeroconf")
     assert make_mdns(used[0]).own.port == port
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("form", ["auto", "text", "json"])
+def test_a_line_of_the_log_has_date_level_and_member(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Lines of several members that are read together could not be told apart, nor the days."""
+    serving.set_up_logging(load(flags={"node_id": "graft-0", "observability.log_format": form}))
+    logging.getLogger("graft.serve").info("one\nline")
+    logging.getLogger("graft.serve").warning("beware")
+    first, second = capsys.readouterr().err.splitlines()
+    if form == "json":
+        found = [json.loads(line) for line in (first, second)]
+        assert [(each["level"], each["member"]) for each in found] == [("info", "graft-0"), ("warning", "graft-0")]
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", each["at"]) for each in found)
+        assert found[0]["text"] == "one\nline"
+    else:
+        moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}"
+        assert re.fullmatch(rf"{moment} info graft-0: one.*line", first)
+        assert re.fullmatch(rf"{moment} warning graft-0: beware", second)
