@@ -174,6 +174,11 @@ class Board:
         scope = self.line(parent)
         return self._add(scope, path, name, self._node(scope, name))
 
+    def name_of(self, path: str) -> str:
+        """The path of a step, and of an item of a map what it is called."""
+        line = self._lines.get(path)
+        return path if line is None else path + line.label.removeprefix(path_label(path))
+
     def _open(self, line: Line) -> None:
         """Show what a group or a sub-flow will do, once it has begun."""
         block = getattr(line.node.action, "block", None) if line.node is not None and not line.is_map else None

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from graft.cli import exits, looks
+from graft.cli.groups import annotation, group
 from graft.cli.labels import advice, is_unplaceable
 from graft.cli.looks import Piece
+from graft.cli.printed import GROUP_LINES
 from graft.cli.records import every_step
 from graft.cli.terminal import Paint, clip, is_terminal, note, out_value, plain_text, speaks_unicode, width, wrapped
+from graft.cli.verbosity import FAILED, NONE, Verbosity
 from graft.cluster.views import active_ms
 from graft.errors import GraftError
 
@@ -33,17 +36,28 @@ MAX_WAITS = 8
 TAIL_LINES, TAIL_COLUMNS = 10, 2000  # of what a step wrote; the error itself is told whole
 
 
-async def tails_of(source: Source, view: RunView) -> Tails:
+async def tails_of(source: Source, view: RunView, verbosity: Verbosity) -> Tails:
     """The last lines that the attempts wrote whose errors are shown. What cannot be had is left out."""
     found: Tails = {}
     for error in failures(view)[:MAX_ERRORS]:
         with suppress(GraftError, OSError):
-            found[error] = await tail(source, view, error)
+            found[error] = await tail(source, view, error, _tail_lines(verbosity))
     return found
 
 
+def _tail_lines(verbosity: Verbosity) -> int:
+    return GROUP_LINES if verbosity.in_groups and verbosity.logs == FAILED else TAIL_LINES
+
+
 def print_ending(
-    view: RunView, code: int, tails: Tails, *, flags: str = "", kept: bool = True, opened_at: int | None = None
+    view: RunView,
+    code: int,
+    tails: Tails,
+    *,
+    flags: str = "",
+    kept: bool = True,
+    opened_at: int | None = None,
+    verbosity: Verbosity,
 ) -> None:
     """`flags`: what a command needs to find the same place; `kept`: there is one; `opened_at`: see `headline`."""
     paint = Paint.of(sys.stderr)
@@ -60,9 +74,10 @@ def print_ending(
             error = attrs.evolve(error, detail="")
         for line in looks.error_lines(error):
             note(looks.paint_line(line, paint))
-        for text in said:
-            for part in wrapped(clip(plain_text(text), TAIL_COLUMNS), columns):
-                note(looks.paint_line([(bar, "dim"), (part, "")], paint))
+        if verbosity.logs != NONE and said:
+            _print_tail(error, said, bar, columns, verbosity)
+        if verbosity.in_groups:
+            note(annotation(error))
     hidden = len(failures(view)) - MAX_ERRORS
     if hidden > 0:
         note(paint(f"\n… {hidden} more errors", "dim"))
@@ -74,6 +89,17 @@ def print_ending(
         note(f"  {command.ljust(widest)}  {paint(why, 'dim')}")
     if view.outputs:
         out_value(looks.pretty(view.outputs))
+
+
+def _print_tail(error: ErrorRecord, said: list[str], bar: str, columns: int | None, verbosity: Verbosity) -> None:
+    if verbosity.in_groups:
+        for text in group(error.node, said) if verbosity.logs == FAILED else ():  # else its group stands above
+            note(text)
+        return
+    paint = Paint.of(sys.stderr)
+    for text in said:
+        for part in wrapped(clip(plain_text(text), TAIL_COLUMNS), columns):
+            note(looks.paint_line([(bar, "dim"), (part, "")], paint))
 
 
 def headline(view: RunView, *, unicode: bool, opened_at: int | None = None) -> list[Piece]:
@@ -105,13 +131,13 @@ def failures(view: RunView) -> list[ErrorRecord]:
     return list(dict.fromkeys(looks.leaf_errors(view.error)))
 
 
-async def tail(source: Source, view: RunView, error: ErrorRecord) -> list[str]:
+async def tail(source: Source, view: RunView, error: ErrorRecord, most: int) -> list[str]:
     """The last lines that the attempt wrote which failed; not those of an earlier generation of the run."""
     step = next((step for step in every_step(view.steps) if step.path == error.node), None)
     if step is None:
         return []
     since = looks.iso(step.started_at) or ""
-    last: deque[str] = deque(maxlen=TAIL_LINES)
+    last: deque[str] = deque(maxlen=most)
     async with aclosing(source.logs(view.run_id, error.node)) as lines:
         async for line in lines:
             if line.attempt == error.attempt and line.time >= since:

@@ -69,6 +69,10 @@ class LiveTree:
     def draw(self) -> None:
         self._live.update(self.frame(self._console.size.width, self._console.size.height), refresh=True)
 
+    def print_above(self, lines: list[list[Piece]]) -> None:
+        """Lines that stay, as wide as they are."""
+        self._console.print(*map(_whole, lines), sep="\n", soft_wrap=True)
+
     def frame(self, columns: int, lines: int) -> Group:
         now = int(self._now() * 1000)
         rows = self._board.rows(min(MAX_ROWS, max(MIN_ROWS, lines - MARGIN)))
@@ -85,6 +89,10 @@ class LiveTree:
         if root.status != "running":
             pieces += [(looks.words(root.status), looks.style(root.status)), ("  ", "")]
         return [*pieces, *looks.counted(list(self._board.counts.items()))]
+
+
+def _whole(pieces: list[Piece]) -> Text:
+    return Text.assemble(*((looks.one_line(text), style) for text, style in pieces))
 
 
 def _text(pieces: list[Piece]) -> Text:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from graft.worker.logs import LogLine
 
 POLL_SECONDS = 0.2
+FOLLOW_SECONDS = 0.05  # in the process that runs the steps
+POLLING_SHARE = 10  # of the time, at most one part in so many goes into looking at logs there
+POLLED_BYTES = 64 * 1024  # of each step at once
 KNOWN_IDS = 200  # that a misspelt id is compared with
 LONGEST = 1000  # ids that one beginning may have, to be told apart
 
@@ -234,8 +237,24 @@ class Here(_Local):
     ) -> AsyncGenerator[LogLine, None]:
         from graft.worker.logs import LogStore
 
-        for line in LogStore(self._engine.log_directory).read(run_id, path):
-            yield line
+        store = LogStore(self._engine.log_directory)
+        if not follow:
+            for line in store.read(run_id, path):
+                yield line
+            return
+        import trio
+
+        follower = store.follow(run_id, path)
+        while True:
+            over = self._engine.status(run_id) in FINAL  # asked before the look, so nothing is missed
+            began = trio.current_time()
+            lines = await trio.to_thread.run_sync(follower.poll, POLLED_BYTES)
+            for line in lines:
+                yield line
+            if over and not lines:
+                return
+            if not lines:  # a run of very many steps has as many files
+                await trio.sleep(max(FOLLOW_SECONDS, POLLING_SHARE * (trio.current_time() - began)))
 
     async def start_run(
         self,

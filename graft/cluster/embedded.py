@@ -6,8 +6,9 @@ attempts until the block is left.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -67,7 +68,8 @@ def open_embedded(
     max_result_bytes: int = MAX_RESULT_BYTES,
     tell: Callable[[str], None] = lambda text: None,
 ) -> AbstractAsyncContextManager[Embedded]:
-    """Hold `data` (made if missing) and run a cluster of one in it; `ephemeral` keeps everything in memory.
+    """Hold `data` (made if missing) and run a cluster of one in it; `ephemeral` keeps everything in memory, but
+    for logs: those are in a temporary directory until the block is left.
 
     `tell` gets lines for a person.
 
@@ -77,9 +79,32 @@ def open_embedded(
     return _open_embedded(data, ephemeral, max_result_bytes, tell)
 
 
+@contextmanager
+def _log_directory(data: Path, ephemeral: bool) -> Iterator[Path | None]:
+    """Where steps' logs are; None when there is no room for a directory that lasts as long as this process."""
+    if not ephemeral:
+        yield data / LOGS
+        return
+    with ExitStack() as stack:
+        logs: Path | None = None
+        with suppress(OSError):
+            temporary = tempfile.TemporaryDirectory(prefix="graft-logs-", ignore_cleanup_errors=True)
+            logs = Path(stack.enter_context(temporary))
+        yield logs
+
+
 @asynccontextmanager
 async def _open_embedded(
     data: Path, ephemeral: bool, max_result_bytes: int, tell: Callable[[str], None]
+) -> AsyncIterator[Embedded]:
+    with _log_directory(data, ephemeral) as logs:
+        async with _open_with_logs(data, logs, ephemeral, max_result_bytes, tell) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def _open_with_logs(
+    data: Path, logs: Path | None, ephemeral: bool, max_result_bytes: int, tell: Callable[[str], None]
 ) -> AsyncIterator[Embedded]:
     lock = data / LOCK
     stopped_at = None if ephemeral else last_alive(lock)
@@ -90,7 +115,6 @@ async def _open_embedded(
         host = Host(store, clock, SystemEntropy(), member=member, offer=Offer(SLOTS), max_result_bytes=max_result_bytes)
         host.values.sealer = Sealer.of_one_process() if ephemeral else Sealer(file=data / KEY_FILE, makes=True)
         room = Room(host, store, clock, None, tell)
-        logs = None if ephemeral else data / LOGS
         removing = Removing(host, logs)
         try:
             async with trio.open_nursery() as nursery:

@@ -348,9 +348,14 @@ class LogFollower:
         for path in paths:
             offset = self._offsets.get(path, 0)
             try:
-                with self._store.file(self._run_id, path).open("rb") as stream:
+                file = self._store.file(self._run_id, path)
+                if file.stat().st_size <= offset:
+                    continue
+                with file.open("rb") as stream:
                     stream.seek(offset)
                     data = stream.read(max_bytes_per_step)
+                    if b"\n" not in data:
+                        data += stream.readline()
             except FileNotFoundError:
                 continue
             whole = data[: data.rfind(b"\n") + 1]

@@ -16,7 +16,7 @@ from tests.support.commands import Ended, Graft
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No colour, a fixed width, a directory of its own."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "GRAFT_TRACEBACK", "GRAFT_DATA"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "GRAFT_TRACEBACK", "GRAFT_DATA", "CI", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -491,7 +491,6 @@ EPHEMERAL = """
 def test_every_failure_without_a_data_directory(
     graft: Graft, write: Any, tmp_path: Path, only: str, json_lines: bool
 ) -> None:
-    """There are no logs to look into: the last lines of a command are those that its error holds."""
     nodes = EPHEMERAL.split("    [nodes.")
     kept = [each for each in nodes if each.startswith(f"{only}]")]
     write("flow.toml", nodes[0] + "    [nodes." + kept[0].split("    [finally")[0])

@@ -24,7 +24,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def environment(**extra: str) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    steering = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "CI", "GITHUB_ACTIONS")
+    plain = {name: value for name, value in os.environ.items() if name not in steering}
     return plain | {"TERM": "xterm-256color", "LANG": "C.UTF-8"} | extra
 
 
@@ -77,11 +78,9 @@ class Program:
 
     def end(self) -> int:
         """Wait for the end; the exit code."""
-        assert self._process.stderr is not None
-        assert self._process.stdout is not None
-        out = b"" if self._process.stdout.closed else self._process.stdout.read()
-        self.err += self._process.stderr.read().decode()
-        self.out += out.decode()
+        out, err = self._process.communicate()  # both at once: who writes one may wait for the other to be read
+        self.out += (out or b"").decode()
+        self.err += err.decode()
         return self._process.wait(PATIENCE_SECONDS)
 
 

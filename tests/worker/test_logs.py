@@ -109,6 +109,16 @@ def test_follow(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_follower_gets_past_a_line_that_is_longer_than_one_look(tmp_path: Path) -> None:
+    logs = store(tmp_path)
+    log = logs.open_writer("run", "a", 1)
+    log.write("out", b"x" * 1000 + b"\nshort\n")
+    follower = logs.follow("run")
+    found = [each.text for _ in range(3) for each in follower.poll(100)]
+    assert found == ["x" * 1000, "short"]
+    log.close()
+
+
 def test_threads_may_write_at_once(tmp_path: Path) -> None:
     log = store(tmp_path).open_writer("r1", "step", 1)
     threads = [threading.Thread(target=lambda: [log.note("x" * 100) for _ in range(200)]) for _ in range(4)]

@@ -14,6 +14,7 @@ from graft.cli.place import Place, place_options
 from graft.cli.records import every_step
 from graft.cli.sources import find_id, read
 from graft.cli.terminal import note
+from graft.cli.verbosity import Verbosity, verbosity_options
 from graft.errors import RunConflict, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ NAMES = 6
 @click.option("--plan", "plan_only", is_flag=True, help="Print what it would do, and stop there.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
+@verbosity_options
 @place_options
-def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, place: Place) -> int:
+def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, place: Place, verbosity: Verbosity) -> int:
     """Go on with a run that was interrupted (default: the newest of them), and wait for its end.
 
     No step that has ended runs again. Attempts that were under way when the process died start anew and do not count.
@@ -40,14 +42,16 @@ def command(run: str | None, plan_only: bool, no_wait: bool, as_json: bool, plac
             for line in read(place, lambda source: _intended(source, run)):
                 note(line)
             return exits.SUCCEEDED
-        return _resume(run, place, interrupts, as_json=as_json, wait=not no_wait)
+        return _resume(run, place, interrupts, as_json=as_json, wait=not no_wait, verbosity=verbosity)
 
 
 async def _intended(source: Source, run: str | None) -> list[str]:
     return intention(await source.run_view(await choose(source, run)))
 
 
-def _resume(run: str | None, place: Place, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
+def _resume(
+    run: str | None, place: Place, interrupts: Interrupts, *, as_json: bool, wait: bool, verbosity: Verbosity
+) -> int:
     from graft.cli.holding import with_engine
     from graft.cli.session import attend, run_in_loop
 
@@ -65,7 +69,9 @@ def _resume(run: str | None, place: Place, interrupts: Interrupts, *, as_json: b
             await engine.resume(view.run_id)
         elif view.status not in FINAL:
             note(f"run {view.run_id} goes on already")
-        return await attend(engine, view.run_id, interrupts, as_json=as_json, wait=wait, flags=place.flags)
+        return await attend(
+            engine, view.run_id, interrupts, as_json=as_json, wait=wait, flags=place.flags, verbosity=verbosity
+        )
 
     return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
 

@@ -20,6 +20,7 @@ from graft.cli.records import every_step
 from graft.cli.selection import followers
 from graft.cli.sources import find_id, read
 from graft.cli.terminal import note
+from graft.cli.verbosity import Verbosity, verbosity_options
 from graft.errors import RunConflict, UsageError
 from graft.plan.records import ACTIONS, SCOPE_KINDS, TASK_KINDS
 
@@ -37,9 +38,17 @@ HARMLESS = ACTIONS.keys() - TASK_KINDS - SCOPE_KINDS  # these touch nothing outs
 @click.option("--plan", "plan_only", is_flag=True, help="Print what it would do, and stop there.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
+@verbosity_options
 @place_options
 def command(
-    run: str, from_node: str | None, failed: bool, plan_only: bool, no_wait: bool, as_json: bool, place: Place
+    run: str,
+    from_node: str | None,
+    failed: bool,
+    plan_only: bool,
+    no_wait: bool,
+    as_json: bool,
+    place: Place,
+    verbosity: Verbosity,
 ) -> int:
     """Run again what did not succeed in RUN, and wait for its end. What succeeded is kept.
 
@@ -53,10 +62,19 @@ def command(
             for line in read(place, lambda source: _intention(source, run, from_node)):
                 note(line)
             return exits.SUCCEEDED
-        return _retry(run, from_node, place, interrupts, as_json=as_json, wait=not no_wait)
+        return _retry(run, from_node, place, interrupts, as_json=as_json, wait=not no_wait, verbosity=verbosity)
 
 
-def _retry(run: str, from_node: str | None, place: Place, interrupts: Interrupts, *, as_json: bool, wait: bool) -> int:
+def _retry(
+    run: str,
+    from_node: str | None,
+    place: Place,
+    interrupts: Interrupts,
+    *,
+    as_json: bool,
+    wait: bool,
+    verbosity: Verbosity,
+) -> int:
     from graft.cli.holding import with_engine
     from graft.cli.session import attend, last_event, run_in_loop
 
@@ -75,7 +93,16 @@ def _retry(run: str, from_node: str | None, place: Place, interrupts: Interrupts
             opened.append(run_id)
         elif (await engine.run_view(opened[0])).paused:  # its process went away
             await engine.resume(opened[0])
-        return await attend(engine, opened[0], interrupts, as_json=as_json, wait=wait, since=since, flags=place.flags)
+        return await attend(
+            engine,
+            opened[0],
+            interrupts,
+            as_json=as_json,
+            wait=wait,
+            since=since,
+            flags=place.flags,
+            verbosity=verbosity,
+        )
 
     return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
 

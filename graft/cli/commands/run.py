@@ -15,6 +15,7 @@ from graft.cli.interrupts import Interrupts
 from graft.cli.place import Place, place_options
 from graft.cli.runcommand import COMPILED, FLAGS, INTERRUPTS, RunCommand
 from graft.cli.terminal import Paint, note, out, out_json
+from graft.cli.verbosity import verbosity_options
 from graft.errors import InvalidParams, UsageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def _not_yet(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for timers: exit 3 when only waiting steps remain.")
 @click.option("--json", "as_json", is_flag=True, help="Events and the result as JSON, one object a line.")
+@verbosity_options
 @place_options
-@click.option("--ephemeral", is_flag=True, help="Keep nothing: state in memory, no data directory.")
+@click.option("--ephemeral", is_flag=True, help="Keep nothing: state in memory, logs only until it ends.")
 @click.option("--detach", is_flag=True, help="Start it, print its id and come back; a process is left behind for it.")
 @click.option("--ui", is_flag=True, expose_value=False, callback=_not_yet, hidden=True)
 @click.pass_context
@@ -228,4 +230,5 @@ async def _until_its_end(engine: Engine, run_id: str, options: dict[str, Any], i
         fresh=not interrupted,
         flags="" if options["ephemeral"] else options["place"].flags,
         kept=not options["ephemeral"],
+        verbosity=options["verbosity"],
     )
