@@ -369,6 +369,10 @@ class Host:
         """This process was told to stop. Commands that end of the same signals now were told, too: they are lost."""
         self._told_to_stop = True
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._told_to_stop
+
     def _assignment(self, effect: StartAttempt) -> Assignment:
         run_no, scope_no, ordinal = effect.key
         run = self.engine.state.runs[run_no]

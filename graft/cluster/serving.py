@@ -37,6 +37,7 @@ from graft.cluster.leases import LeaseTimes
 from graft.cluster.meeting import ADDRESS, EMPTY_HINT, MAX_ADDRESS, Meeting, duplicated, joiner
 from graft.cluster.member import ClusterMember
 from graft.cluster.operators import ClusterOperators
+from graft.cluster.pages import MemberPages
 from graft.cluster.services import ClusterService, Workflows
 from graft.cluster.system import SystemClock, SystemEntropy
 from graft.config import Settings
@@ -44,6 +45,7 @@ from graft.engine.commands import CLUSTER_VERSION, DrainMember
 from graft.engine.records import ClusterConfig
 from graft.errors import GraftError, NotReady, Rejected, StoreCorrupt, UsageError
 from graft.interfaces import Store
+from graft.observability import open_pages
 from graft.raft.messages import Message
 from graft.raft_driver import adopt, is_of_many, sole_member
 from graft.security.audit import Audit, AuditRecord
@@ -85,6 +87,7 @@ class Serving:
         self._tell = tell
         self.member: ClusterMember | None = None
         self.server: Server | None = None
+        self.pages: tuple[str, ...] = ()  # where it answers HTTP
         self.operators: ClusterOperators | None = None
         self.health = Health(serving=False)
         self.handlers: dict[str, Mapping[str, Any]] = {}
@@ -187,6 +190,20 @@ class Serving:
         self.waits_for = what
         self._tell(what)
 
+    def unready(self) -> list[str]:
+        """What is missing before clients should ask this member and steps begin here, in words; none: it is ready."""
+        me = self.member
+        if me is None:
+            why = f": {self.waits_for}" if self.waits_for else ""
+            return [f"{self.identity.member} does not take part in a cluster yet{why}"]
+        if me.host.is_stopping:
+            return [f"{me.id} is stopping"]
+        if not self.takes_part:
+            return [_waits_for(me)]
+        if me.host.door.leader is None:
+            return ["no leader is known: there is no quorum"]
+        return [] if me.lease.may_start() else [f"{me.id} holds no lease: no steps begin here"]
+
     # The end
 
     async def stop(self) -> None:
@@ -274,10 +291,27 @@ async def open_serving(
             serving.address = serving.address or server.addresses[0]
             tell(f"{identity.member} listens on {', '.join(server.addresses)}")
             reached(serving.address)
-            async with _open_member(serving, store, directory, hub, client, peers, audit):
+            async with (
+                _open_pages(serving, MemberPages(serving, store, hub)),
+                _open_member(serving, store, directory, hub, client, peers, audit),
+            ):
                 yield serving
     finally:
         store.close()
+
+
+@asynccontextmanager
+async def _open_pages(serving: Serving, pages: MemberPages) -> AsyncIterator[None]:
+    """Over HTTP, if the settings say where. Before the member takes part: probes ask what it waits for."""
+    where = serving.settings.observability.http_listen
+    if not where:
+        yield
+        return
+    host, _, port = where.rpartition(":")
+    async with open_pages(host.strip("[]"), int(port), pages.by_path()) as addresses:
+        serving.pages = addresses
+        serving._tell(f"{serving.identity.member} answers HTTP on {', '.join(addresses)}: {', '.join(pages.by_path())}")
+        yield
 
 
 @asynccontextmanager

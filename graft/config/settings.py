@@ -45,6 +45,7 @@ is_address = like(rf"({ADDRESS})?", "an address such as graft-0.example.org:7400
 is_host = like(r"[0-9A-Fa-f:.%a-z]+|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "an IP address or a host name")
 is_peer = like(rf"({NAME}=)?{HOST}(:{PORT})?", "an address such as 10.0.0.1:7400, or graft-0=10.0.0.1:7400")
 is_listener = like(rf"unix:.+|{HOST}:(0|{PORT})", "an address such as 0.0.0.0:7401, or unix:/run/graft.sock")
+is_http_listener = like(rf"({HOST}:(0|{PORT}))?", "an address such as 127.0.0.1:7480")
 is_fraction = between(0, 1)
 SERIES = re.compile(r"(.*)\{(0|[1-9]\d{0,5})\.\.(0|[1-9]\d{0,5})\}(.*)")
 MAX_SERIES = 99
@@ -340,6 +341,12 @@ class ObservabilitySettings:
         reload=True,
         check=one_of("auto", "text", "json"),
     )
+    http_listen: str = setting(
+        "",
+        "`host:port` for `/livez`, `/readyz` and `/metrics` over HTTP, such as 127.0.0.1:7480; port 0: any free one; "
+        "empty: off. There is no TLS and everybody may read, so take an address that only your probes reach.",
+        check=is_http_listener,
+    )
     audit_file: str = setting("", "File for the audit lines; empty: among the logs.")
 
 
@@ -355,4 +362,4 @@ class Settings:
     resources: ResourcesSettings = section(ResourcesSettings, "What this member offers to the steps.")
     engine: EngineSettings = section(EngineSettings, "Timeouts, leases and limits.")
     security: SecuritySettings = section(SecuritySettings, "Certificates.")
-    observability: ObservabilitySettings = section(ObservabilitySettings, "Logs.")
+    observability: ObservabilitySettings = section(ObservabilitySettings, "Logs, health and metrics.")
