@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from graft.engine import Applied, CancelAttempt, Decide, Engine, RunEnded, StartAttempt, invariants
+from graft.engine import Applied, CancelAttempt, Decide, Engine, Happened, RunEnded, StartAttempt, invariants
 from graft.engine.commands import (
     RULES,
     AttemptSettled,
@@ -27,7 +27,19 @@ from graft.engine.commands import (
     encode_command,
 )
 from graft.engine.engine import HASH_KEY
-from graft.engine.records import NONE, OF_RUN, REMOVED, ClusterConfig, id_key, run_key
+from graft.engine.lifecycle import FINAL
+from graft.engine.records import (
+    BY_TABLE,
+    NONE,
+    OF_RUN,
+    REMOVED,
+    ClusterConfig,
+    encode_record,
+    id_key,
+    row_hash,
+    run_key,
+)
+from graft.engine.state import MASK
 from graft.plan import Block, ErrorRecord, ForEach, Node, Plan, PythonAction, RunAction, decode, encode
 from graft.plan.records import GroupAction
 
@@ -62,7 +74,7 @@ class Driven:
         self.cancels: list[CancelAttempt] = []
         self.decides: list[Decide] = []
         self.ended: dict[str, str] = {}
-        self.events: list[tuple[str, str]] = []
+        self.told: dict[tuple[int, int, int], tuple[str, str, int]] = {}  # the last event of each step and run
 
     # The driver's part
 
@@ -71,10 +83,13 @@ class Driven:
         assert decode_command(data) == command
         self.log.append(data)
         applied = load_and_apply(self.engine, self.stored, len(self.log), command)
-        if self.check:
-            invariants.check(self.engine.state)
         for effect in applied.effects:
             match effect:
+                case Happened():
+                    assert (effect.index, effect.wall) == (len(self.log), self.engine.state.meta.clock)
+                    self.told |= {
+                        (effect.run, *event[:2]): event[2:] for event in effect.events if event[2] != "caught"
+                    }
                 case StartAttempt():
                     assert effect.incarnation == self.incarnations.get(effect.member), f"{effect} on a dead incarnation"
                     assert effect.key not in self.attempts, f"{effect} while an attempt is out"
@@ -87,7 +102,26 @@ class Driven:
                     self.ended[effect.run_id] = effect.status
         if any(isinstance(effect, StartAttempt) for effect in applied.effects):
             self._check_limits()
+        if self.check:
+            invariants.check(self.engine.state)
+            self._check_history()
         return applied
+
+    def _check_history(self) -> None:
+        """The last event of each step and run says what its record says."""
+        state = self.engine.state
+        for key, step in state.steps.items():
+            if step.status != "pending":
+                what, reason, attempt = self.told[key]
+                assert what == step.status, f"{step} was told as {what}"
+                if step.status not in FINAL and not state.is_stranded(step):
+                    assert (reason, attempt) == (step.reason, step.attempt), f"{step} was told with {reason} {attempt}"
+        for run in state.runs.values():
+            what, reason, generation = self.told[run.no, 0, NONE]
+            status = "paused" if run.paused else run.status
+            assert what == status or (what, run.paused) == ("resumed", ""), f"{run} was told as {what}"
+            assert generation == run.generation, f"{run} was told with another generation"
+            assert what != run.status or reason == run.reason, f"{run} was told with the reason {reason}"
 
     def _check_limits(self) -> None:
         """Promise 5, counted here from the attempts that were started and not answered."""
@@ -100,7 +134,14 @@ class Driven:
             assert not limit or kinds.count(kind) <= limit, f"{kinds.count(kind)} {kind} attempts in the cluster"
 
     def drain(self) -> None:
+        """Store what changed: now every record in memory is stored as it is, and the hash is that of the records."""
         store(self.engine, self.stored)
+        state = self.engine.state
+        for table in (state.runs, state.scopes, state.steps, state.members):
+            for record in table.values():
+                assert self.stored.get((record.table, record.key())) == encode_record(record), f"{record} is not stored"
+        rows = (row_hash(*at, value) for at, value in self.stored.items() if at[0] in BY_TABLE and at[1] != HASH_KEY)
+        assert sum(rows) & MASK == self.engine.state_hash(), "the state hash is not that of the records"
 
     def restart(self) -> None:
         """Crash after everything was stored, load again, register a new incarnation."""
