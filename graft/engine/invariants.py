@@ -158,6 +158,22 @@ def every_wait_has_an_answer(s: State) -> None:
         assert moves, f"nothing can move {run}"
 
 
+def waits_are_those_of_the_status(s: State) -> None:
+    """Nothing that has ended waits for a time, and nothing that goes on has ended or stands still."""
+    for step in s.steps.values():
+        assert not step.due or step.status == "backing_off", f"{step} is due"
+        assert not step.wake or step.status == "waiting", f"{step} is to be woken"
+        assert not step.deadline or step.status not in FINAL, f"{step} has a deadline"
+        assert not step.ended_wall or step.status in FINAL, f"{step} has an end"
+    for scope in s.scopes.values():
+        assert not scope.deadline or scope.status != "ended", f"{scope} has a deadline"
+    for run in s.runs.values():
+        assert not run.paused or run.status not in FINAL, f"{run} is paused"
+        assert not run.ended_wall or run.status in FINAL, f"{run} has an end"
+        assert all(until for _, until in run.idle[:-1]), f"{run} stands still twice"
+        assert not run.idle or bool(run.idle[-1][1]) == (not run.paused), f"{run} stands still"
+
+
 INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     scopes_count_their_live_steps,
     runs_end_with_their_root,
@@ -170,4 +186,5 @@ INVARIANTS: Final[tuple[Callable[[State], None], ...]] = (
     stranded_steps_are_those_that_nobody_can_run,
     every_deadline_has_a_timer,
     every_wait_has_an_answer,
+    waits_are_those_of_the_status,
 )

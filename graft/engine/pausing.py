@@ -6,7 +6,7 @@ from typing import Final
 
 from graft.engine import scopes, steps
 from graft.engine.lifecycle import FINAL
-from graft.engine.records import NONE, Run, Step
+from graft.engine.records import NONE, Run, Step, closed_idle
 from graft.engine.state import State
 
 MAX_IDLE: Final = 100  # pauses that a run remembers
@@ -17,7 +17,7 @@ def pause(s: State, run: Run, word: str, reason: str, since: int = 0) -> None:
     s.edit(run)
     if s.meta.rules:
         began = max(run.started_wall, min(since or s.meta.clock, s.meta.clock))
-        run.idle = (*run.idle, (began, 0))[-MAX_IDLE:]
+        run.idle = (*closed_idle(run.idle, began), (began, 0))[-MAX_IDLE:]  # it may be paused already
     run.paused, run.paused_at = word, s.meta.now
     s.tell(run.no, 0, NONE, "paused", reason, run.generation)
     for step in s.steps_of_run(run.no):
@@ -30,8 +30,7 @@ def unpause(s: State, run: Run) -> None:
     shift = s.meta.now - run.paused_at
     s.edit(run)
     run.paused = ""
-    if run.idle and not run.idle[-1][1]:
-        run.idle = (*run.idle[:-1], (run.idle[-1][0], max(s.meta.clock, run.idle[-1][0])))
+    run.idle = closed_idle(run.idle, s.meta.clock)
     s.tell(run.no, 0, NONE, "resumed", "", run.generation)
     for scope in s.scopes_of_run(run.no):
         if scope.deadline:

@@ -62,6 +62,14 @@ def events_key(run: int, index: int) -> bytes:
     return _run_key(run) + _run_key(index)
 
 
+def closed_idle(idle: tuple[tuple[int, int], ...], clock: int) -> tuple[tuple[int, int], ...]:
+    """The pauses of a run (`Run.idle`), of which the last one is over by now."""
+    if not idle or idle[-1][1]:
+        return idle
+    began = idle[-1][0]
+    return (*idle[:-1], (began, max(clock, began)))
+
+
 def id_key(run_id: str) -> bytes:
     """Key of a run id in the `keys` table."""
     return blake2b(run_id.encode(), digest_size=16).digest()

@@ -15,7 +15,7 @@ from graft.engine.effects import Decide, RunEnded
 from graft.engine.graph import AFTER, CATCH
 from graft.engine.joins import READY, RULES
 from graft.engine.lifecycle import BAD, ENDING, FINAL
-from graft.engine.records import ITEMS, NONE, OUT, PARAMS, Run, Scope, Step, id_key, run_key
+from graft.engine.records import ITEMS, NONE, OUT, PARAMS, Run, Scope, Step, closed_idle, id_key, run_key
 from graft.engine.retries import find_catch
 from graft.engine.state import State
 from graft.plan import ErrorRecord, FlowAction, GroupAction
@@ -383,7 +383,7 @@ def _end_run(s: State, run: Run, scope: Scope, error: ErrorRecord | None) -> Non
     s.move_run(run, ENDING[scope.outcome], scope.reason)
     run.ended_wall = s.meta.clock
     run.error = error
-    run.paused = ""
+    run.paused, run.idle = "", closed_idle(run.idle, s.meta.clock)
     s.write("live", run_key(run.no), None)
     s.known_ids[id_key(run.id)] = run.no
     s.effects.append(RunEnded(run.no, run.id, run.status))

@@ -354,7 +354,8 @@ class State:
     def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take stored records (`(table, value)`) in. At a start, call `reindex` after the last.
 
-        What is in memory, or was deleted in this turn, is newer than what the store has.
+        What is in memory, or was deleted in this turn, is newer than what the store has. What a removed run left
+        behind is only to be swept.
         """
         gone = {(record.table, record.key()) for record in self._dirty if record.deleted}
         for table, data in rows:
@@ -362,6 +363,8 @@ class State:
             record.hash = record_hash(record, data)
             if isinstance(record, Meta):
                 self.meta = record
+                continue
+            if isinstance(record, (Step, Scope)) and record.run in self.removed:
                 continue
             live, key = self._table(record)
             if key not in live and (table, record.key()) not in gone:

@@ -128,6 +128,20 @@ def test_the_id_of_a_removed_run_is_free_and_its_rows_are_not_those_of_the_next(
     assert driven.start(TWO, "r").refused == "exists"
 
 
+def test_a_retry_of_a_run_that_was_just_removed_brings_nothing_of_it_back() -> None:
+    """The store still has the run while the turn that removed it is not written."""
+    driven = begun()
+    run = ended(driven, "r")
+    driven.drain()
+    remove(driven, (run, 1))
+    assert driven.retry(run).refused == "no such run"
+    state = driven.engine.state
+    for index in (state.runs, state.steps, state.scopes, state.keys_of_run, state.children):
+        assert not index
+    sweep(driven, run)
+    check_replay(driven)
+
+
 def test_a_sweep_of_a_run_that_is_there_is_refused() -> None:
     driven = begun()
     run = ended(driven, "r")

@@ -73,7 +73,8 @@ def without_pause(value: bytes, before: bytes) -> Run:
     assert isinstance(was, Run)
     if run.paused != "internal":
         return evolve(run)
-    return evolve(run, paused=was.paused, paused_at=was.paused_at, idle=run.idle[:-1], events=was.events)
+    assert len(run.idle) == len(was.idle) + 1
+    return evolve(run, paused=was.paused, paused_at=was.paused_at, idle=was.idle, events=was.events)
 
 
 Failing.TestCase.settings = settings(max_examples=15, stateful_step_count=30, deadline=None, report_multiple_bugs=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from graft.engine.commands import AttemptSettled, CancelRun, RetryRun, StartRun
-from graft.engine.records import NONE
-from graft.plan import Catch, ErrorRecord, ForEach, Node, Retry, SleepAction
-from graft.plan.records import GroupAction
-from tests.support.engines import Driven, flow, group, task
+from graft.engine import Decide, Happened
+from graft.engine.commands import AttemptSettled, CancelRun, RegisterPlan, RetryRun, StartRun
+from graft.engine.records import ITEMS, NONE, OUT, PARAMS, digest, value_key
+from graft.plan import Block, Catch, ErrorRecord, ForEach, Node, Retry, SleepAction, encode
+from graft.plan.records import FlowAction, GroupAction
+from tests.support.engines import Driven, flow, group, load, task
 
 
 @pytest.fixture
@@ -138,6 +139,7 @@ def test_a_failure_cancels_the_siblings_and_waits_for_them(driven: Driven) -> No
     driven.start(flow(task("a"), task("b"), task("after", needs=("a", "b"))))
     driven.settle(driven.key("a"), "failed")
     assert [effect.key for effect in driven.cancels] == [driven.key("b")]
+    assert driven.cancels[0].reason == "a step failed: exit.1: it broke"
     assert driven.ended == {}
     driven.settle(driven.key("b"), "cancelled")
     assert driven.ended == {"r": "failed"}
@@ -486,3 +488,102 @@ def test_asking_twice_reaches_no_later_generation(driven: Driven) -> None:
     assert driven.retry().refused is None
     assert driven.apply(CancelRun(1, NONE, NONE, generation=2)).refused == "the run has another generation"
     assert driven.apply(CancelRun(1, NONE, NONE, generation=3)).refused is None
+
+
+def errors(driven: Driven, run: int = 1) -> ErrorRecord | None:
+    driven.drain()
+    return load(driven.stored, len(driven.log), final=True).state.runs[run].error
+
+
+def test_the_error_of_a_run_is_that_of_its_step_or_a_group_of_them(driven: Driven) -> None:
+    first, second = ErrorRecord("exit.1", "one"), ErrorRecord("exit.2", "two")
+    driven.start(flow(task("a"), task("b"), task("c")))
+    driven.settle(driven.key("a"), "failed", error=first)
+    assert errors(driven) is None
+    driven.settle(driven.key("b"), "failed", error=second)
+    driven.settle(driven.key("c"), "cancelled")
+    assert errors(driven) == ErrorRecord("group", "a step failed: exit.1: one", cause=(first, second))
+    driven.start(flow(task("a"), task("b")), "second")
+    driven.settle((2, 0, 0), "failed", error=first)
+    driven.settle((2, 0, 1), "cancelled")
+    assert errors(driven, 2) == first
+    driven.retry(2)
+    assert errors(driven, 2) is None
+    driven.settle((2, 0, 0))
+    driven.settle((2, 0, 1))
+    assert errors(driven, 2) is None
+
+
+def test_a_map_keeps_the_errors_of_the_first_items_and_counts_all(driven: Driven) -> None:
+    driven.start(flow(task("m", for_each=ForEach(("list",), tolerate=19))))
+    driven.items(driven.decides[0], 20)
+    failures = [ErrorRecord(f"exit.{i}", "no") for i in range(20)]
+    for key in sorted(driven.attempts):
+        driven.settle(key, "failed", error=failures[key[2]])
+    assert errors(driven) == ErrorRecord("group", "20 of 20 items failed", cause=tuple(failures[:16]))
+
+
+def test_a_caught_error_is_told_and_kept_with_its_scope(driven: Driven) -> None:
+    declined = ErrorRecord("http.402", "no money")
+    driven.start(flow(task("charge", catch=(Catch(("http.402",), "declined"),)), task("declined")))
+    effects = driven.settle(driven.key("charge"), "failed", error=declined).effects
+    told = [event for effect in effects if isinstance(effect, Happened) for event in effect.events]
+    assert (0, 0, "caught", "by declined", 1) in told
+    assert driven.engine.state.scopes[1, 0].errors == (declined,)
+    driven.settle(driven.key("declined"))
+    assert errors(driven) is None
+    assert driven.ended == {"r": "succeeded"}
+
+
+def test_results_params_items_and_outputs_are_stored_where_the_records_say(driven: Driven) -> None:
+    inner = Block("flow", "inner", (task("x"),), outputs=("dict",))
+    nodes = (Node("sub", FlowAction(1)), task("m", for_each=ForEach(("list",))))
+    driven.start(flow(*nodes, blocks=(inner,), outputs=("dict",)))
+    driven.decide(driven.decides[0], "params", data=b"{1}")
+    driven.items(driven.decides[0], 1)
+    for key in sorted(driven.attempts):
+        driven.settle(key)
+    driven.decide(driven.decides[0], "outputs", data=b"{2}")
+    driven.decide(driven.decides[0], "outputs", data=b"{3}")
+    assert driven.ended == {"r": "succeeded"}
+    driven.drain()
+    values = {key: value for (table, key), value in driven.stored.items() if table == "values"}
+    state = load(driven.stored, len(driven.log), final=True).state
+    named = {value_key(1, 0, NONE, OUT): state.runs[1].out}
+    named |= {value_key(*key, OUT): step.out for key, step in state.steps.items()}
+    for key, scope in state.scopes.items():
+        named |= {value_key(*key, NONE, PARAMS): scope.params, value_key(*key, NONE, ITEMS): scope.items}
+    assert {key: each for key, each in named.items() if each} == {key: digest(value) for key, value in values.items()}
+    assert sorted(values.values()) == [b"1", b"1", b"[null,[0]]", b"{1}", b"{2}", b"{3}", b"{}"]
+
+
+def test_results_of_an_earlier_run_are_taken_and_nodes_left_out(driven: Driven) -> None:
+    plan = flow(task("a"), task("b"), task("c", needs=("a",)), task("d", needs=("b",)), task("e", needs=("c",)))
+    hash = driven.apply(RegisterPlan(encode(plan), **driven.stamp())).result
+    driven.apply(StartRun("r", hash, b"{}", given=((0, b"7"), (2, b"8")), excluded=(1,), **driven.stamp()))
+    assert list(driven.attempts) == [(1, 0, 4)]
+    assert driven.told[1, 0, 0] == ("succeeded", "taken from an earlier run", 0)
+    driven.settle((1, 0, 4))
+    expected = {"a": "succeeded", "b": "skipped", "c": "succeeded", "d": "skipped", "e": "succeeded"}
+    assert driven.statuses() == expected
+    assert driven.ended == {"r": "succeeded"}
+    state = load(driven.stored, len(driven.log), final=True).state
+    for ordinal, value in ((0, b"7"), (2, b"8")):
+        step = state.steps[1, 0, ordinal]
+        assert driven.stored["values", value_key(1, 0, ordinal, OUT)] == value
+        assert (step.out, step.started_wall, step.ended_wall) == (digest(value), driven.wall, driven.wall)
+
+
+def test_what_is_undecided_is_what_a_restart_would_ask(driven: Driven) -> None:
+    inner = Block("flow", "inner", (task("x"),), outputs=("dict",))
+    driven.start(flow(Node("sub", FlowAction(1)), task("w", when=("const", True)), task("t"), blocks=(inner,)))
+    driven.decide(driven.decides[0], "params", data=b"{}")
+    driven.settle((1, 1, 0))
+    asked = [effect for effect in driven.engine.outstanding() if isinstance(effect, Decide)]
+    assert {effect.key for effect in asked} == {driven.key("w"), (1, 1, NONE)}
+    assert sorted(driven.engine.undecided(), key=str) == sorted(asked, key=str)
+    walk = driven.engine.undecided()
+    first = next(walk)
+    driven.cancel()  # the state changes under the walk
+    assert first.key == driven.key("w")
+    assert list(walk) == []
