@@ -63,26 +63,30 @@ def run_record(view: RunView, *, stale: bool = False) -> dict[str, Any]:
 def step_records(view: RunView, *, stale: bool = False) -> Iterator[dict[str, Any]]:
     """Every step of a run in the order of its tree, scopes before what is in them."""
     for step in every_step(view.steps):
-        yield {
-            "type": "step",
-            "run": view.run_id,
-            "path": step.path,
-            "node": step.node,
-            "kind": step.kind,
-            "status": step.status,
-            "reason": step.reason,
-            "attempt": step.attempt,
-            "started_at": iso(step.started_at),
-            "ended_at": iso(step.ended_at),
-            "took_ms": _took(step, view),
-            "due_at": iso(step.due_at),
-            "member": step.member or None,
-            "item": step.item or None,
-            "items": step.map_total,
-            "items_ended": step.map_done if step.map_total is not None else None,
-            "error": error_record(step.error),
-            "stale": stale,
-        }
+        yield step_record(view, step, stale=stale)
+
+
+def step_record(view: RunView, step: StepView, *, stale: bool = False) -> dict[str, Any]:
+    return {
+        "type": "step",
+        "run": view.run_id,
+        "path": step.path,
+        "node": step.node,
+        "kind": step.kind,
+        "status": step.status,
+        "reason": step.reason,
+        "attempt": step.attempt,
+        "started_at": iso(step.started_at),
+        "ended_at": iso(step.ended_at),
+        "took_ms": _took(step, view),
+        "due_at": iso(step.due_at),
+        "member": step.member or None,
+        "item": step.item or None,
+        "items": step.map_total,
+        "items_ended": step.map_done if step.map_total is not None else None,
+        "error": error_record(step.error),
+        "stale": stale,
+    }
 
 
 def summary_record(summary: RunSummary, *, stale: bool = False) -> dict[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.cluster.history import Readable
     from graft.cluster.runs import Runs
-    from graft.cluster.views import EventView, MapView, RunSummary, RunView
+    from graft.cluster.views import EventView, MapView, RunSummary, RunView, StepResult
     from graft.plan import Plan
     from graft.worker.logs import LogLine
 
@@ -62,6 +62,8 @@ class Source(Protocol):
     async def output(self, run_id: str, path: str) -> Any: ...
 
     async def map_items(self, run_id: str, path: str) -> MapView | None: ...
+
+    async def step_result(self, run_id: str, path: str) -> StepResult: ...
 
     async def member_names(self) -> frozenset[str] | None:
         """The members of a cluster; None where there is no choice of members."""
@@ -136,6 +138,9 @@ class _Local:
 
     async def map_items(self, run_id: str, path: str) -> MapView | None:
         return self._history.map_items(run_id, path)
+
+    async def step_result(self, run_id: str, path: str) -> StepResult:
+        return self._history.step_result(run_id, path)
 
 
 class Stored(_Local):
@@ -324,13 +329,16 @@ class There:
 
         from graft.errors import AbsentValue
 
-        step = await self._client.step(run_id, path)
+        step = await self.step_result(run_id, path)
         if step.out is None:
             raise AbsentValue(f"it was {step.status}, so it has no result")
         return json.loads(step.out)
 
     async def map_items(self, run_id: str, path: str) -> MapView | None:
-        return (await self._client.step(run_id, path)).items
+        return (await self.step_result(run_id, path)).items
+
+    async def step_result(self, run_id: str, path: str) -> StepResult:
+        return await self._client.step(run_id, path, stale=self._stale)
 
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[EventView, None]:
         return self._client.watch(run_id, after, stale=self._stale)

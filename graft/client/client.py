@@ -45,10 +45,11 @@ from graft.client.streams import pumped
 from graft.cluster.flow import put
 from graft.cluster.membership import Change, ClusterStatus, MemberView
 from graft.cluster.run_ids import new_run_id
-from graft.cluster.views import EventView, MapView, RunSummary, RunView, StepResult
+from graft.cluster.views import EventView, RunSummary, RunView, StepResult
 from graft.cluster.wire import (
     read_event,
     read_member,
+    read_result,
     read_run,
     read_status,
     read_summary,
@@ -219,12 +220,10 @@ class Client:
         request = pb.GetRequest(run_id=run_id, stale=stale, summary_only=True)
         return read_summary((await self._call("Workflows", "Get", request)).summary)
 
-    async def step(self, run_id: str, path: str) -> StepResult:
-        """What one step came to so far. Raises UnknownRun."""
-        reply = await self._call("Workflows", "GetStep", pb.StepRequest(run_id=run_id, path=path))
-        out = bytes(reply.out) if reply.has_out else None
-        items = MapView(reply.map_total, tuple(reply.item_names)) if reply.is_map else None
-        return StepResult(reply.status, out, items)
+    async def step(self, run_id: str, path: str, *, stale: bool = False) -> StepResult:
+        """What one step was given, and what it came to so far. Raises UnknownRun."""
+        request = pb.StepRequest(run_id=run_id, path=path, stale=stale)
+        return read_result(await self._call("Workflows", "GetStep", request))
 
     async def list(
         self, limit: int | None = None, *, prefix: str = "", name: str = "", stale: bool = False

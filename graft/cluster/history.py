@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from graft.cluster.inputs import NO_INPUTS, inputs_of
 from graft.cluster.loading import Loading
 from graft.cluster.paths import Paths
 from graft.cluster.state_view import StateView
@@ -128,7 +129,10 @@ class Readable:
         if key is None or step is None:
             raise UnknownRun(f"run {run_id} has no step {path}", hint=f"see `graft show {run_id}`")
         out = msgspec.json.encode(self._values.out(*key)) if step.status == "succeeded" else None
-        return StepResult(step.status, out, self.map_items(run_id, path))
+        node = self._paths.node(run.no, self._values.scope(run.no, step.scope), step.ordinal)
+        is_map = node.for_each is not None and not path.endswith("]")
+        inputs = NO_INPUTS if is_map else inputs_of(node, self._values.lookup(*key))  # those of a map are its items'
+        return StepResult(step.status, out, self.map_items(run_id, path), inputs)
 
     def _run(self, run_id: str) -> Run:
         no = self._view.run_no(run_id)

@@ -28,6 +28,7 @@ from graft.cluster.wire import (
     event_message,
     member_message,
     problem_message,
+    result_message,
     run_message,
     status_message,
     summary_message,
@@ -172,16 +173,7 @@ class Workflows:
         return run_message(runs.run_view(request.run_id))
 
     async def get_step(self, request: pb.StepRequest, _caller: Any) -> pb.StepReply:
-        found = (await self._ready()).step_result(request.run_id, request.path)
-        items = found.items
-        return pb.StepReply(
-            status=found.status,
-            has_out=found.out is not None,
-            out=found.out or b"",
-            is_map=items is not None,
-            map_total=0 if items is None else items.total,
-            item_names=() if items is None else items.names,
-        )
+        return result_message((await self._ready(request.stale)).step_result(request.run_id, request.path))
 
     async def list(self, request: pb.ListRequest, _caller: Any) -> pb.ListReply:
         runs = await self._ready(request.stale)

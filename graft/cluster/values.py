@@ -215,6 +215,10 @@ class Lookup:
             return kept
         return secret_params.unseal(self._values.sealer, self.run_id, flow, kept)
 
+    def shown_params(self) -> dict[str, Any]:
+        """The params as they may be shown: no secret one is opened."""
+        return secret_params.hide(*self._kept_params())
+
     @property
     def run_id(self) -> str:
         return self._values.run(self._run).id

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from attrs import frozen
 
+from graft.cluster.inputs import NO_INPUTS, Inputs
 from graft.cluster.paths import Paths
 from graft.cluster.reasons import told_once
 from graft.cluster.secret_params import hide
@@ -129,11 +130,13 @@ class EventView:
 
 @frozen
 class StepResult:
-    """What one step came to: `out` is JSON, None when it has none; `items` are those of a map, once they are known."""
+    """What one step was given, and what it came to: `out` is JSON, None when it has none; `items` are those of a map,
+    once they are known."""
 
     status: str
     out: bytes | None
     items: MapView | None
+    inputs: Inputs = NO_INPUTS
 
 
 @frozen

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from graft import errors
+from graft.cluster.inputs import Inputs
 from graft.cluster.membership import ClusterStatus, MemberView
-from graft.cluster.views import EventView, Idle, RunSummary, RunView, StepView
+from graft.cluster.views import EventView, Idle, MapView, RunSummary, RunView, StepResult, StepView
 from graft.errors import GraftError, NoRoom, Rejected
 from graft.plan import ErrorRecord, decode, encode
 from graft.transport.proto import graft_pb2 as pb
@@ -174,6 +175,29 @@ def read_step(message: pb.Step) -> StepView:
         member=message.member,
         due_at=message.due_at or None,
         item=message.item,
+    )
+
+
+def result_message(found: StepResult) -> pb.StepReply:
+    items = found.items
+    return pb.StepReply(
+        status=found.status,
+        has_out=found.out is not None,
+        out=found.out or b"",
+        is_map=items is not None,
+        map_total=0 if items is None else items.total,
+        item_names=() if items is None else items.names,
+        inputs=value_bytes(found.inputs.values),
+        unknown_inputs=found.inputs.unknown,
+    )
+
+
+def read_result(message: pb.StepReply) -> StepResult:
+    return StepResult(
+        status=message.status,
+        out=bytes(message.out) if message.has_out else None,
+        items=MapView(message.map_total, tuple(message.item_names)) if message.is_map else None,
+        inputs=Inputs(read_value(message.inputs) or {}, dict(message.unknown_inputs)),
     )
 
 

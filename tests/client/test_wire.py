@@ -9,8 +9,9 @@ import pytest
 
 from graft import errors
 from graft.cluster import wire
+from graft.cluster.inputs import Inputs
 from graft.cluster.membership import ClusterStatus, MemberView
-from graft.cluster.views import EventView, RunSummary, RunView, StepView
+from graft.cluster.views import EventView, MapView, RunSummary, RunView, StepResult, StepView
 from graft.plan import ErrorRecord, plan_hash
 from graft.worker.logs import LogLine
 from tests.support.servers import plan_of
@@ -47,6 +48,9 @@ RUN = RunView(
 SUMMARY = RunSummary("x-1", "x", "failed", 2, 1_000, 2_000, "interrupted", "because", ((1_100, 0),), "pick: parked")
 EVENT = EventView((1 << 40) + 7, "x-1", 1_000, "pick[0]", "failed", "because", 2)
 LINE = LogLine("2026-01-01T00:00:00.000Z", "pick[0]", 2, "err", "text", True, "n1")
+RESULT = StepResult(
+    "succeeded", b"null", MapView(2, ("a", "b")), Inputs({"env": {"A": "ü"}}, {"cwd": "it is not there"})
+)
 MEMBER = MemberView(
     "n1", (1 << 63) - 1, "voter", "h:1", True, True, {"a": "b"}, ("python:x",), "z", {"*": 4}, {"*": 1}, 9, 2, True, 1.5
 )
@@ -60,6 +64,7 @@ BOTH_WAYS: list[tuple[Any, Any, Any]] = [
     (wire.event_message, wire.read_event, EVENT),
     (wire.member_message, wire.read_member, MEMBER),
     (wire.status_message, wire.read_status, STATUS),
+    (wire.result_message, wire.read_result, RESULT),
     (lambda line: wire.log_message(line, "n1"), wire.read_log, LINE),
 ]
 
@@ -71,7 +76,7 @@ def test_every_field_arrives(write: Any, read: Any, record: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [RUN, SUMMARY, EVENT, MEMBER, STATUS, LINE, MAP], ids=lambda each: type(each).__name__
+    "record", [RUN, SUMMARY, EVENT, MEMBER, STATUS, LINE, MAP, RESULT], ids=lambda each: type(each).__name__
 )
 def test_the_records_above_leave_no_field_at_its_default(record: Any) -> None:
     """So that a field which is added and forgotten in `wire` fails the test before this one."""

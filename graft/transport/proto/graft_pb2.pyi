@@ -430,20 +430,31 @@ class Step(_message.Message):
     def __init__(self, path: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., started_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[bytes] = ..., reason: _Optional[str] = ..., has_out: _Optional[bool] = ..., children: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., map_done: _Optional[int] = ..., member: _Optional[str] = ..., due_at: _Optional[int] = ..., item: _Optional[str] = ...) -> None: ...
 
 class StepReply(_message.Message):
-    __slots__ = ("status", "has_out", "out", "is_map", "map_total", "item_names")
+    __slots__ = ("status", "has_out", "out", "is_map", "map_total", "item_names", "inputs", "unknown_inputs")
+    class UnknownInputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     STATUS_FIELD_NUMBER: _ClassVar[int]
     HAS_OUT_FIELD_NUMBER: _ClassVar[int]
     OUT_FIELD_NUMBER: _ClassVar[int]
     IS_MAP_FIELD_NUMBER: _ClassVar[int]
     MAP_TOTAL_FIELD_NUMBER: _ClassVar[int]
     ITEM_NAMES_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_INPUTS_FIELD_NUMBER: _ClassVar[int]
     status: str
     has_out: bool
     out: bytes
     is_map: bool
     map_total: int
     item_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, status: _Optional[str] = ..., has_out: _Optional[bool] = ..., out: _Optional[bytes] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., item_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    inputs: bytes
+    unknown_inputs: _containers.ScalarMap[str, str]
+    def __init__(self, status: _Optional[str] = ..., has_out: _Optional[bool] = ..., out: _Optional[bytes] = ..., is_map: _Optional[bool] = ..., map_total: _Optional[int] = ..., item_names: _Optional[_Iterable[str]] = ..., inputs: _Optional[bytes] = ..., unknown_inputs: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("limit", "stale", "prefix", "before", "name")
@@ -544,14 +555,16 @@ class LogLine(_message.Message):
     def __init__(self, path: _Optional[str] = ..., at: _Optional[str] = ..., attempt: _Optional[int] = ..., stream: _Optional[str] = ..., text: _Optional[str] = ..., continues: _Optional[bool] = ..., member: _Optional[str] = ...) -> None: ...
 
 class StepRequest(_message.Message):
-    __slots__ = ("run_id", "path", "reason")
+    __slots__ = ("run_id", "path", "reason", "stale")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     path: str
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., path: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    stale: bool
+    def __init__(self, run_id: _Optional[str] = ..., path: _Optional[str] = ..., reason: _Optional[str] = ..., stale: _Optional[bool] = ...) -> None: ...
 
 class ActReply(_message.Message):
     __slots__ = ("index",)
