@@ -186,6 +186,13 @@ def test_an_operators_drain_outlasts_a_restart_and_a_stopping_process_does_not()
     assert len(driven.attempts) == 2
 
 
+def test_who_is_no_member_does_not_drain() -> None:
+    driven = members("a")
+    assert driven.drain_member("nobody").refused == "no such member"
+    driven.down("a")
+    assert driven.drain_member("a", incarnation=driven.incarnation).refused == "that incarnation is not the live one"
+
+
 # Who can run what
 
 

@@ -25,6 +25,7 @@ from graft.plan.records import FlowAction, GroupAction, RunAction
 from tests.support.engines import Driven, load, load_and_apply, store
 
 ERRORS = ("exit.1", "http.402", "timeout")
+FAILED: dict[str, Any] = {"reason": "no", "error": ErrorRecord("expression", "no")}
 
 
 maps = st.builds(ForEach, st.just(("list",)), max_parallel=st.none() | st.just(2), tolerate=st.integers(0, 2))
@@ -172,7 +173,7 @@ class Random(RuleBasedStateMachine):
         state = self.driven.engine.state
         step = state.steps.get(effect.key)
         if ordinal == NONE:
-            self.driven.decide(effect, "outputs", data=b"{}")
+            self.driven.decide(effect, "outputs", data=b"{}") if yes else self.driven.decide(effect, "fail", **FAILED)
             return
         if step is None or step.status != "ready":
             assert self.driven.decide(effect, "value", data=b"1") is not None  # stale: ignored
@@ -180,6 +181,8 @@ class Random(RuleBasedStateMachine):
         node = state.node_of(step)
         if not yes and node.when is not None and not effect.item:
             self.driven.decide(effect, "skip", reason="no")
+        elif not yes and data.draw(st.booleans()):
+            self.driven.decide(effect, "fail", **FAILED)
         elif node.for_each is not None and not effect.item:
             self.driven.items(effect, data.draw(st.integers(0, 4)))
         elif node.kind == "flow":

@@ -89,6 +89,9 @@ def test_what_ended_and_was_removed_between_two_drains() -> None:
     driven = begun()
     run = ended(driven, "r")
     remove(driven, (run, 1))
+    state = driven.engine.state
+    for index in (state.runs, state.steps, state.scopes, state.keys_of_run, state.children):
+        assert not index
     sweep(driven, run)
     assert rows_of(driven, run) == []
     assert driven.engine.state.removed == set()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from graft.engine import Decide, Happened
-from graft.engine.commands import AttemptSettled, CancelRun, RegisterPlan, RetryRun, StartRun
+from graft.engine.commands import AttemptSettled, CancelRun, RegisterPlan, RetryRun, StartRun, TimersDue
 from graft.engine.records import ITEMS, NONE, OUT, PARAMS, digest, value_key
+from graft.engine.state import IllegalMove
 from graft.plan import Block, Catch, ErrorRecord, ForEach, Node, Retry, SleepAction, encode
 from graft.plan.records import FlowAction, GroupAction
 from tests.support.engines import Driven, flow, group, load, task
@@ -587,3 +588,105 @@ def test_what_is_undecided_is_what_a_restart_would_ask(driven: Driven) -> None:
     driven.cancel()  # the state changes under the walk
     assert first.key == driven.key("w")
     assert list(walk) == []
+    driven.reload()
+    engine = driven.engine
+    assert engine.restore(engine.applied, engine.state_hash()) == engine.outstanding()
+
+
+def test_steps_whose_followers_have_begun_leave_the_memory(driven: Driven) -> None:
+    driven.start(flow(task("n0"), *(task(f"n{i}", needs=(f"n{i - 1}",)) for i in range(1, 20))))
+    for i in range(19):
+        driven.settle((1, 0, i))
+        driven.drain()
+        assert list(driven.engine.state.steps) == [(1, 0, i + 1)]
+
+
+def test_a_run_that_is_retried_has_its_whole_time_again(driven: Driven) -> None:
+    ship = group("ship", task("x"), timeout_ms=300)
+    nodes = (Node("ship", GroupAction(1)), task("t", total_timeout_ms=200))
+    driven.start(flow(*nodes, blocks=(ship,), timeout_ms=1000))
+    driven.timers(150)
+    driven.settle((1, 1, 0), "failed")
+    driven.settle(driven.key("t"), "cancelled")
+    driven.timers(150)
+    driven.retry()
+    state = driven.engine.state
+    deadlines = [state.scopes[1, 0].deadline, state.scopes[1, 1].deadline, state.steps[1, 0, 1].deadline]
+    assert deadlines == [driven.now + 1000, driven.now + 300, driven.now + 200]
+    ship_step = state.steps[driven.key("ship")]
+    assert (ship_step.status, ship_step.error, ship_step.ending, ship_step.ended_wall) == ("running", None, "", 0)
+    for key in sorted(driven.attempts):
+        driven.settle(key)
+    assert driven.ended == {"r": "succeeded"}
+
+
+def test_a_failed_finally_goes_no_further_and_its_error_is_that_of_the_run(driven: Driven) -> None:
+    driven.start(flow(task("a"), finals=(task("report"), task("mail", needs=("report",), join="all_done"))))
+    driven.settle(driven.key("a"))
+    driven.settle(driven.key("report"), "failed")
+    assert driven.engine.state.steps[driven.key("report")].contained
+    driven.settle(driven.key("mail"))
+    assert errors(driven) == ErrorRecord("exit.1", "it broke")
+    assert driven.told[1, 0, NONE] == ("failed", "a finally step failed", 1)
+
+
+def test_a_move_that_is_not_in_the_table_is_refused(driven: Driven) -> None:
+    driven.start(flow(task("a")))
+    state = driven.engine.state
+    with pytest.raises(IllegalMove, match="step 1/0/0 is running: no move 'join'"):
+        state.move(state.steps[1, 0, 0], "join")
+    with pytest.raises(IllegalMove, match="scope 1/0 is running: no move 'reopen'"):
+        state.move_scope(state.scopes[1, 0], "reopen")
+    with pytest.raises(IllegalMove, match="run r is running: no move 'reopen'"):
+        state.move_run(state.runs[1], "reopen")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_what_says_something_of_the_machine_is_not_blamed_on_the_run(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    driven.start(flow(task("a")))
+    driven.engine.strict = False
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("graft.engine.steps.settle", broken)
+    with pytest.raises(error):
+        driven.settle(driven.key("a"))
+    assert driven.engine.state.runs[1].paused == ""
+
+
+def test_an_entry_is_applied_once(driven: Driven) -> None:
+    with pytest.raises(AssertionError, match="entry 1 was applied before"):
+        driven.engine.apply(1, TimersDue())
+
+
+def test_run_ids_that_are_known_are_bounded_and_asked_for_again(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graft.engine.engine.MAX_KNOWN_IDS", 3)
+    for number in range(10):
+        driven.start(flow(task("a")), f"r{number}")
+        driven.drain()
+        assert len(driven.engine.state.known_ids) <= 3
+    assert driven.start(flow(task("a")), "r0").refused == "exists"
+
+
+def test_running_again_from_a_step_in_two_groups_opens_both_and_forgets_its_result(driven: Driven) -> None:
+    inner = group("inner", task("x"), task("y", needs=("x",)), task("w"))
+    outer = group("outer", Node("inner", GroupAction(2)))
+    driven.start(flow(Node("outer", GroupAction(1)), task("z", needs=("outer",)), blocks=(outer, inner)))
+    while driven.attempts:
+        driven.settle(min(driven.attempts))
+    driven.drain()
+    assert driven.retry(1, 2, 1).refused is None
+    assert list(driven.attempts) == [(1, 2, 1)]
+    driven.drain()
+    assert [("values", value_key(1, 2, ordinal, OUT)) in driven.stored for ordinal in (0, 1, 2)] == [True, False, True]
+    assert ("values", value_key(1, 0, 1, OUT)) not in driven.stored
+    driven.settle((1, 2, 1))
+    assert list(driven.attempts) == [(1, 0, 1)]
+    driven.settle((1, 0, 1))
+    assert driven.ended == {"r": "succeeded"}
+    assert driven.retry(1, 0, 7).refused == "that step never began"
