@@ -260,10 +260,18 @@ def error_types() -> str:
     return table(("type", "means"), [(f"`{name}`", text) for name, text in rows])
 
 
+def deploy_file(name: str) -> str:
+    """A file of `examples/deploy/`, as it is."""
+    language = {".service": "ini", ".yaml": "yaml"}[Path(name).suffix]
+    return f"```{language}\n{(DOCS.parent / 'examples' / 'deploy' / name).read_text()}```"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "command-line": command_line,
     "commands": commands,
+    "deploy-kubernetes": lambda: deploy_file("kubernetes/graft.yaml"),
+    "deploy-systemd": lambda: deploy_file("systemd/graft.service"),
     "diagnostics": diagnostics,
     "error-types": error_types,
     "exit-codes": exit_codes,

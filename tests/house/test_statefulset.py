@@ -1,4 +1,4 @@
-"""The StatefulSet of `docs/how-to/find-members.md`: its pods share one ConfigMap, and each can serve with it."""
+"""The StatefulSet of `examples/deploy/`: its pods share one ConfigMap, and each can serve with it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from graft.config import Settings, load, unfit_for_serving
 from graft.raft import Member
 
 yaml = pytest.importorskip("yaml")
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "find-members.md"
+FILE = Path(__file__).resolve().parents[2] / "examples" / "deploy" / "kubernetes" / "graft.yaml"
 
 
 @pytest.fixture(scope="module")
 def objects() -> dict[str, Any]:
-    blocks = [block.partition("```")[0] for block in PAGE.read_text().split("```yaml\n")[1:]]
-    return {each["kind"]: each for block in blocks for each in yaml.safe_load_all(block)}
+    return {each["kind"]: each for each in yaml.safe_load_all(FILE.read_text())}
 
 
 def settings_of(objects: dict[str, Any], pod: str, directory: Path) -> Settings:
