@@ -108,8 +108,9 @@ def read_params_file(name: str) -> dict[str, Any]:
     except RecursionError:
         raise UsageError(f"{path} nests too deep") from None
     except ValueError as error:
+        why = "an integer has too many digits" if "set_int_max_str_digits" in str(error) else error
         raise UsageError(
-            f"{path}: {error}", hint="a params file is TOML when its name ends in .toml, else JSON"
+            f"{path}: {why}", hint="a params file is TOML when its name ends in .toml, else JSON"
         ) from None
     if not isinstance(table, dict):
         raise UsageError(f"{path}: expected a table of parameters, got {type(table).__name__}")

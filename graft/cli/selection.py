@@ -18,13 +18,14 @@ from attrs import frozen
 
 from graft.cli.changed import changed_files, changed_nodes
 from graft.cli.guess import closest
+from graft.cli.looks import BAD
 from graft.cluster.secret_params import hide
 from graft.errors import UsageError
-from graft.plan import Block, Node, Plan
+from graft.plan import Block, FlowAction, GroupAction, Node, Plan
 
 if TYPE_CHECKING:
     from graft.cli.sources import Source
-    from graft.cluster.views import RunView
+    from graft.cluster.views import RunView, StepView
 
 MAX_LOOKED_AT = 100
 ENDED_WELL = frozenset({"succeeded", "skipped"})
@@ -72,6 +73,7 @@ async def select(
     if not accept_changed:
         _refuse_changed(earlier, plan, base, _ordered(block, wanted))
     steps = {step.path: step for step in earlier.steps}
+    _refuse_lost_errors(earlier, plan, chosen, [steps[name] for name in _ordered(block, wanted)])
     succeeded = [each for each in wanted if steps[each].status == "succeeded"]
     given = {each: await source.output(earlier.run_id, each) for each in succeeded}
     skipped = {each for each in wanted if steps[each].status == "skipped"}
@@ -91,6 +93,34 @@ def _refuse_changed(earlier: RunView, plan: Plan, base: Path, wanted: tuple[str,
         hint=f"begin there: --from {next(name for name in wanted if name in {*nodes, *files})};"
         " or take the results as they are: --accept-changed",
     )
+
+
+def _refuse_lost_errors(earlier: RunView, plan: Plan, chosen: set[str], kept: list[StepView]) -> None:
+    """Results are taken, errors are not: what asks for those of a map's items would find none."""
+    read = {name for node in plan.root.nodes if node.name in chosen for name in _names_read(plan, node)}
+    for step in kept:
+        if f"{step.node}.errors" in read and any(item.status in BAD for item in step.children):
+            raise UsageError(
+                f"items of {step.node} failed in run {earlier.run_id}, and their errors are not taken over",
+                hint=f"begin there: --from {step.node}; `graft retry {earlier.run_id} --from NODE` keeps them",
+            )
+
+
+def _names_read(plan: Plan, node: Node) -> set[str]:
+    """Every name in the expressions of a node and of what is in it: `fetch.out`, `tests.errors`, …"""
+    found: set[str] = set()
+    waiting: list[Any] = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, tuple):
+            found.update(each[1:] if each[:1] == ("var",) else ())
+            waiting += each
+        elif attrs.has(type(each)):
+            waiting += (getattr(each, field.name) for field in attrs.fields(type(each)))
+        if isinstance(each, FlowAction | GroupAction):
+            block = plan.blocks[each.block]
+            waiting += (*block.nodes, *block.finals)
+    return found
 
 
 def _alone(plan: Plan, name: str) -> Plan:
@@ -140,13 +170,19 @@ def _check_name(block: Block, name: str) -> None:
 
 
 async def _source(source: Source, plan: Plan, params: dict[str, Any], wanted: set[str]) -> RunView:
-    for summary in [each for each in await source.runs() if each.name == plan.name][:MAX_LOOKED_AT]:
+    lacking: list[str] = []  # in the newest
+    for summary in await source.runs(MAX_LOOKED_AT, name=plan.name):
         view = await source.run_view(summary.run_id)
-        ended = {step.path for step in view.steps if step.status in ENDED_WELL}
-        if view.params == hide(plan.root.params, params) and wanted <= ended:
+        if view.params != hide(plan.root.params, params):
+            continue
+        statuses = {step.path: step.status for step in view.steps}
+        without = sorted(name for name in wanted if statuses.get(name) not in ENDED_WELL)
+        if not without:
             return view
+        lacking = lacking or [f"{name} ({statuses[name]})" if name in statuses else name for name in without]
     raise UsageError(
-        f"no earlier run of {plan.name} with these parameters has results of {', '.join(sorted(wanted)[:8])}",
+        f"no earlier run of {plan.name} with these parameters has results of "
+        + ", ".join((lacking or sorted(wanted))[:8]),
         hint="run the whole flow once; `graft runs` lists the runs",
     )
 

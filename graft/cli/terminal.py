@@ -185,6 +185,12 @@ def _to_nowhere(stream: IO[Any]) -> None:
         os.close(nowhere)
 
 
+def clear() -> None:
+    """Go back to the first line of the terminal behind standard output, with nothing below."""
+    if is_terminal(sys.stdout):
+        sys.stdout.write("\x1b[H\x1b[J")
+
+
 def flush() -> None:
     if sys.stdout is not None:
         sys.stdout.flush()

@@ -83,7 +83,8 @@ class Room:
 
     def _words(self, member: str, report: Report) -> str:
         where = "the store" if self._post is None else f"the store of {member}"
-        return f"{where} is nearly full: {report.text}{_FOLLOWS[Level(report.level)]}"
+        full = "full" if report.level == Level.PAUSING else "nearly full"
+        return f"{where} is {full}: {report.text}{_FOLLOWS[Level(report.level)]}"
 
     # Who asks for something new
 

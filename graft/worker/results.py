@@ -30,6 +30,8 @@ def _encode_other(value: Any) -> Any:
     raise TypeError(f"{type(value).__module__}.{type(value).__qualname__}")
 
 
+MAX_DIGITS = 4300  # of an integer, as of Python's
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 _DURATION = re.compile(rb'"-?P[0-9T]')  # how msgspec writes a timedelta; ours are seconds
 
@@ -151,9 +153,27 @@ def _why_not_json(text: str, message: str) -> tuple[str, int]:
         json.loads(text)
     except json.JSONDecodeError as error:
         return error.msg.lower(), len(text[: error.pos].encode())
-    except RecursionError:
+    except (RecursionError, ValueError):  # an integer of thousands of digits
         pass
-    return message.removeprefix("JSON is malformed: "), 0  # NaN, say, which only the standard library takes
+    for token in _TOKEN.finditer(text):
+        if (reason := _why_not_token(token[0])) is not None:
+            return reason, len(text[: token.start()].encode("utf-8", "surrogatepass"))
+    return message.removeprefix("JSON is malformed: "), 0
+
+
+def _why_not_token(token: str) -> str | None:
+    """What is wrong with a value that only the standard library takes, or that it takes for something else."""
+    if token.startswith('"'):
+        try:
+            json.loads(token, strict=False).encode()
+        except UnicodeEncodeError:
+            return "a text has half of a surrogate pair"
+        return None
+    if token.strip("-") in ("NaN", "Infinity"):
+        return f"{token} is not a value of JSON,"
+    if len(token) > MAX_DIGITS:
+        return f"a number has {len(token)} digits,"
+    return "a number is too large," if math.isinf(float(token)) else None
 
 
 def _excerpt(data: bytes, position: int) -> str:

@@ -29,6 +29,8 @@ class Vault:
             text = os.environ.get(secret.ref)
             if text is None:
                 raise _missing(secret, f"the environment variable {secret.ref} is not set where the step runs")
+            if not text:  # what CI services give for a secret that was never set
+                raise _missing(secret, f"the environment variable {secret.ref} is empty where the step runs")
             return text
         path = base / secret.ref
         try:

@@ -47,7 +47,7 @@ def test_rm_leaves_all_alone_while_one_is_in_flight(graft: Graft) -> None:
     graft("run", "flow.toml", "--id", "done")
     assert graft("run", "waits.toml", "--id", "waits").code == 3
     ended = graft("rm", "done", "waits")
-    assert (ended.code, ended.err) == (2, "error: run waits is in flight: running\n  `graft cancel waits` ends it\n")
+    assert (ended.code, ended.err) == (2, "error: run waits is in flight: waiting\n  `graft cancel waits` ends it\n")
     ended = graft("rm", "done", "nobody")
     assert (ended.code, ended.err.splitlines()[0]) == (2, "error: there is no run nobody")
     assert ids(graft) == ["waits", "done"]

@@ -194,3 +194,58 @@ def test_an_option_s_value_is_never_taken_for_a_question(graft: Graft, write: An
     assert "Usage" not in ended.out
     assert "internal" not in ended.err
     assert "Usage: graft run" in graft("run", "flow.toml", option, value, "--help").out
+
+
+GATE = """
+    graft = 1
+    name = "ci"
+    [nodes.tests]
+    for_each = [0, 1]
+    tolerate = 1
+    run = 'exit "$N"'
+    env = { N = "${ item }" }
+    [nodes.gate]
+    when = "${ any([error != null for error in tests.errors]) }"
+    fail = "some failed"
+"""
+
+
+def test_errors_that_are_not_taken_over_turn_no_gate_green(graft: Graft, write: Any) -> None:
+    write("flow.toml", GATE.replace("null", "None"))
+    assert graft("run", "flow.toml", "--id", "red").code == 1
+    refused = graft("run", "flow.toml", "--from", "gate")
+    assert (refused.code, refused.err) == (
+        2,
+        "error: items of tests failed in run red, and their errors are not taken over\n"
+        "  begin there: --from tests; `graft retry red --from NODE` keeps them\n",
+    )
+    assert graft("run", "flow.toml", "--from", "tests").code == 1
+
+
+def test_what_has_no_result_to_take_is_named(graft: Graft, write: Any) -> None:
+    write("flow.toml", chain('run = "exit 3"\non_failure = "continue"').replace("needs", "join = 'all_done'\nneeds"))
+    graft("run", "flow.toml")
+    assert "has results of a (failed)\n" in graft("run", "flow.toml", "--from", "b").err
+
+
+def test_a_retry_from_a_node_says_that_other_failures_run_again_too(graft: Graft, write: Any) -> None:
+    write(
+        "flow.toml",
+        """
+        graft = 1
+        name = "soft"
+        [nodes.soft]
+        run = "exit 3"
+        on_failure = "continue"
+        [nodes.kept]
+        run = "true"
+        [nodes.last]
+        run = "true"
+        """,
+    )
+    assert graft("run", "flow.toml", "--id", "mine").code == 0
+    assert steady(graft("retry", "mine", "--from", "last", "--plan").err) == golden("""
+        retry mine (soft), generation 2
+          runs again: soft, last
+          keeps: kept
+    """)

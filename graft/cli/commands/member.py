@@ -14,6 +14,7 @@ from graft.cli.stale import naming_stale, say_stale
 from graft.cli.table import table
 from graft.cli.terminal import Paint, note, out, out_json, plain_text, width
 from graft.cli.upgrading import Upgrade, check_held_back, intention, upgrade_of, upgrade_record
+from graft.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 HEAD = ("MEMBER", "ROLE", "STATE", "ADDRESS", "RUNNING", "LOG")
 
 SILENT_SECONDS = 2.0
-WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.2
 NO_SUCH_MEMBER = "there is no such member"
 STYLES = {"live": "green", "draining": "yellow", "silent": "yellow", "unknown": "yellow", "down": "red"}
@@ -67,7 +67,12 @@ def ls(stale: bool, as_json: bool, place: Place) -> None:
 @command.command("wait")
 @click.argument("member", metavar="NAME")
 @click.option(
-    "--timeout", "seconds", type=click.FloatRange(min=0), default=WAIT_SECONDS, show_default=True, help="In seconds."
+    *("--timeout", "seconds"),
+    metavar="DURATION",
+    default="2m",
+    show_default=True,
+    callback=lambda _ctx, _param, text: _seconds(text),
+    help="`30s`, `2m`; a number is seconds.",
 )
 @json_option
 @place_options
@@ -82,6 +87,15 @@ def wait(member: str, seconds: float, as_json: bool, place: Place) -> None:
         out_json(member_record(found, stale=False))
     else:
         out(plain_text(f"{member} takes part, with the log to {found.match}"))
+
+
+def _seconds(text: str) -> float:
+    from graft.plan.types import convert
+
+    try:
+        return max(0.0, float(text)) if text.replace(".", "", 1).isdecimal() else float(convert("duration", text))
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}", hint="such as 30s or 2m") from None
 
 
 async def wait_for(client: Client, name: str, seconds: float) -> MemberView:

@@ -26,5 +26,6 @@ def command(file: str, directory: str, as_json: bool) -> None:
     if as_json:
         out_json({"directory": directory, "runs": made.runs, "log_index": made.applied, "made_by": made.made_by})
         return
-    note(f"made {directory}: {made.runs} runs, as of log index {made.applied} (written by {made.made_by})")
+    runs = "1 run" if made.runs == 1 else f"{made.runs} runs"
+    note(f"made {directory}: {runs}, as of log index {made.applied} (written by {made.made_by})")
     note(f"  `graft runs --data {directory}` lists them; `graft serve` on it is the first member of a new cluster")

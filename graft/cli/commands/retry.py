@@ -129,7 +129,7 @@ def intention(view: RunView, path: str | None) -> list[str]:
         return [f"retry {view.run_id} ({view.name}): a new budget for {listed(parked)}"]
     if path is None and view.status == "succeeded":
         raise RunConflict(f"run {view.run_id} succeeded", hint="name a step to run again from: --from NODE")
-    begin = {path.partition("/")[0].partition("[")[0]} if path else _unfinished(view)
+    begin = _unfinished(view) | ({path.partition("/")[0].partition("[")[0]} if path else set())
     again = begin.union(_finals(view), *(followers(view.plan.root, name) for name in begin))
     names = [step.node for step in view.steps]
     kept = [name for name in names if name not in again]

@@ -15,6 +15,7 @@ from graft.errors import RunConflict
 
 if TYPE_CHECKING:
     from graft.cli.sources import Engine
+    from graft.cluster.views import RunView
 
 
 @click.command("rm")
@@ -39,7 +40,7 @@ def command(runs: tuple[str, ...], as_json: bool, place: Place) -> int:
         if not found:
             found[:] = dict.fromkeys([await find_id(engine, run) for run in runs])
             for run_id in found:
-                _check_ended(run_id, (await engine.run_view(run_id)).status)
+                _check_ended(await engine.run_view(run_id))
         await removal.remove(engine, found)
         removal.say(found, dry_run=False, as_json=as_json)
         return exits.SUCCEEDED
@@ -48,6 +49,8 @@ def command(runs: tuple[str, ...], as_json: bool, place: Place) -> int:
         return run_in_loop(lambda: with_engine(place, interrupts, body), interrupts)
 
 
-def _check_ended(run_id: str, status: str) -> None:
-    if status not in FINAL:
-        raise RunConflict(f"run {run_id} is in flight: {status}", hint=f"`graft cancel {run_id}` ends it")
+def _check_ended(view: RunView) -> None:
+    if view.status not in FINAL:
+        way = f"; `graft resume {view.run_id}` goes on with it" if view.condition == "interrupted" else ""
+        hint = f"`graft cancel {view.run_id}` ends it{way}"
+        raise RunConflict(f"run {view.run_id} is in flight: {view.condition}", hint=hint)

@@ -18,7 +18,7 @@ from graft.cli.records import summary_record
 from graft.cli.sources import read_or_stale
 from graft.cli.stale import stale_option
 from graft.cli.table import table
-from graft.cli.terminal import Paint, flush, is_terminal, note, out, out_json, speaks_unicode, width
+from graft.cli.terminal import Paint, clear, flush, is_terminal, note, out, out_json, speaks_unicode, width
 from graft.cli.where import FIELDS, condition
 from graft.errors import UsageError
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from graft.cluster.views import RunSummary
 
 WATCH_SECONDS = 1.0
-CLEAR = "\x1b[H\x1b[J"  # of a terminal: back to its first line, and nothing below
 HEAD = ("RUN", "FLOW", "STATUS", "STARTED", "TOOK")
 
 
@@ -73,7 +72,7 @@ def command(
 
     while watch:
         screen = list(lines(find(), waiting=waiting))
-        sys.stdout.write(CLEAR)
+        clear()
         for line in screen:
             out(line)
         flush()
