@@ -16,8 +16,8 @@ import attrs
 from graft.cli import exits, looks
 from graft.cli.groups import annotation, group
 from graft.cli.labels import advice, is_unplaceable
+from graft.cli.lastlines import GROUP_LINES
 from graft.cli.looks import Piece
-from graft.cli.printed import GROUP_LINES
 from graft.cli.records import every_step
 from graft.cli.terminal import Paint, clip, is_terminal, note, out_value, plain_text, speaks_unicode, width, wrapped
 from graft.cli.verbosity import FAILED, NONE, Verbosity

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from graft.cli import looks
+from graft.cli.lastlines import last_lines
 from graft.cli.looks import Piece
-from graft.cli.printed import last_lines
 from graft.cli.records import every_step, log_record, step_record
 from graft.errors import UnknownRun
 

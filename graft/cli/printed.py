@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import select
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from graft.cli.groups import group
+from graft.cli.lastlines import GROUP_LINES, last_lines
 from graft.cli.looks import FINAL, iso
 from graft.cli.records import every_step
 from graft.cli.terminal import note
@@ -24,13 +24,12 @@ from graft.errors import GraftError
 from graft.worker.logs import LogLine
 
 if TYPE_CHECKING:
-    from graft.cli.sources import Engine, Source
+    from graft.cli.sources import Engine
     from graft.cluster.views import EventView, RunView
 
 BATCH, BATCH_CHARACTERS = 64, 2000  # that are shown between two looks whether the reader keeps up
 PAUSE_SECONDS = 0.02
 LAST_SECONDS = 5.0  # for the last lines of a run that has ended, of members that do not answer
-GROUP_LINES = 2000  # of one step; `graft logs` has all
 
 Show = Callable[[list[LogLine]], None]
 ShowGroup = Callable[[str, list[LogLine], int], None]
@@ -143,21 +142,6 @@ def note_group(name: str, lines: list[LogLine], left_out: int) -> None:
     head = [f"… {left_out} lines before these; `graft logs` has all"] if left_out else []
     for text in group(name, [*head, *(line.text for line in lines)]):
         note(text)
-
-
-async def last_lines(
-    engine: Source, run_id: str, path: str, most: int, *, since: str = ""
-) -> tuple[list[LogLine], int]:
-    """The last lines of a step, at most `most`, and how many there are in all; none when they cannot be had."""
-    last: deque[LogLine] = deque(maxlen=most)
-    total = 0
-    with suppress(GraftError, OSError):
-        async with aclosing(engine.logs(run_id, path)) as lines:
-            async for line in lines:
-                if line.time >= since:
-                    total += 1
-                    last.append(line)
-    return list(last), total
 
 
 def _is_writable() -> bool:
