@@ -9,11 +9,12 @@ from attrs import evolve
 from hypothesis import settings
 
 from graft.engine import Engine, invariants, steps
-from graft.engine.commands import Command, UnpauseRun, decode_command
+from graft.engine.commands import Command, Decided, Decision, UnpauseRun, decode_command
 from graft.engine.engine import HASH_KEY
-from graft.engine.records import Run, decode_record
+from graft.engine.records import NONE, Run, decode_record
+from graft.plan import ErrorRecord
 from tests.engine.test_properties import Random
-from tests.support.engines import load, load_and_apply, store
+from tests.support.engines import Driven, check_stored, flow, load, load_and_apply, store, task
 
 Rows = dict[tuple[str, bytes], bytes]
 
@@ -47,6 +48,7 @@ def check_failure(stored: Rows, index: int, command: Command) -> None:
         patch.setattr(steps, "dispatch", dispatch_and_fail)
         applied = load_and_apply(engine, stored, index, command)
     store(engine, stored)
+    check_stored(engine, stored)
     assert comparable(stored, before) == comparable(before, before)
     invariants.check(engine.state)
     failed = [run for run in engine.state.live_runs() if run.paused == "internal"]
@@ -82,3 +84,13 @@ def without_pause(value: bytes, before: bytes) -> Run:
 
 Failing.TestCase.settings = settings(max_examples=15, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
 TestFailing = Failing.TestCase
+
+
+def test_the_error_of_outputs_goes_with_the_apply_that_fails() -> None:
+    driven = Driven()
+    driven.register()
+    driven.start(flow(task("a"), outputs=("dict",)))
+    driven.settle(driven.key("a"))
+    driven.drain()
+    decision = Decision(0, NONE, "fail", reason="no", error=ErrorRecord("expression", "no"))
+    check_failure(driven.stored, len(driven.log) + 1, Decided(1, 1, (decision,), **driven.stamp()))

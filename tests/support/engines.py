@@ -134,14 +134,8 @@ class Driven:
             assert not limit or kinds.count(kind) <= limit, f"{kinds.count(kind)} {kind} attempts in the cluster"
 
     def drain(self) -> None:
-        """Store what changed: now every record in memory is stored as it is, and the hash is that of the records."""
         store(self.engine, self.stored)
-        state = self.engine.state
-        for table in (state.runs, state.scopes, state.steps, state.members):
-            for record in table.values():
-                assert self.stored.get((record.table, record.key())) == encode_record(record), f"{record} is not stored"
-        rows = (row_hash(*at, value) for at, value in self.stored.items() if at[0] in BY_TABLE and at[1] != HASH_KEY)
-        assert sum(rows) & MASK == self.engine.state_hash(), "the state hash is not that of the records"
+        check_stored(self.engine, self.stored)
 
     def restart(self) -> None:
         """Crash after everything was stored, load again, register a new incarnation."""
@@ -267,6 +261,16 @@ def store(engine: Engine, stored: dict[tuple[str, bytes], bytes]) -> None:
             stored[table, key] = value
 
 
+def check_stored(engine: Engine, stored: dict[tuple[str, bytes], bytes]) -> None:
+    """After a drain every record in memory is stored as it is, and the state hash is that of the records."""
+    state = engine.state
+    for table in (state.runs, state.scopes, state.steps, state.members):
+        for record in table.values():
+            assert stored.get((record.table, record.key())) == encode_record(record), f"{record} is not stored"
+    rows = (row_hash(*at, value) for at, value in stored.items() if at[0] in BY_TABLE and at[1] != HASH_KEY)
+    assert sum(rows) & MASK == engine.state_hash(), "the state hash is not that of the records"
+
+
 def load(stored: dict[tuple[str, bytes], bytes], applied: int, *, final: bool = False) -> Engine:
     """An engine as a process would load it; with `final`, all runs and not only the live ones."""
     engine = Engine(strict=True, keep=final)
@@ -324,6 +328,7 @@ __all__ = [
     "ForEach",
     "GroupAction",
     "RunAction",
+    "check_stored",
     "flow",
     "group",
     "id_key",
