@@ -16,7 +16,16 @@ from graft.expressions.trees import CONSTANTS, NODE_FIELDS, WORDS, node_text
 from graft.plan.quantities import MAX_INT_BITS
 from graft_dsl.expressions import refusals
 from graft_dsl.expressions.parsed import Parsed, Problem, Span, Tree
-from graft_dsl.expressions.scanning import Field, FString, ScanError, fstring_pieces, is_flat, literal_source, scan
+from graft_dsl.expressions.scanning import (
+    Field,
+    FString,
+    ScanError,
+    fstring_pieces,
+    is_flat,
+    literal_source,
+    scan,
+    texts,
+)
 from graft_dsl.names import TAKEN
 from graft_dsl.suggest import closest
 
@@ -405,8 +414,9 @@ class Lowering:
         source = literal_source(self.text, fstring, piece)
         try:
             node = _compiled(source).body
-        except SyntaxError as error:
-            return self.problem("GR101", f"this text cannot be read: {_reason(error)}", fstring.start, fstring.end)
+        except (SyntaxError, ValueError) as error:
+            message, suggestion, _ = refusals.syntax("", str(error))
+            return self.problem("GR101", message, fstring.start, fstring.end, suggestion)
         assert isinstance(node, ast.Constant), "a text without fields"
         return self.literal(node, fstring.start, fstring.end)
 
@@ -523,7 +533,9 @@ def _body(source: _Source) -> ast.expr:
         if error.end_offset and error.end_lineno == error.lineno:
             stop = start + max(1, error.end_offset - (error.offset or 1))
         start = min(max(start, source.start), max(source.start, source.end - 1))
-        message, suggestion, place = refusals.syntax(source.code, _reason(error))
+        message, suggestion, place = refusals.syntax(source.code, error.msg)
+        if suggestion == refusals.ESCAPE[1]:
+            place = _unreadable_text(source.code)
         if place is not None:
             start, stop = source.start + place[0], source.start + place[1]
         raise ScanError("GR101", message, start, min(max(stop, start + 1), source.end), suggestion) from None
@@ -537,8 +549,14 @@ def _body(source: _Source) -> ast.expr:
     return body
 
 
-def _reason(error: SyntaxError) -> str:
-    return (error.msg or "invalid syntax").split(". ")[0]
+def _unreadable_text(code: str) -> tuple[int, int] | None:
+    """The first text literal that Python refuses. Where Python points, at it or into it, differs between versions."""
+    for start, end in texts(code):
+        try:
+            _compiled(code[start:end])
+        except SyntaxError:
+            return start, end
+    return None
 
 
 def _compiled(source: str) -> ast.Expression:

@@ -153,6 +153,7 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![=!<>:*/+%-])=(?!=)"), "`==` compares"),
     (re.compile(r"\b(?:AND|OR|NOT|IN)\b"), "`and`, `or`, `not` and `in` are written small"),
 )
+ESCAPE = ("this text has an escape that does not exist", "write `\\\\` for a backslash")
 _WORD_FIELD = re.compile(rf"\.\s*({'|'.join(keyword.kwlist)})\b")
 _TEXT = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 
@@ -172,7 +173,7 @@ def syntax(code: str, reason: str) -> tuple[str, str | None, tuple[int, int] | N
     if "leading zeros" in reason:
         return "a number has no leading zeros", None, None
     if "escape" in reason:
-        return "this text has an escape that does not exist", "write `\\\\` for a backslash", None
+        return *ESCAPE, None
     for pattern, hint in _HINTS:
         if found := pattern.search(plain):
             return "this is not an expression", hint, found.span()

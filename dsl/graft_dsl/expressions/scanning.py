@@ -210,6 +210,18 @@ def _string(text: str, found: re.Match[str], end: int, fstrings: list[FString], 
     return rest.end()
 
 
+def texts(code: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each text literal in `code`, which `scan` has accepted and which holds no f-strings."""
+    at = 0
+    while (found := _TOKEN.search(code, at)) is not None:
+        at = found.end()
+        if found["string"]:
+            rest = _REST[found["quote"]].match(code, at)
+            assert rest is not None, "scan() has seen that it is closed"
+            at = rest.end()
+            yield found.start(), at
+
+
 def _unclosed(text: str, start: int, inside: int, end: int) -> ScanError:
     """The quote at `start` is not closed; the text itself begins at `inside`."""
     line = text.find("\n", inside, end)
