@@ -23,12 +23,7 @@ nox.options.sessions = ["lint", "layers", "types", "quick"]
 PYTHON = ["graft", "dsl", "tests", "examples", "fuzz", "docs", "noxfile.py"]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 PURE = ["plan", "expressions", "engine", "raft", "dsl", "dsl_expressions", "sim"]
-CLUSTERS = [
-    "docs/tutorial/three-members.md",
-    "tests/transport/test_loop.py",
-    "tests/client",
-    "tests/cli/test_holder.py",
-]
+SMOKE = ["tests/transport/test_loop.py", "tests/house/test_pythons.py"]
 DIST = Path("dist")
 CONSTRAINTS = Path("constraints.txt")
 CONSTRAINTS_HEAD = (
@@ -115,13 +110,9 @@ def tests_newest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, download_python="never")
 def pythons(session: nox.Session) -> None:
-    """The pure rooms, and clusters with a flow, on each Python that is installed; `-- ` and pytest's arguments: those.
-
-    The page of the tutorial is `graft dev` with a flow; the others are `graft.Client` and processes that share a
-    directory.
-    """
+    """The pure rooms and every way into Graft on each Python that is installed; `-- ` and pytest's arguments: those."""
     session.install(f"--constraint={CONSTRAINTS}", "-e", ".[test]")
-    tests = [*(f"tests/{room}" for room in PURE), *CLUSTERS]
+    tests = [*(f"tests/{room}" for room in PURE), *SMOKE]
     session.run("pytest", *(session.posargs or ["-n", "2", "-m", "not slow", *tests]))
 
 
