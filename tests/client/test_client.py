@@ -15,10 +15,10 @@ import trio
 
 import graft
 from graft.client import Client, Start
+from graft.cluster.backup import HEAD
 from graft.cluster.embedded import Embedded
 from graft.cluster.membership import Change
 from graft.cluster.socket import MAX_PATH, open_socket, short_path
-from graft.cluster.standing import HEAD
 from graft.cluster.views import MapView
 from graft.errors import (
     InvalidParams,

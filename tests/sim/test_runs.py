@@ -123,7 +123,7 @@ def test_what_failed_once_holds(plan: str, why: str) -> None:
 def test_a_quiet_cluster_does_its_work() -> None:
     result = run(Plan(1, safety_us=4 * SECOND, clients=4, think_us=5_000))
     assert result.ok
-    assert set(result.fired) <= {"client.timeout", "client.elsewhere", "disk.unsynced_lost"}
+    assert set(result.fired) <= {"client.timeout", "client.elsewhere", "disk.unsynced_lost", "reached.drill"}
     assert result.events > 500
 
 
