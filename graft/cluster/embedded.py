@@ -125,9 +125,9 @@ async def _open_with_logs(
                         nursery.start_soon(_stay_alive, lock)
                     nursery.start_soon(host.run_decisions)
                     nursery.start_soon(host.run_timers)
-                    nursery.start_soon(room.run)
+                    nursery.start_soon(room.run)  # noqa: ASYNC113 - nobody waits for its first turn
                     nursery.start_soon(keep_doing, room.lead)
-                    nursery.start_soon(removing.run)
+                    nursery.start_soon(removing.run)  # noqa: ASYNC113
                     nursery.start_soon(keep_doing, removing.lead)
                     try:
                         yield Embedded(host, logs, store, room, removing)

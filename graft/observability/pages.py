@@ -56,7 +56,7 @@ async def open_pages(host: str, port: int, pages: Mapping[str, Page]) -> AsyncIt
     names = [listener.socket.getsockname() for listener in listeners]
     serve = partial(_serve, pages, trio.Semaphore(MAX_CONNECTIONS))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        await nursery.start(trio.serve_listeners, serve, listeners)
         yield tuple(f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}" for name in names)
         nursery.cancel_scope.cancel()
 

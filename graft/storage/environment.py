@@ -22,6 +22,8 @@ from graft.storage.records import ALL_TABLES, EMPTY, HEAD, HEAD_KEY, ODD_TABLES,
 from graft.storage.walk import Walk
 
 MAX_READERS = 254
+LOCK_FILE = "lock.mdb"
+LOCK_BYTES = 20 * 1024  # a head, and a cache line for each reader; LMDB takes what the file has
 LOOKS = 3
 SPARE_READS = 1  # py-lmdb keeps at most one finished read transaction to reuse
 
@@ -78,6 +80,8 @@ def open_environment(layout: Layout, map_bytes: int, *, readonly: bool) -> tuple
 
 def _open(directory: Path, map_bytes: int, *, readonly: bool) -> lmdb.Environment:
     try:
+        if not readonly:
+            _reserve_lock(directory / LOCK_FILE)
         return lmdb.Environment(
             os.fspath(directory),
             map_size=map_bytes,
@@ -92,6 +96,16 @@ def _open(directory: Path, map_bytes: int, *, readonly: bool) -> lmdb.Environmen
         )
     except (lmdb.Error, OSError) as error:
         raise translate(error, directory.parent) from error
+
+
+def _reserve_lock(file: Path) -> None:
+    """Have the blocks of LMDB's table of readers on the disk: LMDB maps the file with holes in it, and on a full disk
+    the first touch of one is a SIGBUS. Raises OSError."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size or LOCK_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _prove(environment: lmdb.Environment, root: Path) -> tuple[Reads, Head]:

@@ -72,7 +72,7 @@ class _NoCookies(CookieJar):
         pass
 
 
-async def _keep_location(response: httpx2.Response) -> None:
+async def _keep_location(response: httpx2.Response) -> None:  # noqa: ASYNC124 - a hook of the client
     """Redirects are followed here: the client would write the URL anew."""
     response.extensions[LOCATION] = response.headers.pop("Location", None)
 
@@ -275,7 +275,7 @@ def _text(attempt: Attempt, body: bytes, response: httpx2.Response) -> str:
 
 
 def _into(body: bytearray) -> Take:
-    async def take(piece: bytes) -> None:
+    async def take(piece: bytes) -> None:  # noqa: ASYNC124 - as one that writes a file
         body.extend(piece)
 
     return take
