@@ -207,8 +207,9 @@ class Changes:
     async def _version(self, version: int) -> None:
         """0: the newest that all members said they understand."""
         members = self._host.engine.state.members.values()
-        version = version or min((each.version for each in members if each.live), default=1)
-        if version == self._host.door.status().version:
+        current = self._host.door.status().version
+        version = version or max(current, min((each.version for each in members if each.live), default=1))
+        if version == current:
             return
         said = {each.id: each.version for each in members}
         older = [each.id for each in self._host.door.configuration.members if said.get(each.id, 0) < version]

@@ -132,7 +132,7 @@ def test_ctrl_c_while_user_code_is_imported(write: Any, tmp_path: Path) -> None:
     assert not (tmp_path / ".graft").exists()
 
 
-def test_ctrl_c_twice_while_user_code_swallows_the_first(write: Any, tmp_path: Path) -> None:
+def test_ctrl_c_while_a_module_swallows_it(write: Any, tmp_path: Path) -> None:
     write("flow.toml", PYTHON_STEP)
     write(
         "slow.py",
@@ -148,10 +148,7 @@ def test_ctrl_c_twice_while_user_code_swallows_the_first(write: Any, tmp_path: P
     )
     with Program("run", "flow.toml", cwd=tmp_path) as program:
         program.see("importing")
-        program.send(CTRL_C)
-        program.see("no")
-        time.sleep(0.05)  # sooner, it would count as the same Ctrl-C
-        program.send(CTRL_C)
+        program.send(CTRL_C)  # it is imported by a process of its own, which cannot hold this one up
         assert program.end() == 130
 
 

@@ -117,7 +117,7 @@ def test_every_tree_of_an_action_is_among_its_inputs() -> None:
     """A field that an executor evaluates, and that is not in the table, would find its values absent in a host."""
     for kind in TASK_KINDS:
         hints = typing.get_type_hints(ACTIONS[kind])
-        trees = {name for name, hint in hints.items() if hint in (Tree, Tree | None)}
+        trees = {name for name, hint in hints.items() if Tree in (hint, *typing.get_args(hint))}
         assert trees == set(EVALUATED[ACTIONS[kind]]), kind
 
 
