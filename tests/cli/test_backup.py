@@ -46,7 +46,7 @@ def test_an_idle_directory(graft: Graft, tmp_path: Path) -> None:
     ended = graft("backup", "b", "--json")
     assert (ended.code, json.loads(ended.out)) == (0, {"file": "b", "bytes": (tmp_path / "b").stat().st_size})
     assert data.read_bytes() == before
-    assert graft("restore", "b", "new").err.startswith("made new: 1 runs")
+    assert graft("restore", "b", "new").err.startswith("made new: 1 run,")
     assert outputs(graft, "kept", "new") == {"seven": 7}
     ended = graft("run", "flow.toml", "--from", "second", "--data", "new")
     assert ended.code == 0

@@ -525,7 +525,7 @@ def test_a_backup_restored_has_the_runs(graft: Graft, tmp_path: Path) -> None:
         assert graft("backup", "b", "--server", address).code == 0
     ended = graft("restore", "b", "new")
     assert ended.code == 0
-    assert ended.err.startswith("made new: 1 runs")
+    assert ended.err.startswith("made new: 1 run,")
     assert json.loads(graft("show", "kept", "--json", "--data", "new").out.splitlines()[0])["outputs"] == {"price": 8}
     ended = graft("run", "shop.toml", "--order", "4", "--from", "price", "--data", "new")
     assert (ended.code, json.loads(ended.out)) == (0, {"price": 8})

@@ -116,7 +116,7 @@ def test_variables_of_kubernetes_and_of_steps_are_no_settings() -> None:
 def test_a_duration_is_written_so_that_it_reads_back(seconds: float) -> None:
     from graft.config import Seconds
 
-    assert convert(Seconds, duration(seconds)) == pytest.approx(seconds, abs=1e-9)
+    assert convert(Seconds, duration(seconds)) == pytest.approx(seconds, rel=1e-12, abs=1e-9)
 
 
 @given(st.integers(0, 2**49) | st.integers(0, 2**20).map(lambda n: n << 20))
