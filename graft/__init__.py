@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graft.cluster.cluster import Factory as Factory
     from graft.registry.context import Context as Context
     from graft.registry.secret import Secret as Secret
+    from graft.registry.skip import Skip as Skip
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ _HOMES = {
     "Context": "graft.registry.context",
     "Factory": "graft.cluster.cluster",
     "Secret": "graft.registry.secret",
+    "Skip": "graft.registry.skip",
 }
 
 

@@ -142,6 +142,7 @@ def _command(node: NodeDecl) -> dict[str, Any]:
         "output": get("output", "text"),
         "output_path": _path(get("output_path")),
         "cwd": _path(get("cwd")),
+        "skip_on": tuple(sorted(set(get("skip_on", ())))),
     }
 
 

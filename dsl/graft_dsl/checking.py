@@ -118,8 +118,8 @@ class _Checker:
         return "it is not a built-in type, and no `fail` node gives it"
 
     def mapped(self, node: NodeDecl, items: Any, out: Any) -> Any:
-        """The type of a map's result: an item that `tolerate` let fail is null."""
-        one = optional(out) if node.keys.get("tolerate", (0, False))[0] else out
+        """The type of a map's result: an item that `tolerate` let fail, or that skipped itself, is null."""
+        one = optional(out) if node.keys.get("tolerate", (0, False))[0] or "skip_on" in node.keys else out
         match head(items):
             case "list":
                 return ("list", one)

@@ -228,6 +228,11 @@ class Typing:
             return [(f"{quoted(cause.name)} is skipped when this is false", (*cause.at, "when"), "value", None)]
         if cause.caught:
             return [f"{quoted(cause.name)} runs only after a failure of {quoted(cause.caught[0].name)}"]
+        if "skip_on" in cause.written:
+            skips = f"{quoted(cause.name)} is skipped when it exits with one of these"
+            return [(skips, (*cause.at, "skip_on"), "value", None)]
+        if "skip_on" in cause.keys:
+            return [f"{quoted(cause.name)} is skipped when it exits with a code that the default of `skip_on` names"]
         for key in ("catch", "on_failure"):
             if key in cause.written:
                 return [(f"a failure of {quoted(cause.name)} goes no further", (*cause.at, key), "key", None)]

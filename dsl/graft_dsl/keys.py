@@ -269,6 +269,15 @@ _MODIFIERS = (
         'output_path = "report.pdf"',
         wants="output",
     ),
+    Modifier(
+        "skip_on",
+        ListOf(Integer(1, 255), least=1),
+        COMMANDS,
+        "of the kind",
+        "exit codes by which the command skips its own step",
+        "skip_on = [99]",
+        "every",
+    ),
     Modifier("returns", TypeText(), TASKS, "of the kind", "the type of the result", 'returns = { total = "int" }'),
     Modifier(
         "finally",

@@ -20,9 +20,15 @@ def mark(block: BlockDecl) -> None:
     for node in block.order:
         keys = node.keys
         contained = keys.get("on_failure") == "continue" or bool(keys.get("catch"))
-        node.skippable = bool(node.caught) or "when" in node.written or _may_not_join(block, node)
+        node.skippable = has_own_skip(node) or _may_not_join(block, node)
         node.partial = node.skippable or contained
         node.fate = _fate(block, node)
+
+
+def has_own_skip(node: NodeDecl) -> bool:
+    """Whether a node has reasons of its own to be skipped. The items of a map skip themselves, and not the map."""
+    skips_itself = "skip_on" in node.keys and "for_each" not in node.written
+    return bool(node.caught) or "when" in node.written or skips_itself
 
 
 def _may_not_join(block: BlockDecl, node: NodeDecl) -> bool:
@@ -44,7 +50,7 @@ def _may_not_join(block: BlockDecl, node: NodeDecl) -> bool:
 
 def _fate(block: BlockDecl, node: NodeDecl) -> NodeDecl:
     """The first node that is skipped exactly when `node` is; itself when it has reasons of its own."""
-    if not node.skippable or node.caught or "when" in node.written:
+    if not node.skippable or has_own_skip(node):
         return node
     needs = [found for name in node.needs if (found := block.find(name)) is not None]
     if any(map(_contains, needs)) or node.keys.get("join", "none_failed") not in ("none_failed", "all_succeeded"):

@@ -422,6 +422,8 @@ class ValueReader:
         if not isinstance(value, list):
             single = isinstance(value, str) and "${" not in value
             example = f"[{shape.element.example}]" if isinstance(shape.element, Fields) else None
+            if type(value) is int and isinstance(shape.element, Integer):
+                example = f"[{value}]"
             return self.wrong(shape, value, at, f'["{value}"]' if single and not example else example)
         if len(value) < shape.least:
             self.report.error("GR012", f"{quoted(self.named(at))} is an empty list", at, wanted=wanted(shape))

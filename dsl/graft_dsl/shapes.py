@@ -209,6 +209,8 @@ def wanted(shape: Shape, plural: bool = False) -> str:
                 [", ".join(f'"{v}"' for v in shape.values[:-1])] * (len(shape.values) > 1) + [f'"{shape.values[-1]}"']
             )
         case Integer():
+            if plural:
+                return f"whole numbers from {shape.minimum} to {shape.maximum}"
             return "a whole number" + (f", {shape.minimum} or more" if shape.minimum else "")
         case Number():
             return f"a number from {shape.minimum:g} to {shape.maximum:g}"

@@ -28,6 +28,7 @@ def report_void_rules(flow: FlowDecl) -> None:
 def _void(flow: FlowDecl, block: BlockDecl, node: NodeDecl) -> Iterator[Found]:
     yield from _retry(node)
     yield from _catches(node)
+    yield from _skips(node)
     yield from _tolerance(node)
     yield from _deadlines(flow, block, node)
 
@@ -57,6 +58,18 @@ def _catches(node: NodeDecl) -> Iterator[Found]:
                 to = quoted(earlier.get("to", "?"))
                 yield ("catch", number, "on"), f"all of these go to {to}: the first catch that matches is taken", None
                 break
+
+
+def _skips(node: NodeDecl) -> Iterator[Found]:
+    """An exit code that skips the step is no failure of it."""
+    codes = {f"exit.{code}" for code in node.keys.get("skip_on", ())}
+    retry = node.keys.get("retry", {}) if isinstance(node.written.get("retry"), dict) else {}
+    rules = [(("retry", key), retry.get(key, ())) for key in ("on", "never")]
+    catches = node.keys.get("catch", ()) if "catch" in node.written else ()
+    for place, patterns in (*rules, *((("catch", i, "on"), each.get("on", ())) for i, each in enumerate(catches))):
+        for number, pattern in enumerate(patterns):
+            if pattern in codes:
+                yield (*place, number), f"{quoted(pattern)} is no failure here: `skip_on` has it", None
 
 
 def _tolerance(node: NodeDecl) -> Iterator[Found]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import trio
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
 from graft import raft
 from graft.cluster.deciding import Decider
@@ -41,6 +41,7 @@ from graft.engine import (
 from graft.engine.commands import (
     RULES,
     SINCE,
+    SKIPS_SINCE,
     AttemptSettled,
     Command,
     Decided,
@@ -158,6 +159,7 @@ class Host:
         self._leads = False
         self._running: dict[tuple[StepKey, int], bool] = {}  # attempts that the worker has; True: it is to be lost
         self._told_to_stop = False
+        self._is_alone = False  # in a cluster of one, whose log no other program applies
         self._settling: set[tuple[StepKey, int]] = set()  # attempts that ended, of which the state does not know yet
         self.snapshots_installed = 0
         self._idle = trio.Event()
@@ -233,7 +235,7 @@ class Host:
         The registration goes through the log, and settles what earlier incarnations had as lost; returns after it.
         """
         self.begin_term()
-        self._worker = worker
+        self._worker, self._is_alone = worker, True
         self._submit_clock_offset()
         since = max(stopped_at or 0, self.engine.state.meta.clock)
         for run in self.engine.state.live_runs():
@@ -413,6 +415,8 @@ class Host:
             self._idle = trio.Event()
         if self._worker is None:
             return
+        if outcome.status == "skipped":
+            outcome = self._if_skips_are_known(outcome)
         self._settling.add((assignment.key, assignment.token))
         self.submitter.submit(
             AttemptSettled(
@@ -426,6 +430,17 @@ class Host:
                 **self.stamp(),
             )
         )
+
+    def _if_skips_are_known(self, outcome: Outcome) -> Outcome:
+        """A failure, while there may be members whose programs apply it as one. Alone, there are none."""
+        error, version = outcome.error, self.door.version
+        if self._is_alone or version >= SKIPS_SINCE or error is None:
+            return outcome
+        why = (
+            f"it skipped itself, for which the cluster's version has to be {SKIPS_SINCE}: it is {version}; "
+            "when all members run this program: `graft member finalize-upgrade`"
+        )
+        return Outcome("failed", error=evolve(error, detail=why))
 
     def _cancel_attempt(self, effect: CancelAttempt) -> None:
         if effect.incarnation == self.incarnation and self._worker is not None:

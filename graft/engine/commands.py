@@ -86,7 +86,7 @@ class AttemptSettled(Command):
     scope: int
     ordinal: int
     token: int
-    status: str  # succeeded | failed | timed_out | cancelled | lost
+    status: str  # succeeded | failed | skipped (the error says why) | timed_out | cancelled | lost
     dice: int = 0
     value: bytes | None = None
     error: ErrorRecord | None = None
@@ -293,6 +293,9 @@ CLUSTER_VERSION: Final = 2
 
 SINCE: Final[dict[type[Command], int]] = {SetClockOffset: 2, RemoveRuns: 2, SweepRun: 2, DropPlans: 2}
 """The cluster version that a command came with, where that is not the first: no older program can read it."""
+
+SKIPS_SINCE: Final = 2
+"""The cluster version from which attempts settle as `skipped`. Older programs take that for a failure."""
 
 BY_TAG: Final = {command.tag: command for command in COMMANDS}
 _names: Final = {command: tuple(a.name for a in attrs.fields(command)) for command in (*COMMANDS, Decision)}

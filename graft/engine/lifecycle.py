@@ -26,6 +26,7 @@ STEP: Final[dict[str, dict[str, str]]] = {
     "running": {
         "succeed": "succeeded",
         "fail": "failed",
+        "skip": "skipped",
         "time_out": "timed_out",
         "back_off": "backing_off",
         "lose": "queued",
@@ -100,7 +101,7 @@ MEANING: Final = {
     "waiting": "waits for a timer, a person, or a member that can run it; the reason says which",
     "succeeded": "its result is recorded",
     "failed": "it failed and is not tried again",
-    "skipped": "its join rule or its `when` said no",
+    "skipped": "its join rule or its `when` said no, or it skipped itself",
     "cancelled": "it was stopped, or never started because its scope was",
     "timed_out": "a timeout of its own ended it; counts as failed",
 }

@@ -197,6 +197,8 @@ def settle(s: State, step: Step | None, command: AttemptSettled) -> str | None:
         finish(s, step, "succeeded", value=command.value)
     elif step.status == "cancelling":
         finish(s, step, step.ending or "cancelled", step.reason, error=_cause(command))
+    elif command.status == "skipped":
+        finish(s, step, "skipped", _why_skipped(command.error))
     elif command.status == "cancelled":
         finish(s, step, "cancelled", "the worker was told to stop it", error=command.error)
     elif command.status == "lost":
@@ -204,6 +206,11 @@ def settle(s: State, step: Step | None, command: AttemptSettled) -> str | None:
     else:
         _fail_or_back_off(s, step, command)
     return None
+
+
+def _why_skipped(error: ErrorRecord | None) -> str:
+    title = "" if error is None else error.title
+    return f"the step skipped itself: {title}"[:200] if title else "the step skipped itself"
 
 
 def _keep_near(s: State, step: Step, member: str) -> None:

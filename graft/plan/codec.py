@@ -15,11 +15,15 @@ import attrs
 import msgspec
 
 from graft.errors import PlanError, PlanFormatUnknown
-from graft.plan.records import ACTIONS, Block, Catch, ForEach, Node, Param, Plan, Retry, RunAction, Secret
+from graft.plan.records import ACTIONS, Block, Catch, ExecAction, ForEach, Node, Param, Plan, Retry, RunAction, Secret
 
 FORMAT = 1
 
-LATER: dict[type[Any], tuple[str, ...]] = {Node: ("runs_on",), RunAction: ("shell",)}
+LATER: dict[type[Any], tuple[str, ...]] = {
+    Node: ("runs_on",),
+    RunAction: ("shell", "skip_on"),
+    ExecAction: ("skip_on",),
+}
 """Fields that the first plans of format 1 did not have."""
 
 _encoder = msgspec.json.Encoder(order="sorted")

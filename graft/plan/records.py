@@ -103,7 +103,7 @@ class ForEach:
 @frozen
 class RunAction:
     """A shell command. `command` is never templated (R15). `shell`: the program and arguments that it is handed to as
-    the last one; () is the shell of the member that runs it."""
+    the last one; () is the shell of the member that runs it. `skip_on`: exit codes that skip the step; sorted."""
 
     kind: ClassVar[str] = "run"
     command: str
@@ -113,6 +113,7 @@ class RunAction:
     output_path: str | Tree | None = None  # for `output = "file"`; a text is taken as it is
     cwd: str | Tree | None = None
     shell: tuple[str, ...] = ()
+    skip_on: tuple[int, ...] = ()
 
 
 @frozen
@@ -126,6 +127,7 @@ class ExecAction:
     output: Output = "text"
     output_path: str | Tree | None = None
     cwd: str | Tree | None = None
+    skip_on: tuple[int, ...] = ()
 
 
 @frozen

@@ -7,6 +7,7 @@
 from graft.registry.context import Context
 from graft.registry.functions import ArgumentProblem, PythonFunction, resolve
 from graft.registry.signatures import signature
+from graft.registry.skip import Skip
 from graft.registry.targets import TargetProblem
 
-__all__ = ["ArgumentProblem", "Context", "PythonFunction", "TargetProblem", "resolve", "signature"]
+__all__ = ["ArgumentProblem", "Context", "PythonFunction", "Skip", "TargetProblem", "resolve", "signature"]

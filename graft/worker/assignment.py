@@ -14,8 +14,9 @@ from graft.plan import ErrorRecord, Node, Secret
 if TYPE_CHECKING:
     from graft.expressions import ProgramCache
 
-OutcomeStatus = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
-"""`lost`: the process that ran it is no more, or lost the right to; nobody knows how far it came."""
+OutcomeStatus = Literal["succeeded", "failed", "skipped", "cancelled", "timed_out", "lost"]
+"""`skipped`: the step's own code said so; the title of the error is why. `lost`: the process that ran it is no more, or
+lost the right to; nobody knows how far it came."""
 
 
 @frozen(eq=False)

@@ -11,7 +11,7 @@ import trio
 from graft.errors import ExpressionError
 from graft.plan import ErrorRecord, Tree
 from graft.worker.assignment import Assignment, Outcome, Settle
-from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, AttemptLost, StepFailure, shorten
+from graft.worker.failures import DETAIL_CHARS, TITLE_CHARS, AttemptLost, StepFailure, StepSkipped, shorten
 from graft.worker.secrets import PREFIX
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class Attempt:
     def failed(self, failure: StepFailure) -> Outcome:
         if isinstance(failure, AttemptLost):
             return Outcome("lost", error=self.record(failure))
+        if isinstance(failure, StepSkipped):
+            return Outcome("skipped", error=self.record(failure))
         return Outcome("failed", error=self.record(failure), retry_after_ms=failure.retry_after_ms)
 
     def stopped(self, failure: StepFailure | None = None) -> Outcome:

@@ -23,7 +23,7 @@ from graft.plan import ExecAction, RunAction
 from graft.plan.error_types import signal_name
 from graft.worker.attempt import Attempt
 from graft.worker.capture import Capture, Tail
-from graft.worker.failures import AttemptLost, StepFailure
+from graft.worker.failures import AttemptLost, StepFailure, StepSkipped
 from graft.worker.files import file_record, passes, path_of
 from graft.worker.guardian_client import GuardianLost, Process, SpawnFailed
 from graft.worker.results import check_size, decode_json, lines_of
@@ -75,6 +75,8 @@ async def run_command(attempt: Attempt, action: RunAction | ExecAction) -> Any:
     async with attempt.tools.process_slots:
         status = await _run(attempt, command, take_stdout, take_stderr)
     attempt.log.flush()
+    if status in action.skip_on:
+        raise StepSkipped(f"exit.{status}", f"the command exited with {status}", is_ours=True)
     if status != 0:
         raise _bad_end(status, stderr.text() or stdout.text())
     if action.output == "file":

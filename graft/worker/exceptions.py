@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from graft.plan import ErrorRecord
-from graft.worker.failures import StepFailure
+from graft.registry import Skip
+from graft.worker.failures import StepFailure, StepSkipped
 
 MAX_FRAMES = 12
 MAX_CAUSES = 20  # leaves of a group
@@ -30,6 +31,14 @@ def failure_of(error: BaseException, base: Path, make_cause: MakeCause, prefix: 
     error = as_raised(error)
     detail = "\n".join(filter(None, (_more_lines(error), frames(error.__traceback__, base), _hint(error))))
     return StepFailure(_type(error), prefix + _title(error), detail, cause=_causes(error, base, make_cause, 1))
+
+
+def end_of(error: BaseException, base: Path, make_cause: MakeCause) -> StepFailure:
+    """How a step ends whose function raised `error`: it failed, or it was skipped with `graft.Skip`."""
+    raised = as_raised(error)
+    if isinstance(raised, Skip):
+        return StepSkipped(_type(raised), _text(raised).strip().partition("\n")[0], _more_lines(raised))
+    return failure_of(error, base, make_cause)
 
 
 def only_leaf(error: BaseException) -> BaseException:

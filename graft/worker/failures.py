@@ -38,6 +38,10 @@ class AttemptLost(StepFailure):
     """A part of Graft, the machine or whoever stops both ended the attempt, not its own code: it is not counted."""
 
 
+class StepSkipped(StepFailure):
+    """The step's own code skipped it. The title is why; the type is what it would be as a failure."""
+
+
 def shorten(text: str, limit: int) -> str:
     """`text`, or its head and its tail with a note between them when it has more than `limit` characters.
 

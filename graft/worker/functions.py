@@ -11,7 +11,7 @@ import trio
 
 from graft.plan import PythonAction
 from graft.registry import ArgumentProblem, Context, PythonFunction, TargetProblem, resolve
-from graft.worker.exceptions import failure_of
+from graft.worker.exceptions import end_of, failure_of
 from graft.worker.failures import StepFailure
 from graft.worker.inputs import secret_arguments
 
@@ -75,7 +75,7 @@ async def _run_in_thread(
         attempt.log.note("the step was stopped; its thread cannot be, and may go on until the function returns")
         raise
     if error is not None:
-        raise failure_of(error, attempt.assignment.base, attempt.cause) from None
+        raise end_of(error, attempt.assignment.base, attempt.cause) from None
     if inspect.iscoroutine(result):  # an async function behind a decorator that hides that it is one
         return await result
     return result

@@ -215,7 +215,7 @@ def read_settled(message: list[Any], a: Assignment) -> Outcome:
         _check_value(value, a.max_result_bytes)
         return Outcome("succeeded", value)
     record = None if error is None else _record(error, a)
-    if record is None and status in ("failed", "timed_out"):
+    if record is None and status in ("failed", "skipped", "timed_out"):
         raise HostileFrame(f"{status} without an error")
     return Outcome(cast(OutcomeStatus, status), error=record, retry_after_ms=retry_after_ms)
 

@@ -23,8 +23,8 @@ from attrs import frozen
 from graft.plan import ErrorRecord
 from graft.registry import ArgumentProblem, Context, resolve
 from graft.worker.descriptors import Taken
-from graft.worker.exceptions import failure_of
-from graft.worker.failures import StepFailure
+from graft.worker.exceptions import end_of
+from graft.worker.failures import StepFailure, StepSkipped
 from graft.worker.logs import StepLog
 from graft.worker.redaction import Redactor
 from graft.worker.results import encode_result
@@ -62,6 +62,7 @@ class Failed:
     title: str
     detail: str
     cause: tuple[ErrorRecord, ...]
+    is_skip: bool  # it is a `StepSkipped`
 
 
 def begin() -> None:
@@ -117,8 +118,9 @@ def run_job(job: Job) -> bytes | Failed:
         with _printing_to(log):
             return _call(job, log)
     except BaseException as error:  # noqa: ASYNC103 - no loop runs here; what goes out must be picklable
-        failure = error if isinstance(error, StepFailure) else failure_of(error, job.base, _cause)
-        return Failed(failure.type, failure.title, failure.detail, failure.cause)  # noqa: ASYNC104
+        failure = error if isinstance(error, StepFailure) else end_of(error, job.base, _cause)
+        is_skip = isinstance(failure, StepSkipped)
+        return Failed(failure.type, failure.title, failure.detail, failure.cause, is_skip)  # noqa: ASYNC104
     finally:
         log.close()
 

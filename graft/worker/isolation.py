@@ -13,7 +13,7 @@ import trio
 import trio_parallel  # type: ignore[import-untyped]
 
 from graft.registry.targets import is_of_a_flow
-from graft.worker.failures import StepFailure
+from graft.worker.failures import StepFailure, StepSkipped
 from graft.worker.isolated import Failed, Job, begin, run_job
 from graft.worker.logs import MAX_BYTES
 from graft.worker.printing import running
@@ -99,7 +99,8 @@ async def run_isolated(
         raise _died(error) from None
     if isinstance(result, Failed):
         cause = tuple(_told_here(attempt, each) for each in result.cause)
-        raise StepFailure(result.type, result.title, result.detail, cause=cause)
+        end = StepSkipped if result.is_skip else StepFailure
+        raise end(result.type, result.title, result.detail, cause=cause)
     return Encoded(result)
 
 

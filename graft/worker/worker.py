@@ -20,7 +20,7 @@ from graft.plan import ExecAction, HttpAction, PythonAction, RunAction
 from graft.worker.assignment import Assignment, Outcome, Settle
 from graft.worker.attempt import Attempt, deadline_of
 from graft.worker.commands import run_command
-from graft.worker.exceptions import failure_of, only_leaf
+from graft.worker.exceptions import end_of, only_leaf
 from graft.worker.failures import StepFailure
 from graft.worker.functions import run_python
 from graft.worker.guardian_client import Guardians, open_guardians
@@ -232,7 +232,7 @@ class Worker:
         error = only_leaf(error)
         failure = error if isinstance(error, StepFailure) else None
         if failure is None:
-            failure = failure_of(error, attempt.assignment.base, attempt.cause)
+            failure = end_of(error, attempt.assignment.base, attempt.cause)
         if attempt.scope.cancel_called:
             return attempt.stopped(failure)
         return attempt.failed(failure)

@@ -24,6 +24,7 @@ from graft.plan import JOINS, Block, Catch, ErrorRecord, ForEach, Node, Plan, Py
 from graft.plan.records import FlowAction, GroupAction, RunAction
 from tests.support.engines import Driven, load, load_and_apply, store
 
+SETTLED = ("succeeded", "succeeded", "failed", "skipped", "timed_out", "cancelled")
 ERRORS = ("exit.1", "http.402", "timeout")
 FAILED: dict[str, Any] = {"reason": "no", "error": ErrorRecord("expression", "no")}
 
@@ -157,7 +158,7 @@ class Random(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(self.driven.attempts)))
 
     @precondition(lambda self: self.driven.attempts)
-    @rule(data=st.data(), status=st.sampled_from(["succeeded", "succeeded", "failed", "timed_out", "cancelled"]))
+    @rule(data=st.data(), status=st.sampled_from(SETTLED))
     def settle(self, data: st.DataObject, status: str) -> None:
         error = ErrorRecord(data.draw(st.sampled_from(ERRORS)), "x") if status in ("failed", "timed_out") else None
         key = self.key(data)

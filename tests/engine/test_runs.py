@@ -690,3 +690,15 @@ def test_running_again_from_a_step_in_two_groups_opens_both_and_forgets_its_resu
     driven.settle((1, 0, 1))
     assert driven.ended == {"r": "succeeded"}
     assert driven.retry(1, 0, 7).refused == "that step never began"
+
+
+def test_a_step_that_skips_itself_is_no_attempt_that_failed(driven: Driven) -> None:
+    error = ErrorRecord("exit.99", "the command exited with 99")
+    driven.start(
+        flow(task("a", retry=Retry(attempts=3)), task("b", needs=("a",)), task("c", needs=("a",), join="all_done"))
+    )
+    driven.settle(driven.key("a"), "skipped", error=error)
+    assert set(driven.attempts) == {driven.key("c")}
+    driven.settle(driven.key("c"))
+    assert driven.statuses() == {"a": "skipped", "b": "skipped", "c": "succeeded"}
+    assert driven.ended == {"r": "succeeded"}
